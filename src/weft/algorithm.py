@@ -1,0 +1,123 @@
+"""What a method is: a frozen dataclass of hyperparameters with three pure functions, `init`, `update`, `policy`.
+
+Float fields are traced, so a sweep over them compiles once; everything else is static. All that changes lives in the
+state, a PyTree of arrays only. Optimisers are rebuilt inside `update`. The loop gives the step, so periodic work stays
+a real branch under `vmap`.
+"""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from . import pytree
+from .columns import Columns
+from .errors import UserError
+from .policy import Policy
+from .sampler import Sampler
+from .spec import Spec
+
+__all__ = ["Algorithm", "Tick", "algorithm", "algorithms"]
+
+State = PyTree
+Metrics = dict[str, Float[Array, ""]]
+PACKAGE = "weft.algorithms"
+
+
+class Tick(eqx.Module):
+    """What the loop tells an update: a key of its own, the step counted from 0, and the share of training done."""
+
+    key: PRNGKeyArray
+    step: Int[Array, ""]
+    fraction: Float[Array, ""]
+
+
+class Algorithm(eqx.Module):
+    """A method of learning a policy from logged steps. One final class per file in `algorithms/`.
+
+    Class attributes: `title` (the full name), `paper` (arXiv number or reference), `family`, `actions` (the kinds of
+    actions it learns from). Every final class has a field `sampler` with the method's own default.
+    """
+
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    family: ClassVar[str]
+    actions: ClassVar[frozenset[str]] = frozenset({"continuous", "discrete"})
+    refresh_every: ClassVar[int] = 0  # a method that refreshes declares a static field of this name
+    sampler: eqx.AbstractVar[Sampler]
+
+    @abc.abstractmethod
+    def init(self, key: PRNGKeyArray, spec: Spec, prior: PyTree = None) -> State:
+        """Return the first state for logs of this form. `prior` is what `prepare` returned, or None."""
+
+    @abc.abstractmethod
+    def update(self, state: State, batch: PyTree, tick: Tick) -> tuple[State, Metrics]:
+        """Learn from one batch; return a state of the same structure and named scalars."""
+
+    @abc.abstractmethod
+    def policy(self, state: State) -> Policy:
+        """Return the policy that the state stands for."""
+
+    def prepare(self, key: PRNGKeyArray, columns: Columns) -> PyTree:
+        """Optional stage before `init`: fit what the method needs of the whole log (returns, a dynamics model)."""
+        del key, columns
+        return None
+
+    def focus(self, columns: Columns) -> Columns:
+        """Optional: narrow the rows that may be sampled (`rows`, `count`), inside the compiled program."""
+        return columns
+
+    def refresh(self, state: State, columns: Columns, key: PRNGKeyArray) -> State:
+        """Optional, every `refresh_every` steps and at step 0: redo what depends on the whole log (λ-returns, model
+        roll-outs)."""
+        del columns, key
+        return state
+
+    def value(self, state: State, observation: PyTree, key: PRNGKeyArray) -> Float[Array, "..."] | None:
+        """Return the discounted value that the method itself believes its policy has; None if it believes nothing."""
+        del state, observation, key
+        return None
+
+    def measure(self, state: State, batch: PyTree, key: PRNGKeyArray) -> Metrics:
+        """Return held-out figures of a state on a batch that was not trained on; by default the update's own."""
+        return self.update(state, batch, Tick(key, jnp.zeros((), jnp.int32), jnp.zeros(())))[1]
+
+    def check(self, spec: Spec) -> None:
+        """Raise UserError when the log's actions are of a kind that the method cannot learn from."""
+        if spec.action.kind not in self.actions:
+            kinds = " or ".join(sorted(self.actions))
+            raise UserError(f"{self.title} learns from {kinds} actions, the log's are {spec.action.kind}.")
+
+    @property
+    def name(self) -> str:
+        """The file name of the method."""
+        return type(self).__module__.rpartition(".")[2]
+
+
+def algorithms() -> dict[str, type[Algorithm]]:
+    """Return every method by file name."""
+    return pytree.discover(PACKAGE, pytree.final(Algorithm))
+
+
+def algorithm(name: str) -> type[Algorithm]:
+    """Return one method by file name; raise UserError that names the nearest one if there is none."""
+    return pytree.choose(PACKAGE, name.lower().replace("-", "_"), "algorithm", pytree.final(Algorithm))
+
+
+def describe(setting: Algorithm) -> dict[str, Any]:
+    """Return the resolved settings of a method as plain JSON values, nested modules as dictionaries."""
+    return {"algorithm": setting.name, **_plain(setting)}
+
+
+def _plain(module: eqx.Module) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in module.__dataclass_fields__:  # type: ignore[attr-defined]
+        value = getattr(module, name)
+        if isinstance(value, eqx.Module):
+            value = {"kind": type(value).__name__, **_plain(value)}
+        elif hasattr(value, "item"):
+            value = value.item()
+        found[name] = list(value) if isinstance(value, tuple) else value
+    return found

@@ -1,0 +1,1 @@
+"""One file per method; the file name is the method's name everywhere."""

@@ -1,0 +1,73 @@
+r"""Behaviour cloning (Pomerleau 1988): imitate what was logged.
+
+    L_pi = -E_D[ log pi(a | s) ]
+
+Heads: `gaussian` (tanh on the mean, one standard deviation per dimension), `mixture` (several modes), `deterministic`
+(mean squared error) for continuous actions; a categorical for discrete ones.
+
+Order of updates: one gradient step on the actor.
+
+Differs from the reference: none to differ from; the Gaussian is that of arXiv:2110.06169, so that IQL with a zero
+inverse temperature is this method.
+"""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import optax
+
+from ..algorithm import Algorithm
+from ..learner import Learner, descend, learner
+from ..networks.actors import behaviour_actor, deterministic_actor, mixture_actor
+from ..policy import ActorPolicy
+from ..pytree import require, static
+from ..sampler import Sampler
+from ..samplers.transitions import Transitions
+
+__all__ = ["BC"]
+
+
+class State(eqx.Module):
+    actor: Learner
+
+
+class BC(Algorithm):
+    """Behaviour cloning."""
+
+    title: ClassVar[str] = "Behaviour cloning"
+    paper: ClassVar[str] = "Pomerleau 1988"
+    family: ClassVar[str] = "imitation"
+
+    learning_rate: float = 3e-4
+    head: str = static(default="gaussian")
+    components: int = static(default=5)
+    hidden: tuple[int, ...] = static(default=(256, 256))
+    sampler: Sampler = Transitions()
+
+    def __check_init__(self):
+        require(self.head in ("gaussian", "mixture", "deterministic"), f"BC has no head '{self.head}'.")
+        require(self.components >= 1, f"BC needs at least one mixture component, got {self.components}.")
+
+    def init(self, key, spec, prior=None):
+        self.check(spec)
+        if spec.discrete or self.head == "gaussian":
+            actor = behaviour_actor(key, spec, self.hidden)
+        elif self.head == "mixture":
+            actor = mixture_actor(key, spec, self.hidden, self.components)
+        else:
+            actor = deterministic_actor(key, spec, self.hidden)
+        return State(learner(actor, optax.adam(self.learning_rate)))
+
+    def update(self, state, batch, tick):
+        def imitation(actor):
+            chosen = actor(batch.observation)
+            if self.head == "deterministic" and not jnp.issubdtype(batch.action.dtype, jnp.integer):
+                return jnp.mean(jnp.square(chosen.mode() - batch.action))
+            return -jnp.mean(chosen.log_prob(batch.action))
+
+        actor, loss = descend(state.actor, optax.adam(self.learning_rate), imitation)
+        return State(actor), {"actor_loss": loss}
+
+    def policy(self, state):
+        return ActorPolicy(state.actor.model)

@@ -1,0 +1,82 @@
+"""A log as compiled programs see it: columns on the device, a batch of steps, and ragged rows on the host."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
+
+__all__ = ["Batch", "Columns", "Ragged"]
+
+
+class Columns(eqx.Module):
+    """A log on the device. Everything is shared between splits but `rows` and `count`.
+
+    `rows[:count]` are the steps that may be sampled; the table is padded, so that a changed count compiles nothing.
+    Rewards keep one column per objective; a transform makes one number of them.
+    """
+
+    observation: PyTree[Shaped[Array, "observation ..."]]
+    action: Shaped[Array, "row *act"]
+    reward: Float[Array, "row objective"]
+    terminal: Bool[Array, "row"]
+    timeout: Bool[Array, "row"]
+    position: Int[Array, "row"]
+    successor: Int[Array, "row"]
+    step: Int[Array, "row"]
+    episode: Int[Array, "row"]
+    episode_start: Int[Array, "row"]
+    duration: Float[Array, "row"]
+    log_propensity: Float[Array, "row"] | None
+    rows: Int[Array, "choice"]
+    count: Int[Array, ""]
+
+
+class Batch(eqx.Module):
+    """Some steps of a log, as a method sees them: transformed, with one reward each.
+
+    `duration` is 1 unless the log says otherwise; every target uses `discount ** duration`. `row` is the index of
+    the step in the log.
+    """
+
+    observation: PyTree[Shaped[Array, "batch ..."]]
+    action: Shaped[Array, "batch *act"]
+    reward: Float[Array, "batch"]
+    next_observation: PyTree[Shaped[Array, "batch ..."]]
+    terminal: Bool[Array, "batch"]
+    duration: Float[Array, "batch"]
+    row: Int[Array, "batch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths (tokens): `values[offsets[i]:offsets[i + 1]]` is row i."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Any]) -> "Ragged":
+        """Build from a list of integer sequences."""
+        lengths = np.array([len(row) for row in rows], np.int64)
+        values = np.concatenate([np.asarray(row) for row in rows]) if len(rows) else np.zeros(0, np.int32)
+        return cls(values.astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, (int, np.integer)):
+            return self.values[self.offsets[index] : self.offsets[index + 1]]
+        chosen = np.arange(len(self))[index]
+        return Ragged.from_rows([self[int(i)] for i in chosen])
+
+    def padded(self, length: int | None = None) -> np.ndarray:
+        """Return an array `(rows, longest)` filled up with −1."""
+        lengths = np.diff(self.offsets)
+        longest = int(lengths.max(initial=0)) if length is None else length
+        table = np.full((len(self), longest), -1, np.int32)
+        table[np.arange(longest)[None, :] < lengths[:, None]] = self.values
+        return table

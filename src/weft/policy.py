@@ -1,0 +1,164 @@
+"""What is served, rolled out and judged: a policy, with memory or without, that carries no optimiser.
+
+Inside, a policy speaks the method's units. `Served` wraps one with the transforms of its run, so that the outside
+only ever sees the user's units. Exploration is a policy too.
+"""
+
+import abc
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
+
+from .distributions import Categorical, Distribution
+from .errors import UserError
+from .spec import Spec
+from .transform import Transform
+
+__all__ = ["ActorPolicy", "GreedyPolicy", "Policy", "Served"]
+
+Memory = PyTree
+
+
+class Policy(eqx.Module):
+    """A pure way of acting: `reset`, then `act` for every decision, and `observe` after each where memory needs it."""
+
+    def reset(self, prompt: PyTree = None) -> Memory:
+        """Return the memory at the start of an episode: `()` where there is none.
+
+        A prompt is a goal, a target return or a task; a policy that knows none refuses it with a UserError.
+        """
+        if prompt is not None:
+            raise UserError(f"{type(self).__name__} takes no prompt.")
+        return ()
+
+    @abc.abstractmethod
+    def distribution(self, memory: Memory, observation: PyTree) -> Distribution:
+        """Return the distribution over the next action; leading axes of the observation are a batch."""
+
+    def act(
+        self, memory: Memory, observation: PyTree, key: PRNGKeyArray | None = None, greedy: bool = True
+    ) -> tuple[Shaped[Array, "..."], Memory]:
+        """Choose an action: the mode if greedy, else a draw with the key."""
+        found = self.distribution(memory, observation)
+        if greedy:
+            return found.mode(), memory
+        if key is None:
+            raise UserError("A policy that is not greedy needs a key to draw with.")
+        return found.sample(key), memory
+
+    def observe(self, memory: Memory, action: Array, reward: Array, terminal: Array) -> Memory:
+        """Take note of what came of an action; policies without memory keep `()`."""
+        del action, reward, terminal
+        return memory
+
+    def log_prob(self, memory: Memory, observation: PyTree, action: Array) -> Float[Array, "..."]:
+        """Logarithm of the probability or density with which the policy would take an action when not greedy."""
+        return self.distribution(memory, observation).log_prob(action)
+
+
+class ActorPolicy(Policy):
+    """The policy of an actor network without memory."""
+
+    actor: Callable[[PyTree], Distribution]
+
+    def distribution(self, memory: Memory, observation: PyTree) -> Distribution:
+        del memory
+        return self.actor(observation)
+
+
+class GreedyPolicy(Policy):
+    """The best choice by one or the mean of several critics over discrete actions, with certainty."""
+
+    critics: tuple
+
+    def distribution(self, memory: Memory, observation: PyTree) -> Categorical:
+        del memory
+        values = sum(critic.all(observation) for critic in self.critics)
+        best = jax.nn.one_hot(values.argmax(-1), values.shape[-1], dtype=bool)  # type: ignore[union-attr]
+        return Categorical(jnp.where(best, 0.0, -jnp.inf))
+
+
+class Served(Policy):
+    """A policy in the user's units: observations are transformed on the way in, actions on the way out."""
+
+    inner: Policy
+    transform: Transform
+
+    @property
+    def spec(self) -> Spec:
+        """What the policy was trained on; enough to check what it is asked."""
+        return self.transform.spec
+
+    def reset(self, prompt: PyTree = None) -> Memory:
+        return self.inner.reset(prompt)
+
+    def distribution(self, memory: Memory, observation: PyTree) -> Distribution:
+        """Return the inner distribution: of transformed actions, unlike `act` and `log_prob`."""
+        return self.inner.distribution(memory, self.transform.observe(observation))
+
+    def act(
+        self, memory: Memory, observation: PyTree, key: PRNGKeyArray | None = None, greedy: bool = True
+    ) -> tuple[Shaped[Array, "..."], Memory]:
+        seen = jax.tree.map(jnp.asarray, observation)
+        return _act(self, memory, seen, jax.random.key(0) if key is None and greedy else key, greedy)
+
+    def observe(self, memory: Memory, action: Array, reward: Array, terminal: Array) -> Memory:
+        return self.inner.observe(memory, self.transform.unenact(action), reward, terminal)
+
+    def log_prob(self, memory: Memory, observation: PyTree, action: Array) -> Float[Array, "..."]:
+        """Log-probability, or log-density in the user's units, of an action."""
+        inside = self.inner.log_prob(memory, self.transform.observe(observation), self.transform.unenact(action))
+        return inside - self.transform.volume()
+
+    def probabilities(self, observation: PyTree) -> Float[Array, "... choice"]:
+        """Probability of every choice (discrete actions only, policies without memory)."""
+        found = self.distribution(self.reset(), jax.tree.map(jnp.asarray, observation))
+        if not isinstance(found, Categorical):
+            raise UserError("Only a policy over discrete actions has a probability for every choice; use log_prob.")
+        return found.probabilities()
+
+    def __call__(self, observation: Any) -> Any:
+        """Return the greedy action for one observation or a batch of them, as NumPy, labels where the log had them."""
+        memory = self.reset()
+        if jax.tree.leaves(memory):
+            raise UserError("This policy has a memory; use reset() and act(memory, observation, key).")
+        action, _ = self.act(memory, _coded(self.spec, observation))
+        found = np.asarray(action)
+        labels = self.spec.action.labels
+        if labels:
+            return np.asarray(labels)[found]
+        return found if found.ndim else found.item()
+
+
+@partial(jax.jit, static_argnames="greedy")
+def _act(policy: Served, memory: Memory, observation: PyTree, key: PRNGKeyArray, greedy: bool) -> tuple[Array, Memory]:
+    seen = policy.transform.observe(observation)
+    action, memory = policy.inner.act(memory, seen, key, greedy)
+    return policy.transform.enact(action), memory
+
+
+def _coded(spec: Spec, observation: Any) -> Any:
+    """Turn category labels into codes and check that the observation has the form of the log's."""
+    parts = {"": observation} if spec.plain else observation
+    if not isinstance(parts, dict) or set(parts) != {part.name for part in spec.observations}:
+        names = ", ".join(part.name for part in spec.observations)
+        raise UserError(f"An observation of this policy is a dictionary with {names}.")
+    coded = {}
+    for part in spec.observations:
+        values = np.asarray(parts[part.name])
+        if part.categories and values.dtype.kind in "UO":
+            code = {label: index for index, label in enumerate(part.categories)}
+            missing = [label for label in values.reshape(-1).tolist() if label not in code]
+            if missing:
+                raise UserError(f"Observation '{part.name}' has the category '{missing[0]}', which the log never had.")
+            values = np.vectorize(code.__getitem__)(values).astype(np.int32)
+        if part.kind != "tokens" and values.shape[values.ndim - len(part.shape) :] != part.shape:
+            raise UserError(f"Observation '{part.name}' has shape {values.shape}, the log's have {part.shape}.")
+        coded[part.name] = values
+    return coded[""] if spec.plain else coded

@@ -1,0 +1,155 @@
+"""Changes of units fitted on the training log: standardised observations, scaled rewards, actions in [−1, 1].
+
+A `Transform` is a PyTree kept with the run and with the policy. It is applied to the whole log once, before
+training, and undone by the policy, so methods never see the user's units and the user never sees theirs.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree, Shaped
+
+from .columns import Columns
+from .dataset import Dataset
+from .errors import UserError
+from .pytree import static
+from .spec import Spec
+
+__all__ = ["Transform", "fit_transform"]
+
+EDGE = 1e-6  # data actions stay this far inside [−1, 1], so that atanh and squashed densities are finite
+
+
+class Affine(eqx.Module):
+    """`(x − shift) / scale`, leaf by leaf."""
+
+    shift: Float[Array, "..."]
+    scale: Float[Array, "..."]
+
+    def __call__(self, values: Shaped[Array, "..."]) -> Float[Array, "..."]:
+        return (values.astype(jnp.float32) - self.shift) / self.scale
+
+    def undo(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
+        return values * self.scale + self.shift
+
+
+class Transform(eqx.Module):
+    """Observation, action and reward changes of one run; `None` leaves a part as it is.
+
+    `observation` has one `Affine` per numeric component (others are untouched). `reward` weights make one number
+    of the objectives before it is scaled: `reward = (components @ weights) * reward_scale + reward_shift`.
+    """
+
+    observation: PyTree[Affine | None]
+    action: Affine | None
+    weights: Float[Array, "objective"]
+    reward_scale: Float[Array, ""]
+    reward_shift: Float[Array, ""]
+    spec: Spec = static()
+
+    def observe(self, observation: PyTree) -> PyTree:
+        """Bring an observation of the user into the units of the method."""
+        if self.spec.plain:
+            return _apply(self.observation, observation)
+        return {key: _apply(self.observation[key], observation[key]) for key in self.observation}
+
+    def enact(self, action: Array) -> Array:
+        """Bring an action of the method into the user's units."""
+        return action if self.action is None else self.action.undo(jnp.clip(action, -1.0, 1.0))
+
+    def unenact(self, action: Array) -> Array:
+        """Bring an action of the user into [−1, 1], kept `EDGE` away from the ends."""
+        return action if self.action is None else jnp.clip(self.action(action), EDGE - 1.0, 1.0 - EDGE)
+
+    def volume(self) -> Float[Array, ""]:
+        """Logarithm of the change of volume of an action: densities in the user's units are this much smaller."""
+        return jnp.zeros(()) if self.action is None else jnp.log(self.action.scale).sum()
+
+    def reward(self, components: Float[Array, "... objective"]) -> Float[Array, "..."]:
+        """Return the one reward that a method maximises."""
+        return components @ self.weights * self.reward_scale + self.reward_shift
+
+    def __call__(self, columns: Columns) -> Columns:
+        """Bring a whole log into the units of the method (one reward column)."""
+        return eqx.tree_at(
+            lambda c: (c.observation, c.action, c.reward),
+            columns,
+            (self.observe(columns.observation), self.unenact(columns.action), self.reward(columns.reward)[:, None]),
+        )
+
+
+def _apply(change: Affine | None, values: Array) -> Array:
+    return values if change is None else change(values)
+
+
+def fit_transform(
+    data: Dataset, observations: str = "standardise", rewards: str = "none", reward_shift: float = 0.0
+) -> Transform:
+    """Fit the changes of units on a training log.
+
+    observations: `standardise` (mean 0, standard deviation 1, with 1e-3 added to the deviation) or `none`; only
+    numeric vectors are touched. rewards: `none`, `returns` (1000 / (best − worst return), Kostrikov et al. 2021), or
+    `unit` (standard deviation 1). Continuous actions are scaled from their bounds (declared, else seen) to [−1, 1].
+    Raises UserError for unknown words and for several rewards that were not made one.
+    """
+    spec = data.spec
+    if len(spec.rewards) > 1:
+        names = ", ".join(spec.rewards)
+        raise UserError(f"{data.origin} has several rewards ({names}); make one with data.rewarded({{name: weight}}).")
+    parts = data.observations
+    parts = {"": parts} if spec.plain else parts
+    changes = {part.name: _observation_change(parts[part.name], part, observations) for part in spec.observations}
+    return Transform(
+        observation=changes[""] if spec.plain else changes,
+        action=_action_change(data),
+        weights=jnp.ones(len(spec.rewards)),
+        reward_scale=jnp.asarray(_reward_scale(data, rewards), jnp.float32),
+        reward_shift=jnp.asarray(reward_shift, jnp.float32),
+        spec=spec,
+    )
+
+
+def _observation_change(values: Any, part: Any, how: str) -> Affine | None:
+    if how not in ("standardise", "none"):
+        raise UserError(f"Observations can be transformed by 'standardise' or 'none', not by '{how}'.")
+    if part.kind != "vector" or how == "none":
+        return None
+    mean, deviation = np.mean(values, 0, dtype=np.float64), np.std(values, 0, dtype=np.float64)
+    return Affine(jnp.asarray(mean, jnp.float32), jnp.asarray(deviation + 1e-3, jnp.float32))
+
+
+def _action_change(data: Dataset) -> Affine | None:
+    action = data.spec.action
+    if action.kind != "continuous":
+        return None
+    seen = data.actions
+    low = np.asarray(action.low if action.low is not None else seen.min(0), np.float32)
+    high = np.asarray(action.high if action.high is not None else seen.max(0), np.float32)
+    low, high = (np.where(np.isfinite(low), low, seen.min(0)), np.where(np.isfinite(high), high, seen.max(0)))
+    half = np.maximum((high - low) / 2, 1e-6)
+    return Affine(jnp.asarray((high + low) / 2), jnp.asarray(half))
+
+
+def _reward_scale(data: Dataset, how: str) -> float:
+    if how == "none":
+        return 1.0
+    if how == "returns":
+        returns = data.returns
+        return 1000.0 / max(float(returns.max() - returns.min()), 1e-6)
+    if how == "unit":
+        return 1.0 / max(float(data.rewards.std()), 1e-6)
+    raise UserError(f"Rewards can be scaled by 'none', 'returns' or 'unit', not by '{how}'.")
+
+
+def identity(spec: Spec) -> Transform:
+    """Return the transform that changes nothing, for one reward."""
+    parts = None if spec.plain else {part.name: None for part in spec.observations}
+    return Transform(parts, None, jnp.ones(1), jnp.ones(()), jnp.zeros(()), spec)
+
+
+def shapes(transform: Transform) -> PyTree:
+    """Return the shapes of the arrays of a transform, enough to read one back from disk."""
+    return jax.eval_shape(lambda: transform)
