@@ -75,9 +75,7 @@ def main() -> None:
             "episode_lengths": lengths,
         }
         if path.name in training:
-            result |= {
-                key: training[path.name][key] for key in ("seconds", "milliseconds_per_step", "d3rlpy", "torch")
-            }
+            result |= {key: training[path.name][key] for key in ("seconds", "milliseconds_per_step", "d3rlpy", "torch")}
         results.append(result)
         results.sort(key=lambda entry: (entry["algorithm"], entry["seed"], entry["step"]))
         document = {

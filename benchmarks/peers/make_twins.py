@@ -179,7 +179,7 @@ def run(config: Any, discrete: bool, noise_names: list[str], seed: int) -> tuple
     with torch.no_grad():
         for path, tensor in named.items():
             if path != "log_temperature":
-                tensor += torch.tensor(0.2 * generator.normal(size=tuple(tensor.shape)), dtype=torch.float32)
+                tensor.add_(torch.tensor(0.2 * generator.normal(size=tuple(tensor.shape)), dtype=torch.float32))
 
     def snapshot(prefix: str) -> None:
         for path, tensor in named.items():

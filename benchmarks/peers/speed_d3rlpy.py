@@ -109,9 +109,7 @@ def main() -> None:
                 datasets[discrete] = make_dataset(discrete)
             if (name, mode) not in algorithms:
                 algorithm = build(name, mode, arguments.device)
-                answer["warm_up_seconds"] = round(
-                    run_steps(algorithm, datasets[discrete], arguments.warm_up_steps), 3
-                )
+                answer["warm_up_seconds"] = round(run_steps(algorithm, datasets[discrete], arguments.warm_up_steps), 3)
                 algorithms[name, mode] = algorithm
             algorithm = algorithms[name, mode]
             seconds = run_steps(algorithm, datasets[discrete], int(count))

@@ -1,0 +1,71 @@
+"""weft: from logged decisions to a policy, and to an answer whether to deploy it.
+
+Everything here is imported when it is first used, so that `import weft` and the command line start at once.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .algorithm import Algorithm, algorithms
+    from .algorithms.awr import AWR
+    from .algorithms.bc import BC
+    from .algorithms.cql import CQL
+    from .algorithms.filtered_bc import FilteredBC
+    from .algorithms.iql import IQL
+    from .algorithms.naive import Naive
+    from .algorithms.td3_bc import TD3BC
+    from .dataset import Dataset, concatenate
+    from .errors import UserError
+    from .estimators.fitted_q import estimate_fitted_q
+    from .fit import fit
+    from .inspection import inspect
+    from .load import load
+    from .policy import Policy
+    from .pytree import grid
+    from .rollout import collect, rollout
+    from .run import Run, load_policy, load_run
+    from .spec import Spec
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AWR": "algorithms.awr",
+    "BC": "algorithms.bc",
+    "CQL": "algorithms.cql",
+    "FilteredBC": "algorithms.filtered_bc",
+    "IQL": "algorithms.iql",
+    "Naive": "algorithms.naive",
+    "TD3BC": "algorithms.td3_bc",
+    "Algorithm": "algorithm",
+    "algorithms": "algorithm",
+    "Dataset": "dataset",
+    "concatenate": "dataset",
+    "UserError": "errors",
+    "estimate_fitted_q": "estimators.fitted_q",
+    "fit": "fit",
+    "inspect": "inspection",
+    "load": "load",
+    "Policy": "policy",
+    "grid": "pytree",
+    "collect": "rollout",
+    "rollout": "rollout",
+    "Run": "run",
+    "load_policy": "run",
+    "load_run": "run",
+    "Spec": "spec",
+}
+
+__all__ = [*_HOME, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"weft has no '{name}'")
+    value = getattr(importlib.import_module(f"weft.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -6,6 +6,7 @@ a real branch under `vmap`.
 """
 
 import abc
+import dataclasses
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -113,8 +114,8 @@ def describe(setting: Algorithm) -> dict[str, Any]:
 
 def _plain(module: eqx.Module) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name in module.__dataclass_fields__:  # type: ignore[attr-defined]
-        value = getattr(module, name)
+    for field in dataclasses.fields(module):  # type: ignore[arg-type]
+        value = getattr(module, name := field.name)
         if isinstance(value, eqx.Module):
             value = {"kind": type(value).__name__, **_plain(value)}
         elif hasattr(value, "item"):

@@ -141,7 +141,7 @@ def final(base: type) -> Callable[[Any], bool]:
 
 def host(tree: PyTree) -> PyTree:
     """Copy every leaf to the host as a NumPy array."""
-    return jax.tree.map(np.asarray, tree)
+    return jax.tree.map(np.array, tree)  # a copy: the original may be donated
 
 
 def all_equal(values: Iterable[Any]) -> bool:

@@ -72,6 +72,12 @@ class Transform(eqx.Module):
         """Return the one reward that a method maximises."""
         return components @ self.weights * self.reward_scale + self.reward_shift
 
+    def parts(self) -> dict[str, bool]:
+        """Say which parts are changed, so that `skeleton` can rebuild the structure."""
+        changes = {"": self.observation} if self.spec.plain else self.observation
+        found = {"observation " + name: change is not None for name, change in changes.items()}
+        return {"action": self.action is not None, **found}
+
     def __call__(self, columns: Columns) -> Columns:
         """Bring a whole log into the units of the method (one reward column)."""
         return eqx.tree_at(
@@ -144,12 +150,20 @@ def _reward_scale(data: Dataset, how: str) -> float:
     raise UserError(f"Rewards can be scaled by 'none', 'returns' or 'unit', not by '{how}'.")
 
 
+def skeleton(spec: Spec, parts: dict[str, bool]) -> Transform:
+    """Return a transform of the structure that `Transform.parts` described, to be filled with saved arrays."""
+    blank = Affine(jnp.zeros(()), jnp.ones(()))
+    changes = {part.name: blank if parts["observation " + part.name] else None for part in spec.observations}
+    return Transform(
+        changes[""] if spec.plain else changes,
+        blank if parts["action"] else None,
+        jnp.ones(1),
+        jnp.ones(()),
+        jnp.zeros(()),
+        spec,
+    )
+
+
 def identity(spec: Spec) -> Transform:
     """Return the transform that changes nothing, for one reward."""
-    parts = None if spec.plain else {part.name: None for part in spec.observations}
-    return Transform(parts, None, jnp.ones(1), jnp.ones(()), jnp.zeros(()), spec)
-
-
-def shapes(transform: Transform) -> PyTree:
-    """Return the shapes of the arrays of a transform, enough to read one back from disk."""
-    return jax.eval_shape(lambda: transform)
+    return skeleton(spec, {"action": False, **{"observation " + part.name: False for part in spec.observations}})

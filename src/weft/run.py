@@ -1,0 +1,174 @@
+"""A run: settings × seeds of one method on one log, in memory or as a folder that outlives the process.
+
+A folder holds `run.json` (resolved settings, the log's fingerprint and spec, versions, how runs were computed),
+`transform.safetensors`, `metrics.jsonl` (one row per logged step, setting and seed) and `checkpoints/` (safetensors,
+the last two and those asked for). Nothing in it is a pickle.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import PyTree
+
+from . import pytree, storage
+from .algorithm import Algorithm, algorithm, describe
+from .errors import UserError
+from .policy import Served
+from .spec import Spec
+from .transform import Transform, skeleton
+
+__all__ = ["Run", "load_policy", "load_run"]
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclasses.dataclass
+class Run:
+    """Trained states and everything needed to use, continue or explain them.
+
+    `settings` are the swept instances, `seeds` the seeds of each; `states[group]` maps a step to the stacked states of
+    the runs of one compiled program (`groups` lists their settings).
+    """
+
+    record: dict[str, Any]
+    settings: list[Algorithm]
+    seeds: list[int]
+    spec: Spec
+    transform: Transform
+    groups: list[list[int]]
+    states: list[dict[int, PyTree]]
+    metrics: list[dict[str, Any]]
+    folder: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's name, or the method's."""
+        return self.folder.name if self.folder else self.settings[0].name
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps whose states are kept, ascending."""
+        kept = [set(_kept(self.folder, g)) | set(self.states[g]) for g in range(len(self.groups))]
+        return sorted(set.intersection(*kept))
+
+    def state(self, setting: int = 0, seed: int = 0, step: int | None = None) -> PyTree:
+        """Return one run's state at a kept step (the last by default); `seed` counts from 0 within the run's seeds."""
+        group = self._group(setting)
+        if not 0 <= seed < len(self.seeds):
+            raise UserError(f"{self.name} has seeds 0 to {len(self.seeds) - 1}, not {seed}.")
+        known = sorted(set(_kept(self.folder, group)) | set(self.states[group]))
+        if not known:
+            raise UserError(f"{self.name} has no checkpoint yet.")
+        step = known[-1] if step is None else step
+        if step not in known:
+            raise UserError(f"{self.name} keeps no state of step {step}; kept are {', '.join(map(str, known))}.")
+        if step not in self.states[group]:
+            assert self.folder is not None
+            like = structure(self.settings[setting], self.spec)
+            self.states[group][step] = storage.read_tree(checkpoint_path(self.folder, group, step), like)
+        place = self.groups[group].index(setting) * len(self.seeds) + seed
+        return pytree.run_axis(self.states[group][step], place)
+
+    def policy(self, seed: int = 0, setting: int = 0, step: int | None = None) -> Served:
+        """Return the policy of one run in the user's units."""
+        chosen = pytree.as_arrays(self.settings[setting])
+        return Served(chosen.policy(self.state(setting, seed, step)), self.transform)
+
+    def save_policy(self, path: str | Path, seed: int = 0, setting: int = 0, step: int | None = None) -> None:
+        """Write one policy as a single safetensors file that `weft.load_policy` reads without the log."""
+        about = {
+            "setting": describe(self.settings[setting]),
+            "spec": json.loads(self.spec.to_json()),
+            "transform": self.transform.parts(),
+            "versions": self.record["versions"],
+        }
+        storage.write_tree(Path(path), self.policy(seed, setting, step), **about)
+
+    def _group(self, setting: int) -> int:
+        for number, members in enumerate(self.groups):
+            if setting in members:
+                return number
+        raise UserError(f"{self.name} has settings 0 to {len(self.settings) - 1}, not {setting}.")
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run's folder (states are read when asked for). Raises UserError when it is not one, or is damaged."""
+    folder = Path(folder)
+    if not (folder / "run.json").exists():
+        raise UserError(f"{folder} is no run: it has no run.json.")
+    record = storage.read_json(folder / "run.json")
+    spec = Spec.from_json(record["spec"])
+    settings = [rebuild(found) for found in record["settings"]]
+    transform = storage.read_tree(folder / "transform.safetensors", skeleton(spec, record["transform"]))
+    groups = pytree.groups([pytree.as_arrays(setting) for setting in settings])
+    metrics = read_metrics(folder)
+    return Run(record, settings, record["seeds"], spec, transform, groups, [{} for _ in groups], metrics, folder)
+
+
+def load_policy(path: str | Path) -> Served:
+    """Read a policy written by `Run.save_policy`; no log is needed. Raises UserError for anything else."""
+    path = Path(path)
+    about = storage.read_about(path)
+    if "setting" not in about or "spec" not in about:
+        raise UserError(f"{path} is not a policy that weft wrote.")
+    spec, setting = Spec.from_json(about["spec"]), rebuild(about["setting"])
+    inner = jax.eval_shape(pytree.as_arrays(setting).policy, structure(setting, spec))
+    return storage.read_tree(path, Served(inner, skeleton(spec, about["transform"])))
+
+
+def rebuild(found: dict[str, Any]) -> Algorithm:
+    """Return the instance that `describe` described; raise UserError if this weft does not know it."""
+    made = algorithm(found["algorithm"])
+    return _module(made, {key: value for key, value in found.items() if key != "algorithm"}, made.__module__)
+
+
+def _module(kind: type, found: dict[str, Any], home: str) -> Any:
+    values = {}
+    for key, value in found.items():
+        if isinstance(value, dict) and "kind" in value:
+            nested = getattr(sys.modules[home], value["kind"], None)
+            if nested is None:
+                raise UserError(f"This weft has no '{value['kind']}', which the run used for '{key}'.")
+            value = _module(nested, {k: v for k, v in value.items() if k != "kind"}, home)
+        values[key] = tuple(value) if isinstance(value, list) else value
+    try:
+        return kind(**values)
+    except TypeError as problem:
+        raise UserError(f"The settings of {kind.__name__} were written by another version of weft: {problem}.") from None
+
+
+def structure(setting: Algorithm, spec: Spec) -> PyTree:
+    """Return a state's structure. The sizes of what depends on the log's length are those of the file."""
+    return eqx.filter_eval_shape(lambda s: s.init(jax.random.key(0), spec), pytree.as_arrays(setting))
+
+
+def checkpoint_path(folder: Path, group: int, step: int) -> Path:
+    """Return the file of one group's states at a step."""
+    return folder / CHECKPOINTS / f"group-{group}-step-{step:09d}.safetensors"
+
+
+def _kept(folder: Path | None, group: int) -> list[int]:
+    if folder is None:
+        return []
+    found = (folder / CHECKPOINTS).glob(f"group-{group}-step-*.safetensors")
+    return sorted(int(path.stem.rpartition("-")[2]) for path in found)
+
+
+def read_metrics(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
+    """Return the rows of `metrics.jsonl` up to a step; a torn last line is dropped."""
+    rows = []
+    path = folder / "metrics.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        if last is None or row["step"] <= last:
+            rows.append(row)
+    return rows
