@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .algorithm import Algorithm, algorithms
+    from .algorithm import Algorithm
     from .algorithms.awr import AWR
     from .algorithms.bc import BC
     from .algorithms.cql import CQL
@@ -38,7 +38,6 @@ _HOME = {
     "Naive": "algorithms.naive",
     "TD3BC": "algorithms.td3_bc",
     "Algorithm": "algorithm",
-    "algorithms": "algorithm",
     "Dataset": "dataset",
     "concatenate": "dataset",
     "UserError": "errors",

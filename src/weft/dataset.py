@@ -8,6 +8,7 @@ and `timeout` (somebody stopped watching) are never merged. Splits and filters c
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -230,7 +231,7 @@ class Dataset:
         rank = np.empty(len(distinct), int)
         rank[order] = np.arange(len(distinct))
         place = rank[member]
-        return [self.select((place >= low) & (place < high)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        return [self.select((place >= low) & (place < high)) for low, high in itertools.pairwise(edges)]
 
     def units(self, by: str) -> np.ndarray:
         """Return the value of a column for each episode of this view (its first step decides)."""
@@ -261,11 +262,15 @@ class Dataset:
             else:
                 weights = np.asarray(by, float)
             if weights.shape != (len(names),):
-                raise UserError(f"{self.origin} has {len(names)} rewards ({', '.join(names)}), got {weights.size} weights.")
+                raise UserError(
+                    f"{self.origin} has {len(names)} rewards ({', '.join(names)}), got {weights.size} weights."
+                )
             made = (self.store_rewards @ weights).astype(np.float32)
             low, high = _weighted_range(self.spec, weights)
         if made.shape != (len(self.store_rewards),) or not np.isfinite(made).all():
-            raise UserError(f"The reward made of {', '.join(names)} must be one finite number per step of {self.origin}.")
+            raise UserError(
+                f"The reward made of {', '.join(names)} must be one finite number per step of {self.origin}."
+            )
         spec = dataclasses.replace(self.spec, rewards=("reward",), reward_low=low, reward_high=high)
         return dataclasses.replace(self, spec=spec, store_rewards=made[:, None])
 
@@ -308,14 +313,24 @@ class Dataset:
     # --- building ----------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_arrays(cls, observations: Any, actions: Any, rewards: Any, terminals: Any, timeouts: Any = None,
-                    propensities: Any = None, **options: Any) -> "Dataset":
+    def from_arrays(
+        cls,
+        observations: Any,
+        actions: Any,
+        rewards: Any,
+        terminals: Any,
+        timeouts: Any = None,
+        propensities: Any = None,
+        **options: Any,
+    ) -> "Dataset":
         """Build a log from flat arrays, one row per step; see `weft.assembly.assemble` for every option.
 
         `observations` is an array `(N, …)`, a dictionary of arrays, or lists of token sequences; `rewards` is `(N,)`
         or a dictionary of components. Raises UserError, naming column and row, for whatever is wrong with them.
         """
-        return cls(**assemble(observations, actions, rewards, terminals, timeouts, propensities=propensities, **options))
+        return cls(
+            **assemble(observations, actions, rewards, terminals, timeouts, propensities=propensities, **options)
+        )
 
     def __repr__(self) -> str:
         return f"Dataset({self.origin}: {self.steps} steps, {self.episodes} episodes, {self.spec.action.kind} actions)"

@@ -138,6 +138,11 @@ class Categorical(Distribution):
         return jax.nn.softmax(self.logits)
 
 
+def several(distribution: Distribution, count: int) -> Distribution:
+    """Return the distribution `count` times over, along a new axis before the last, to draw several actions at once."""
+    return jax.tree.map(lambda part: jnp.repeat(part[..., None, :], count, axis=-2), distribution)
+
+
 def pick(values: Float[Array, "... choice"], action: Int[Array, "..."]) -> Float[Array, "..."]:
     """Return the value of the chosen action."""
     return jnp.take_along_axis(values, action[..., None], axis=-1)[..., 0]

@@ -1,7 +1,7 @@
 """The whole training toolkit: a model with its optimiser's moments, one gradient step, one Polyak step."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -28,7 +28,7 @@ def learner(model: Model, optimiser: optax.GradientTransformation) -> Learner[Mo
 def descend(
     current: Learner[Model],
     optimiser: optax.GradientTransformation,
-    loss: Callable[[Model], Float[Array, ""] | tuple[Float[Array, ""], PyTree]],
+    loss: Callable[[Model], Any],
     auxiliary: bool = False,
 ) -> tuple[Learner[Model], PyTree]:
     """Take one gradient step on `loss(model)`; return the learner and the loss (with its extras if `auxiliary`)."""

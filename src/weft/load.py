@@ -29,9 +29,7 @@ def load(log: Any, /, *, format: str | None = None, **options: Any) -> Dataset:
     table) and the shared ones (`weft.format.SHARED`); `weft.load.formats()` lists the formats. Raises UserError, one
     sentence, for a source that nobody knows, an unknown option, or anything wrong with the data.
     """
-    if isinstance(log, str) and not _is_uri(log):
-        log = Path(log).expanduser()
-    elif isinstance(log, os.PathLike):
+    if (isinstance(log, str) and not _is_uri(log)) or isinstance(log, os.PathLike):
         log = Path(log).expanduser()
     name, found = (format, choose("weft.formats", format, "format", _concrete)) if format else _claimant(log)
     if isinstance(log, Path):

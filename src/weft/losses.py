@@ -1,10 +1,24 @@
-"""Formulas that more than one method uses, named after the mathematics, with their sources. All are elementwise."""
+"""Formulas that more than one method uses, named after the mathematics, with their sources.
+
+All are elementwise but `sampled_logsumexp` (over samples), `lambda_returns` (over time) and `proposals` (which draws).
+"""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
-__all__ = ["advantage_weight", "backup", "expectile", "huber", "sampled_logsumexp"]
+from .distributions import Deterministic, Distribution, several
+
+__all__ = [
+    "advantage_weight",
+    "backup",
+    "expectile",
+    "huber",
+    "imitation",
+    "lambda_returns",
+    "proposals",
+    "sampled_logsumexp",
+]
 
 
 def expectile(error: Float[Array, "*any"], level: Float[Array, ""] | float) -> Float[Array, "*any"]:
@@ -47,3 +61,50 @@ def sampled_logsumexp(
 ) -> Float[Array, "*any"]:
     """Importance-sampled `log ∫ exp Q(a) da`: `log mean_k exp(Q(a_k) − log q(a_k))` (arXiv:2006.04779, app. F)."""
     return jax.nn.logsumexp(values - log_density, axis=-1) - jnp.log(values.shape[-1])
+
+
+def imitation(chosen: Distribution, action: Shaped[Array, "..."]) -> Float[Array, "..."]:
+    """`−log π(a | s)`; the squared error, averaged over dimensions, where the actor has no density."""
+    if isinstance(chosen, Deterministic):
+        return jnp.square(chosen.action - action).mean(-1)
+    return -chosen.log_prob(action)
+
+
+def lambda_returns(
+    reward: Float[Array, "row"],
+    terminal: Bool[Array, "row"],
+    last: Bool[Array, "row"],
+    duration: Float[Array, "row"],
+    discount: Float[Array, ""] | float,
+    trace: Float[Array, ""] | float,
+    next_value: Float[Array, "row"],
+) -> Float[Array, "row"]:
+    """`G_t = r_t + γ^Δt ((1 − λ) V(s′) + λ G_{t+1})` over consecutive episodes (Sutton and Barto 2018, eq. 12.18).
+
+    `last` marks the last step of every episode: after a terminal step nothing follows, after a time-out V(s′) does.
+    """
+    future = jnp.where(terminal, 0.0, discount**duration)
+    kept = jnp.where(last, 0.0, trace)
+    constant = reward + future * (1.0 - kept) * jnp.where(terminal, 0.0, next_value)
+
+    def join(later: tuple[Array, Array], now: tuple[Array, Array]) -> tuple[Array, Array]:
+        return now[0] + now[1] * later[0], now[1] * later[1]
+
+    return jax.lax.associative_scan(join, (constant, future * kept), reverse=True)[0]
+
+
+def proposals(
+    key: PRNGKeyArray, here: Distribution, there: Distribution, count: int
+) -> tuple[Float[Array, "batch sample act"], Float[Array, "batch sample"]]:
+    """Return `count` actions of each of two policies and of the uniform distribution, with their log-densities.
+
+    They are what CQL(H) estimates `log ∫ exp Q` from (arXiv:2006.04779, app. F); no gradient flows.
+    """
+    here_key, there_key, uniform_key = jax.random.split(key, 3)
+    own, own_density = several(here, count).sample_and_log_prob(here_key)
+    other, other_density = several(there, count).sample_and_log_prob(there_key)
+    uniform = jax.random.uniform(uniform_key, own.shape, minval=-1.0, maxval=1.0)
+    uniform_density = jnp.full(own_density.shape, -own.shape[-1] * jnp.log(2.0))
+    actions = jnp.concatenate([own, other, uniform], axis=-2)
+    density = jnp.concatenate([own_density, other_density, uniform_density], axis=-1)
+    return jax.lax.stop_gradient((actions, density))

@@ -5,10 +5,8 @@ number that may be swept costs no new compilation, and the tree structure is the
 """
 
 import dataclasses
-import importlib
 import itertools
-import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -17,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .discovery import choose, discover, final, names
 from .errors import UserError, nearest
 
-__all__ = ["as_arrays", "discover", "floats", "grid", "groups", "named_leaves", "require", "run_axis", "stack", "static"]
+__all__ = ["as_arrays", "choose", "discover", "final", "floats", "grid", "groups", "named_leaves", "names", "require", "run_axis", "stack", "static"]
 
 Module = TypeVar("Module", bound=eqx.Module)
 
@@ -50,8 +49,8 @@ def _key(part: Any) -> str:
 
 
 def as_arrays(tree: PyTree) -> PyTree:
-    """Turn Python floats into float32 arrays, so that a number and an array of it share one compiled program."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32) if isinstance(leaf, float) else leaf, tree)
+    """Turn Python numbers into float32 arrays, so that a number and an array of it share one compiled program."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32) if isinstance(leaf, (int, float)) else leaf, tree)
 
 
 def grid(module: Module, **choices: Sequence[Any]) -> list[Module]:
@@ -99,44 +98,6 @@ def require(condition: bool, sentence: str) -> None:
     """Raise UserError with the sentence unless the condition holds."""
     if not condition:
         raise UserError(sentence)
-
-
-def discover(package: str, wanted: Callable[[Any], bool]) -> dict[str, Any]:
-    """Return `{file name: the one object of that file for which wanted(object)}` for every file of a package.
-
-    A file whose name starts with an underscore is skipped. Objects imported from elsewhere do not count.
-    """
-    found = {}
-    folder = importlib.import_module(package)
-    for info in pkgutil.iter_modules(folder.__path__):
-        if info.name.startswith("_"):
-            continue
-        module = importlib.import_module(f"{package}.{info.name}")
-        own = [thing for thing in vars(module).values() if wanted(thing) and thing.__module__ == module.__name__]
-        if len(own) != 1:
-            raise ImportError(f"{package}.{info.name} must define exactly one variant, it defines {len(own)}")
-        found[info.name] = own[0]
-    return found
-
-
-def names(package: str) -> list[str]:
-    """Return the file names of a package's variants without importing them."""
-    folder = importlib.import_module(package)
-    return sorted(info.name for info in pkgutil.iter_modules(folder.__path__) if not info.name.startswith("_"))
-
-
-def choose(package: str, name: str, kind: str, wanted: Callable[[Any], bool]) -> Any:
-    """Return the variant of a package by its file name; raise UserError that names the nearest one."""
-    known = names(package)
-    if name not in known:
-        raise UserError(f"There is no {kind} '{name}'.{nearest(name, known)} Known: {', '.join(known)}.")
-    module = importlib.import_module(f"{package}.{name}")
-    return next(thing for thing in vars(module).values() if wanted(thing) and thing.__module__ == module.__name__)
-
-
-def final(base: type) -> Callable[[Any], bool]:
-    """Return a test for the concrete classes below an abstract base."""
-    return lambda thing: isinstance(thing, type) and issubclass(thing, base) and thing is not base
 
 
 def host(tree: PyTree) -> PyTree:

@@ -3,7 +3,7 @@ r"""Behaviour cloning (Pomerleau 1988): imitate what was logged.
     L_pi = -E_D[ log pi(a | s) ]
 
 Heads: `gaussian` (tanh on the mean, one standard deviation per dimension), `mixture` (several modes), `deterministic`
-(mean squared error) for continuous actions; a categorical for discrete ones.
+(mean squared error, which averages several modes) for continuous actions; a categorical for discrete ones.
 
 Order of updates: one gradient step on the actor.
 
@@ -19,7 +19,8 @@ import optax
 
 from ..algorithm import Algorithm
 from ..learner import Learner, descend, learner
-from ..networks.actors import behaviour_actor, deterministic_actor, mixture_actor
+from ..losses import imitation
+from ..networks.actors import HEADS, behaviour_actor
 from ..policy import ActorPolicy
 from ..pytree import require, static
 from ..sampler import Sampler
@@ -46,27 +47,19 @@ class BC(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(self.head in ("gaussian", "mixture", "deterministic"), f"BC has no head '{self.head}'.")
+        require(self.head in HEADS, f"BC has no head '{self.head}'.")
         require(self.components >= 1, f"BC needs at least one mixture component, got {self.components}.")
 
     def init(self, key, spec, prior=None):
         self.check(spec)
-        if spec.discrete or self.head == "gaussian":
-            actor = behaviour_actor(key, spec, self.hidden)
-        elif self.head == "mixture":
-            actor = mixture_actor(key, spec, self.hidden, self.components)
-        else:
-            actor = deterministic_actor(key, spec, self.hidden)
+        actor = behaviour_actor(key, spec, self.hidden, self.head, self.components)
         return State(learner(actor, optax.adam(self.learning_rate)))
 
     def update(self, state, batch, tick):
-        def imitation(actor):
-            chosen = actor(batch.observation)
-            if self.head == "deterministic" and not jnp.issubdtype(batch.action.dtype, jnp.integer):
-                return jnp.mean(jnp.square(chosen.mode() - batch.action))
-            return -jnp.mean(chosen.log_prob(batch.action))
+        def actor_loss(pi):
+            return jnp.mean(imitation(pi(batch.observation), batch.action))
 
-        actor, loss = descend(state.actor, optax.adam(self.learning_rate), imitation)
+        actor, loss = descend(state.actor, optax.adam(self.learning_rate), actor_loss)
         return State(actor), {"actor_loss": loss}
 
     def policy(self, state):

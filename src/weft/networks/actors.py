@@ -13,8 +13,17 @@ from ..spec import Spec
 from .dense import MLP, mlp
 from .encoder import Encoder, encoder
 
-__all__ = ["CategoricalActor", "DeterministicActor", "GaussianActor", "MixtureActor", "SquashedActor", "behaviour_actor"]
+__all__ = [
+    "HEADS",
+    "CategoricalActor",
+    "DeterministicActor",
+    "GaussianActor",
+    "MixtureActor",
+    "SquashedActor",
+    "behaviour_actor",
+]
 
+HEADS = ("gaussian", "mixture", "deterministic")
 SMALL = 1e-2  # gain of the last layer of an actor: the first policy is nearly the same everywhere
 
 
@@ -77,7 +86,9 @@ class CategoricalActor(eqx.Module):
         return Categorical(self.body(self.encoder(observation)))
 
 
-def _parts(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], outputs: int, last: float = SMALL) -> tuple[Encoder, MLP]:
+def _parts(
+    key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], outputs: int, last: float = SMALL
+) -> tuple[Encoder, MLP]:
     encoder_key, body_key = jax.random.split(key)
     encode = encoder(encoder_key, spec)
     return encode, mlp(body_key, (encode.features, *hidden, outputs), last)
@@ -109,6 +120,15 @@ def mixture_actor(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], componen
     return MixtureActor(*_parts(key, spec, hidden, outputs, last=1.0), components)
 
 
-def behaviour_actor(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int]) -> GaussianActor | CategoricalActor:
-    """Return the actor that likelihood-based methods train: categorical or Gaussian with tanh on its mean."""
-    return (categorical_actor if spec.discrete else gaussian_actor)(key, spec, hidden)
+def behaviour_actor(
+    key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], head: str = "gaussian", components: int = 1
+) -> GaussianActor | MixtureActor | DeterministicActor | CategoricalActor:
+    """Return the actor that imitation trains: categorical for discrete actions, else one of `HEADS`.
+
+    `gaussian` has tanh on its mean, `mixture` has several `components`, `deterministic` has no density.
+    """
+    if spec.discrete:
+        return categorical_actor(key, spec, hidden)
+    if head == "mixture":
+        return mixture_actor(key, spec, hidden, components)
+    return (deterministic_actor if head == "deterministic" else gaussian_actor)(key, spec, hidden)

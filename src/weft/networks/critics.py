@@ -18,7 +18,7 @@ from ..spec import Spec
 from .dense import MLP, Linear, mlp, orthogonal, relu
 from .encoder import Encoder, encoder
 
-__all__ = ["ContinuousCritic", "DiscreteCritic", "Value", "critic", "critics", "lowest"]
+__all__ = ["ContinuousCritic", "DiscreteCritic", "Value", "believed", "critic", "critics", "lowest"]
 
 
 class ContinuousCritic(eqx.Module):
@@ -39,9 +39,7 @@ class ContinuousCritic(eqx.Module):
         """What the first layer makes of the state alone."""
         return self.encoder(observation) @ self.observation_half + self.bias
 
-    def with_actions(
-        self, half: Float[Array, "... hidden"], action: Float[Array, "... act"]
-    ) -> Float[Array, "..."]:
+    def with_actions(self, half: Float[Array, "... hidden"], action: Float[Array, "... act"]) -> Float[Array, "..."]:
         """Finish `Q(s, a)` from the state's half; further leading axes of either are broadcast."""
         first = half + action @ self.action_half
         return (first if self.rest is None else self.rest(self.activation(first)))[..., 0]
@@ -100,6 +98,13 @@ def critics(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], count: int = 2
 def lowest(several: Sequence[Callable[..., Array]], *inputs: PyTree) -> Float[Array, "..."]:
     """Return the smallest answer of several critics (the twin minimum of arXiv:1802.09477)."""
     return reduce(jnp.minimum, [one(*inputs) for one in several])
+
+
+def believed(several: Sequence, actor: Callable | None, observation: PyTree) -> Float[Array, "..."]:
+    """Return what critics believe of a policy: `min_i Q_i(s, π(s))`, or `max_a min_i Q_i(s, a)` without an actor."""
+    if actor is None:
+        return reduce(jnp.minimum, [one.all(observation) for one in several]).max(-1)
+    return lowest(several, observation, actor(observation).mode())
 
 
 def first_layer(network: ContinuousCritic) -> Linear:

@@ -1,0 +1,56 @@
+# Every target makes what it needs, from python3 (3.11 or newer) and make alone.
+PYTHON ?= python3
+BIN := .venv/bin
+PEERS := .venv-peers/bin
+export WEFT_CACHE ?= $(CURDIR)/.cache/compiled
+
+.PHONY: demo test test-slow bench bench-peers lint docs lock clean
+
+demo: .venv/core.stamp
+	$(BIN)/weft demo --out report.html
+
+test: .venv/dev.stamp
+	$(BIN)/pytest -q -n 2 --dist worksteal
+
+test-slow: .venv/dev.stamp
+	$(BIN)/pytest -q -m slow
+
+bench: .venv/dev.stamp .venv-peers/stamp
+	$(BIN)/python benchmarks/speed.py --peers $(PEERS)/python
+
+bench-peers: .venv-peers/stamp
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+docs: .venv/dev.stamp
+	$(BIN)/python docs/generate.py
+
+# The lock files name versions only; `make lock` renews them.
+lock: .venv/dev.stamp
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements/core.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --extra dev --extra mujoco pyproject.toml -o requirements/dev.txt
+
+.venv/made.stamp:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weft needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/core.stamp: .venv/made.stamp requirements/core.txt pyproject.toml
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/core.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	touch $@
+
+.venv/dev.stamp: .venv/core.stamp requirements/dev.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/dev.txt
+	touch $@
+
+.venv-peers/stamp: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	$(PEERS)/python -m pip install -q --disable-pip-version-check -r benchmarks/peers/requirements.txt
+	touch $@
+
+clean:
+	rm -rf .venv .venv-peers .cache build dist src/*.egg-info

@@ -1,0 +1,88 @@
+"""What lies where in a run's folder, who may write there, and what is kept.
+
+`run.json`, `transform.safetensors`, `metrics.jsonl` (one row per logged step, setting and seed) and `checkpoints/`
+(one file per compiled program and step: the last two and those asked for). A row of metrics is appended before the
+checkpoint that follows it, so that rows past the last checkpoint are the only thing that a killed process leaves over.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import PyTree
+
+from . import storage
+from .errors import UserError
+
+__all__ = ["append_rows", "check_free", "checkpoint_path", "forget", "kept_steps", "last_states", "read_rows"]
+
+CHECKPOINTS = "checkpoints"
+RECORD, TRANSFORM, METRICS, LOCK = "run.json", "transform.safetensors", "metrics.jsonl", ".lock"
+NUMBER = re.compile(r"group-(\d+)-step-(\d+)\.safetensors")
+
+
+def check_free(folder: Path) -> None:
+    """Raise UserError unless a new run may begin in a folder: it is not there, empty, or an interrupted start."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; choose a folder for the run.")
+    if (folder / RECORD).exists():
+        raise UserError(
+            f"{folder} already holds a run; continue it with resume=True (--resume) or choose another folder."
+        )
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.name not in (TRANSFORM, CHECKPOINTS) and not path.name.startswith("."):
+            raise UserError(f"{folder} is not empty and holds no run ({path.name}); choose another folder.")
+
+
+def checkpoint_path(folder: Path, group: int, step: int) -> Path:
+    """Return the file of one group's states at a step."""
+    return folder / CHECKPOINTS / f"group-{group}-step-{step:09d}.safetensors"
+
+
+def kept_steps(folder: Path | None, group: int) -> list[int]:
+    """Return the steps of a group's checkpoints, ascending."""
+    if folder is None or not (folder / CHECKPOINTS).is_dir():
+        return []
+    found = (NUMBER.fullmatch(path.name) for path in (folder / CHECKPOINTS).iterdir())
+    return sorted(int(match[2]) for match in found if match and int(match[1]) == group)
+
+
+def last_states(folder: Path, group: int, like: PyTree) -> Iterator[tuple[int, PyTree | storage.DamagedFile]]:
+    """Yield the checkpoints of a group, the last first: their step and their states, or why they cannot be read."""
+    for step in reversed(kept_steps(folder, group)):
+        try:
+            yield step, storage.read_tree(checkpoint_path(folder, group, step), like)
+        except storage.DamagedFile as problem:
+            yield step, problem
+
+
+def forget(folder: Path, group: int, keep: Collection[int]) -> None:
+    """Delete all checkpoints of a group but the last two and those to keep."""
+    for step in kept_steps(folder, group)[:-2]:
+        if step not in keep:
+            checkpoint_path(folder, group, step).unlink(missing_ok=True)
+
+
+def append_rows(folder: Path, rows: list[dict[str, Any]], durable: bool) -> None:
+    """Append rows of metrics; `durable` before a checkpoint that counts on them."""
+    storage.append_lines(folder / METRICS, [json.dumps(row) for row in rows], durable)
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of metrics; a torn last line is dropped."""
+    path = folder / METRICS
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        rows.append(row)
+    return rows
+
+
+def replace_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Write all rows of metrics anew."""
+    storage.write_bytes(folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -1,0 +1,105 @@
+"""NumPy archives (`.npz`) and dictionaries of arrays, named like the arguments of `Dataset.from_arrays`.
+
+Components of an observation or a reward are written `observations/image`, `rewards/click`. Any other array with one
+entry a step becomes a column to split by. Pickles are never loaded: they can run any code.
+"""
+
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..dataset import Dataset
+from ..errors import UserError, nearest
+from ..format import Format
+
+NEEDED = ("observations", "actions", "rewards", "terminals")
+OPTIONAL = ("timeouts", "next_observations", "propensities", "durations", "sources", "boundaries")
+NESTED = ("observations", "next_observations", "rewards")
+
+
+class NumpyArrays(Format):
+    """A `.npz` archive or a dictionary of arrays: `observations`, `actions`, `rewards`, `terminals`, and more."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".npz",)
+
+    @classmethod
+    def holds(cls, log: Any) -> bool:
+        """Claim dictionaries that have observations, actions or rewards by these names (tables have columns)."""
+        return isinstance(log, Mapping) and any(str(key).split("/")[0] in ("actions", "observations") for key in log)
+
+    def read(self, log: Any, /, **shared: Any) -> Dataset:
+        """Read the arrays.
+
+        Raises UserError for a file that is no archive, a pickle, arrays of Python objects, a needed array that is
+        missing, or whatever `Dataset.from_arrays` finds.
+        """
+        origin = "the arrays" if isinstance(log, Mapping) else str(log)
+        arrays = dict(log) if isinstance(log, Mapping) else _archive(Path(log))
+        parts, others = _named(arrays)
+        for name in NEEDED:
+            if name not in parts:
+                raise UserError(
+                    f"{origin}: there is no array '{name}'.{nearest(name, others)} "
+                    f"Known: {', '.join(map(str, arrays)) or 'none'}."
+                )
+        if np.ndim(parts["actions"]) == 0:
+            raise UserError(f"{origin}: column 'actions' is one value; give one action a step.")
+        columns, notes = {}, []
+        for name, values in others.items():
+            found = _flat(values)
+            if found is not None and len(found) == len(parts["actions"]):
+                columns[name] = found
+            else:
+                notes.append(f"The array '{name}' does not have one entry a step; it is left out.")
+        return Dataset.from_arrays(**parts, columns=columns, notes=notes, origin=origin, **shared)
+
+
+def _named(arrays: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sort arrays into arguments of `from_arrays` (with components gathered) and the others."""
+    parts: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for key, values in arrays.items():
+        head, _, rest = str(key).partition("/")
+        if rest and head in NESTED:
+            parts.setdefault(head, {})
+            if isinstance(parts[head], dict):
+                parts[head][rest] = values
+        elif key in NEEDED or key in OPTIONAL:
+            parts[key] = values
+        else:
+            others[str(key)] = values
+    return parts, others
+
+
+def _flat(values: Any) -> np.ndarray | None:
+    try:
+        found = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        return None
+    return found if found.ndim == 1 and found.dtype.kind in "biufUS" else None
+
+
+def _archive(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as file:
+        start = file.read(1)
+    if not zipfile.is_zipfile(path):
+        what = "a pickle, which can run any code and is never loaded" if start == b"\x80" else "no NumPy archive"
+        raise UserError(f"{path}: this is {what}; write it with numpy.savez.")
+    found = {}
+    name = ""
+    try:
+        with warnings.catch_warnings(), np.load(path, allow_pickle=False) as archive:
+            warnings.simplefilter("ignore")  # about headers of old versions
+            for name in archive.files:
+                found[name] = np.asarray(archive[name])
+    except Exception as problem:  # what NumPy and zipfile raise depends on which byte is damaged
+        if "Object arrays cannot be loaded" in str(problem):
+            reason = f"the array '{name}' holds Python objects, which are pickles and never loaded"
+        else:
+            reason = f"the archive is damaged ({type(problem).__name__}: {problem})"
+        raise UserError(f"{path}: {reason}; write it again with numpy.savez.") from None
+    return found

@@ -1,0 +1,284 @@
+"""Tables: Parquet, CSV, pandas and polars data frames, dictionaries of columns; options say which column is what.
+
+Without an `episode` column each row is one terminal decision. With one, `terminal=COLUMN` or `ends=` says how
+episodes end. Words become categories, kept in the `Spec`. Rows of one episode are put together in the order of
+`time`; complaints count rows as they are in the table, from 0.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .. import frame as frames
+from ..columns import Ragged
+from ..dataset import Dataset
+from ..errors import UserError
+from ..format import Format
+
+if TYPE_CHECKING:
+    import polars
+
+NUMBERS = "numbers"  # the key of all numeric columns where an observation has other components, too
+
+
+class Table(Format):
+    """A table of logged decisions, one a row."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".csv", ".csv.gz")
+
+    @classmethod
+    def holds(cls, log: Any) -> bool:
+        """Claim data frames and dictionaries of columns that do not name themselves observations and actions."""
+        if isinstance(log, Mapping):
+            return not any(str(key).split("/")[0] in ("actions", "observations") for key in log)
+        return type(log).__name__ in ("DataFrame", "LazyFrame") and type(log).__module__.split(".")[0] in (
+            "pandas",
+            "polars",
+        )
+
+    def read(
+        self,
+        log: Any,
+        /,
+        *,
+        observations: Any = None,
+        action: Any = None,
+        reward: Any = None,
+        next_observations: Any = None,
+        episode: str | None = None,
+        time: str | None = None,
+        terminal: str | None = None,
+        timeout: str | None = None,
+        ends: str | None = None,
+        propensity: str | None = None,
+        duration: str | None = None,
+        source: str | None = None,
+        **shared: Any,
+    ) -> Dataset:
+        """Read the table; every option names columns, by name, glob (`x*`), list, or names separated by commas.
+
+        observations: numbers become one array; words, columns called a category in `kinds`, and lists (tokens) become
+        components of their own. action: one column of whole numbers or words (choices), else numbers (continuous;
+        whole numbers, too, when `action_bounds` is given). reward: one column, or several as named components. ends:
+        `terminal` or `timeout`, how every episode ends. duration: the time a step took; the `time` column itself
+        means the differences of it. propensity: probability (choices) or density of the action.
+
+        Raises UserError, naming file, column and rows, for whatever is missing or wrong.
+        """
+        origin = str(log) if isinstance(log, Path) else f"the {type(log).__name__}"
+        frame = _file(log) if isinstance(log, Path) else frames.frame_of(log, origin)
+        for part, given in (("observations", observations), ("action", action), ("reward", reward)):
+            if given is None:
+                raise UserError(
+                    f"{origin}: say which columns are the {part}, as {part}='...': {', '.join(frame.columns)}."
+                )
+        if frame.height == 0:
+            raise UserError(f"{origin}: there are no steps; give a log with at least one.")
+        reader = _Columns(frame, origin, shared.pop("kinds", None) or {})
+        order, last, notes = _order(reader, episode, time)
+        ended = _ends(reader, last, order, episode, terminal, timeout, ends)
+        observed = frames.pick(frame, observations, "observations", origin)
+        following = next_observations and frames.pick(frame, next_observations, "next_observations", origin)
+        seen, after, facts = reader.observations(observed, following)
+        taken, names = reader.actions(frames.pick(frame, action, "action", origin), "action_bounds" in shared)
+        rewards = frames.pick(frame, reward, "reward", origin)
+        earned = {name: frames.number(frame, name, origin)[order] for name in rewards}
+        names |= {"observations": ", ".join(observed), "terminals": str(terminal), "timeouts": str(timeout)}
+        names |= {"next_observations": ", ".join(following or ()), "rewards": rewards[0], NUMBERS: ", ".join(observed)}
+        return Dataset.from_arrays(
+            _taken(seen, order),
+            taken[order],
+            earned if len(rewards) > 1 else earned[rewards[0]],
+            **ended,
+            next_observations=None if after is None else _taken(after, order),
+            propensities=reader.optional(propensity, "propensity", names, "propensities", order),
+            durations=_durations(reader, duration, time, order, last, names),
+            sources=None if source is None else _words(reader, source)[order],
+            boundaries=last,
+            columns={name: column[order] for name, column in frames.extra_columns(frame).items()},
+            row_numbers=order,
+            names=names,
+            origin=origin,
+            notes=notes,
+            **facts,
+            **shared,
+        )
+
+
+class _Columns:
+    """The columns of one table by their part in a log."""
+
+    def __init__(self, frame: "polars.DataFrame", origin: str, kinds: Mapping[str, str]) -> None:
+        self.frame, self.origin, self.kinds = frame, origin, kinds
+        for name in kinds:
+            frames.pick(frame, name, "kinds", origin)
+
+    def one(self, name: str, part: str) -> str:
+        return frames.pick_one(self.frame, name, part, self.origin)
+
+    def observations(self, seen: list[str], after: Any) -> tuple[Any, Any, dict[str, Any]]:
+        """Return the observations, the ones after (or nothing), and their kinds and categories."""
+        if after and len(after) != len(seen):
+            raise UserError(
+                f"{self.origin}: next_observations means {len(after)} columns ({', '.join(after)}), observations "
+                f"{len(seen)} ({', '.join(seen)}); give as many, in the same order."
+            )
+        sides = [seen, after] if after else [seen]
+        parts: list[dict[str, Any]] = [{} for _ in sides]
+        numeric: list[list[np.ndarray]] = [[] for _ in sides]
+        facts: dict[str, Any] = {"kinds": {}, "categories": {}}
+        for name, *others in zip(*sides, strict=True):
+            found = [frames.values(self.frame, column, self.origin) for column in (name, *others)]
+            kinds = {
+                "tokens" if isinstance(f, Ragged) else "words" if f.dtype.kind == "U" else "numbers" for f in found
+            }
+            if len(kinds) > 1:
+                raise UserError(f"{self.origin}: columns '{name}' and '{others[0]}' differ in kind.")
+            if kinds == {"words"} or self.kinds.get(name) == "category":
+                found, facts["categories"][name] = frames.coded(found)
+                facts["kinds"][name] = "category"
+            elif kinds == {"numbers"} and found[0].ndim == 1 and name not in self.kinds:
+                for block, column in zip(numeric, found, strict=True):
+                    block.append(column)
+                continue
+            elif name in self.kinds:
+                facts["kinds"][name] = self.kinds[name]
+            for part, column in zip(parts, found, strict=True):
+                part[name] = column
+        return *_gathered(parts, numeric, facts), facts
+
+    def actions(self, chosen: list[str], bounded: bool) -> tuple[np.ndarray, dict[str, str]]:
+        """Return actions `(rows,)` or `(rows, act)`, and how the user calls them."""
+        found = [frames.values(self.frame, name, self.origin) for name in chosen]
+        for name, column in zip(chosen, found, strict=True):
+            if isinstance(column, Ragged) or (len(found) > 1 and (column.ndim > 1 or column.dtype.kind == "U")):
+                kind = "lists" if isinstance(column, Ragged) or column.ndim > 1 else "words"
+                raise UserError(f"{self.origin}: column '{name}' holds {kind}; several action columns must be numbers.")
+        made = found[0] if len(found) == 1 else np.stack(found, 1)
+        if bounded and made.dtype.kind in "biu":
+            made = made.astype(np.float32)
+        return made, {"actions": ", ".join(chosen)}
+
+    def optional(self, name: str | None, part: str, names: dict[str, str], field: str, order: np.ndarray) -> Any:
+        """Return a column of numbers in order, or nothing where none is named."""
+        if name is None:
+            return None
+        names[field] = self.one(name, part)
+        return frames.number(self.frame, names[field], self.origin)[order]
+
+
+def _file(path: Path) -> "polars.DataFrame":
+    import polars
+
+    try:
+        if path.name.lower().endswith(".parquet"):
+            return polars.read_parquet(path)
+        return polars.read_csv(path, infer_schema_length=None)
+    except polars.exceptions.NoDataError:
+        raise UserError(f"{path}: the file is empty.") from None
+    except BaseException as problem:
+        # a panic of polars, which damaged files can cause, is no Exception
+        if isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            raise
+        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        kind = "Parquet" if path.suffix.lower() == ".parquet" else "CSV"
+        raise UserError(f"{path}: the file cannot be read as {kind} ({reason}).") from None
+
+
+def _gathered(parts: list[dict], numeric: list[list[np.ndarray]], facts: dict[str, Any]) -> tuple[Any, Any]:
+    """Join the numeric columns, and leave one component that is no category without a name."""
+    key = NUMBERS
+    while key in parts[0]:
+        key += "_"
+    for part, block in zip(parts, numeric, strict=True):
+        if block:
+            part[key] = np.stack(block, 1)
+    only = next(iter(parts[0]))
+    if len(parts[0]) == 1 and facts["kinds"].get(only) != "category":
+        facts["kinds"] = {"": facts["kinds"][only]} if only in facts["kinds"] else {}
+        parts = [part[only] for part in parts]
+    return parts[0], parts[1] if len(parts) > 1 else None
+
+
+def _taken(part: Any, order: np.ndarray) -> Any:
+    return {key: column[order] for key, column in part.items()} if isinstance(part, dict) else part[order]
+
+
+def _words(reader: _Columns, name: str) -> np.ndarray:
+    return frames.values(reader.frame, reader.one(name, "source"), reader.origin).astype(str)
+
+
+def _order(reader: _Columns, episode: str | None, time: str | None) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return the rows with episodes together and sorted by time, and which of them end an episode."""
+    frame, origin = reader.frame, reader.origin
+    when = None if time is None else frame[reader.one(time, "time")]
+    if when is not None and when.is_null().any():
+        gone = when.is_null().to_numpy()
+        raise UserError(
+            f"{origin}: column '{when.name}' has no value ({frames.rows_of(gone)}); mend or drop these rows."
+        )
+    if episode is None:
+        return np.arange(frame.height), np.ones(frame.height, bool), []
+    number = frames.values(frame, reader.one(episode, "episode"), origin)
+    if isinstance(number, Ragged) or number.ndim > 1:
+        raise UserError(f"{origin}: column '{episode}' holds lists; one number or word a row names the episode.")
+    _, first, member = np.unique(number, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(first))[member]  # episodes stay in the order in which they begin
+    rank = np.zeros(frame.height, int) if when is None else when.rank("dense").to_numpy().astype(int)
+    order = np.lexsort((rank, place))
+    moved = int((order != np.arange(len(order))).sum())
+    notes = [f"{moved} rows were moved to bring episodes together and in order of time."] if moved else []
+    last = np.append(np.diff(place[order]) != 0, True)
+    return order, last, notes
+
+
+def _ends(
+    reader: _Columns,
+    last: np.ndarray,
+    order: np.ndarray,
+    episode: str | None,
+    terminal: str | None,
+    timeout: str | None,
+    ends: str | None,
+) -> dict[str, np.ndarray]:
+    """Return terminals and timeouts; raise UserError when the table does not say how episodes end."""
+    origin, frame = reader.origin, reader.frame
+    given = terminal is not None or timeout is not None
+    if ends not in (None, "terminal", "timeout"):
+        raise UserError(f"{origin}: ends must be 'terminal' or 'timeout', got {ends!r}.")
+    if ends == "terminal" and given:
+        raise UserError(
+            f"{origin}: ends='terminal' says that every episode ends itself; leave terminal and timeout out."
+        )
+    if episode is None:
+        if given or ends == "timeout":
+            raise UserError(
+                f"{origin}: without episode=COLUMN each row is one decision that ends itself; name the column that "
+                "tells episodes apart (--episode COLUMN), or leave terminal, timeout and ends out."
+            )
+        return {"terminals": last, "timeouts": np.zeros(len(last), bool)}
+    if terminal is None and ends is None:
+        raise UserError(
+            f"{origin}: say how episodes end: terminal=COLUMN (--terminal COLUMN) where a column tells, or "
+            "ends='terminal' or ends='timeout' (--ends) where all end alike."
+        )
+    found = {}
+    for part, name in (("terminal", terminal), ("timeout", timeout)):
+        told = None if name is None else frames.flags(frame, reader.one(name, part), origin)[order]
+        found[f"{part}s"] = np.zeros(len(last), bool) if told is None else told
+    return {**found, "terminals": last} if ends == "terminal" else found
+
+
+def _durations(
+    reader: _Columns, duration: str | None, time: str | None, order: np.ndarray, last: np.ndarray, names: dict[str, str]
+) -> Any:
+    found = reader.optional(duration, "duration", names, "durations", order)
+    if found is None or duration != time:
+        return found
+    gaps = np.append(np.diff(found.astype(float)), 1.0)
+    inside = np.flatnonzero(last) - 1  # the last step of an episode is taken to be as long as the one before
+    before = np.where(np.append(True, last[:-1])[last], 1.0, gaps[inside])
+    gaps[last] = before
+    return gaps

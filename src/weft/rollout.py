@@ -1,0 +1,275 @@
+"""Letting a policy act: returns of whole episodes, or the episodes themselves as a log.
+
+Episode i resets with `seed + i`, whatever is run beside it, and every episode that was started is run to its end (the
+first to finish are the short ones). Worlds written in JAX run as one compiled scan over all episodes. Simulators run
+side by side in slots, and one compiled call of the policy answers all of them at every step; a slot whose episode is
+over takes the next one, so that the batch never changes its size. A terminal and a time limit are never merged.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from . import environment as worlds
+from .dataset import Dataset
+from .environment import Environment, Trajectory, unroll
+from .errors import UserError, nearest
+from .policy import Policy
+from .simulation import Simulator, check_form, make_simulator
+
+__all__ = ["collect", "rollout"]
+
+SLOTS = 32  # simulators that run side by side
+LONGEST = 100_000  # steps after which an episode without a time limit is taken for an endless one
+
+
+def rollout(
+    policy: Policy | Callable[[Any], Any], environment: Any, episodes: int = 20, seed: int = 0, greedy: bool = True
+) -> Float[np.ndarray, "episode"]:
+    """Return the undiscounted returns of `episodes` whole episodes, `(episodes,)` float64.
+
+    policy: a weft policy, or a function from a batch of observations to a batch of actions. environment: a weft
+    environment or its name (`maze`), a Gymnasium id (`Hopper-v5`), environment, or function that makes one. greedy:
+    take the mode rather than draw (functions do as they please). Raises UserError for an environment that nobody
+    knows, a simulator that is not installed, observations or actions of another form than the policy's, and actions
+    that are not finite.
+    """
+    world = _prepare(policy, environment, episodes)
+    if isinstance(world, Environment) and isinstance(policy, Policy):
+        return np.asarray(_totals(policy, world, jnp.int32(seed), episodes, greedy), np.float64)
+    found = simulate(policy, _simulator(world), episodes, seed, greedy, SLOTS)
+    return np.array([sum(episode.rewards) for episode in found])
+
+
+def collect(
+    policy: Policy | Callable[[Any], Any], environment: Any, episodes: int = 20, seed: int = 0, greedy: bool = False
+) -> Dataset:
+    """Return `episodes` whole episodes as a log, their last observations included; arguments as for `rollout`.
+
+    A weft policy that draws its actions (`greedy=False`) leaves its propensities in the log.
+    """
+    world = _prepare(policy, environment, episodes)
+    drawn = isinstance(policy, Policy) and not greedy
+    if isinstance(world, Environment) and isinstance(policy, Policy):
+        found = _trajectories(policy, world, jnp.int32(seed), episodes, greedy)
+        return worlds.flatten(world, found, f"collected:{worlds.name_of(world)}", propensities=drawn)
+    simulator = _simulator(world)
+    return log_of(simulate(policy, simulator, episodes, seed, greedy, SLOTS), simulator)
+
+
+def _prepare(policy: Any, environment: Any, episodes: int) -> Any:
+    if episodes < 1:
+        raise UserError(f"A roll-out needs at least one episode, got {episodes}.")
+    if not callable(policy) and not isinstance(policy, Policy):
+        raise UserError(f"A policy is a weft policy or a function of observations, not a {type(policy).__name__}.")
+    named = isinstance(environment, str) and worlds.known(environment)
+    world = worlds.environment(environment) if named else environment
+    if isinstance(world, Environment):
+        _same_form(policy, world)
+    return world
+
+
+def _simulator(world: Any) -> Simulator:
+    if isinstance(world, str) and "-v" not in world and "/" not in world:
+        known = worlds.pytree.names(worlds.PACKAGE)
+        raise UserError(
+            f"There is no environment '{world}'.{nearest(world, known)} weft has {', '.join(known)}; "
+            "Gymnasium's end in a version, such as Hopper-v5."
+        )
+    return make_simulator(world)
+
+
+def _same_form(policy: Any, world: Environment) -> None:
+    spec = getattr(policy, "spec", None)
+    if spec is None:
+        return
+    here, there = ([(part.name, part.shape) for part in found.observations] for found in (world.spec, spec))
+    if here != there:
+        raise UserError(f"{worlds.name_of(world)} shows observations {here}, the policy was trained on {there}.")
+    if (world.spec.action.kind, world.spec.action.size) != (spec.action.kind, spec.action.size):
+        raise UserError(
+            f"{worlds.name_of(world)} takes {world.spec.action.kind} actions of size {world.spec.action.size}, the "
+            f"policy gives {spec.action.kind} ones of size {spec.action.size}."
+        )
+
+
+def _run(policy: Policy, world: Environment, seed: Array, episodes: int, greedy: bool) -> Trajectory:
+    def one(key: Array) -> Trajectory:
+        reset_key, run_key = jax.random.split(key)
+
+        def take(memory: PyTree, state: PyTree, act_key: Array) -> tuple[Array, Array, PyTree]:
+            seen = world.observe(state)
+            action, following = policy.act(memory, seen, act_key, greedy)
+            log_propensity = jnp.zeros(()) if greedy else policy.log_prob(memory, seen, action)
+            return action, log_propensity, following
+
+        return unroll(world, take, policy.observe, world.reset(reset_key), policy.reset(), run_key)
+
+    return jax.vmap(one)(jax.vmap(jax.random.key)(jnp.arange(episodes) + seed))
+
+
+@partial(jax.jit, static_argnames=("episodes", "greedy"))
+def _trajectories(policy: Policy, world: Environment, seed: Int[Array, ""], episodes: int, greedy: bool) -> Trajectory:
+    return _run(policy, world, seed, episodes, greedy)
+
+
+@partial(jax.jit, static_argnames=("episodes", "greedy"))
+def _totals(
+    policy: Policy, world: Environment, seed: Int[Array, ""], episodes: int, greedy: bool
+) -> Float[Array, "episode"]:
+    return jax.vmap(Trajectory.total)(_run(policy, world, seed, episodes, greedy))
+
+
+@dataclasses.dataclass
+class Recorded:
+    """One episode: T observations and the one after them, actions, rewards, how it ended, log-propensities."""
+
+    observations: list
+    actions: list
+    rewards: list[float]
+    log_propensities: list[float]
+    last: Any = None
+    terminal: bool = False
+
+
+class Answers:
+    """A policy that answers all slots at once, with one memory and one key per slot."""
+
+    def __init__(self, policy: Any, slots: int, seed: int, greedy: bool) -> None:
+        self.policy, self.seed, self.greedy = policy, seed, greedy
+        self.compiled = isinstance(policy, Policy)
+        self.blank = policy.reset() if self.compiled else ()
+        self.memory = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * slots), self.blank)
+        self.remembers = bool(jax.tree.leaves(self.blank))
+
+    def start(self, slot: int) -> None:
+        """Forget what a slot's memory holds."""
+        if self.remembers:
+            self.memory = jax.tree.map(lambda all_, one: all_.at[slot].set(one), self.memory, self.blank)
+
+    def act(self, seen: Any, episodes: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return actions and log-propensities of all slots; raise UserError for actions that are not finite."""
+        if self.compiled:
+            numbers = np.asarray(episodes + self.seed, np.int32), np.asarray(times, np.int32)
+            action, log_propensity, self.memory = _answer(self.policy, self.memory, seen, *numbers, self.greedy)
+        else:
+            action, log_propensity = self.policy(seen), np.zeros(len(times))
+        action = np.asarray(action)
+        if len(action) != len(times):
+            raise UserError(f"The policy answered {len(times)} observations with {len(action)} actions.")
+        if not np.isfinite(action).all():
+            raise UserError("The policy's actions are not finite; its training went astray.")
+        return action, np.asarray(log_propensity)
+
+    def note(self, action: np.ndarray, reward: np.ndarray, terminal: np.ndarray) -> None:
+        """Tell a policy with memory what came of its actions."""
+        if self.remembers:
+            self.memory = _note(self.policy, self.memory, action, np.asarray(reward, np.float32), terminal)
+
+
+@eqx.filter_jit
+def _note(policy: Policy, memory: PyTree, action: Array, reward: Array, terminal: Array) -> PyTree:
+    return jax.vmap(policy.observe)(memory, action, reward, terminal)
+
+
+@partial(jax.jit, static_argnames="greedy")
+def _answer(
+    policy: Policy, memory: PyTree, seen: PyTree, seeds: Int[Array, "slot"], times: Int[Array, "slot"], greedy: bool
+) -> tuple[Array, Array, PyTree]:
+    def one(memory: PyTree, seen: PyTree, seed: Array, time: Array) -> tuple[Array, Array, PyTree]:
+        key = jax.random.fold_in(jax.random.key(seed), time)
+        action, following = policy.act(memory, seen, key, greedy)
+        return action, jnp.zeros(()) if greedy else policy.log_prob(memory, seen, action), following
+
+    return jax.vmap(one)(memory, seen, seeds, times)
+
+
+def simulate(policy: Any, simulator: Simulator, episodes: int, seed: int, greedy: bool, slots: int) -> list[Recorded]:
+    """Run whole episodes, as many side by side as there are slots, and return them in order.
+
+    Raises UserError for forms that do not fit the policy and for an episode that does not end.
+    """
+    check_form(getattr(policy, "spec", None), simulator)
+    slots = 1 if simulator.single else min(slots, episodes)
+    envs = [simulator.make() for _ in range(slots)]
+    answers = Answers(policy, slots, seed, greedy)
+    records: list[Recorded] = []
+    current: list[Any] = [None] * slots
+    holds = np.full(slots, -1)
+    rewards, terminals = np.zeros(slots), np.zeros(slots, bool)
+
+    def begin(slot: int) -> None:
+        holds[slot] = len(records) if len(records) < episodes else -1
+        if holds[slot] < 0:
+            return
+        records.append(Recorded([], [], [], []))
+        current[slot] = envs[slot].reset(seed=seed + int(holds[slot]))[0]
+        answers.start(slot)
+
+    try:
+        for slot in range(slots):
+            begin(slot)
+        while (holds >= 0).any():
+            times = np.array([len(records[number].rewards) if number >= 0 else 0 for number in holds])
+            actions, log_propensities = answers.act(_batch(current), holds, times)
+            for slot in np.flatnonzero(holds >= 0):
+                record = records[holds[slot]]
+                seen, reward, terminal, timeout, _ = envs[slot].step(_enacted(actions[slot], simulator))
+                record.observations.append(current[slot])
+                record.actions.append(actions[slot])
+                record.rewards.append(float(reward))
+                record.log_propensities.append(float(log_propensities[slot]))
+                current[slot], rewards[slot], terminals[slot] = seen, reward, terminal
+                if terminal or timeout:
+                    record.last, record.terminal = seen, bool(terminal)
+                elif len(record.rewards) >= LONGEST:
+                    raise UserError(f"An episode of {simulator.name} lasts over {LONGEST} steps; give it a time limit.")
+            answers.note(actions, rewards, terminals)
+            for slot in np.flatnonzero(holds >= 0):
+                if records[holds[slot]].last is not None:
+                    begin(int(slot))
+    finally:
+        for env in envs if not simulator.lent else ():
+            env.close()
+    return records
+
+
+def _batch(current: list[Any]) -> Any:
+    if isinstance(current[0], dict):
+        return {key: np.stack([seen[key] for seen in current]) for key in current[0]}
+    return np.stack(current)
+
+
+def _enacted(action: np.ndarray, simulator: Simulator) -> Any:
+    if simulator.kind == "discrete":
+        return int(action)
+    return np.asarray(action, simulator.dtype)
+
+
+def log_of(records: list[Recorded], simulator: Simulator) -> Dataset:
+    """Return recorded episodes as a log, with propensities where actions were drawn."""
+    seen = [row for record in records for row in record.observations]
+    after = [row for record in records for row in (*record.observations[1:], record.last)]
+    ends = np.concatenate([np.arange(len(record.rewards)) == len(record.rewards) - 1 for record in records])
+    over = np.repeat([record.terminal for record in records], [len(record.rewards) for record in records])
+    logs = np.concatenate([record.log_propensities for record in records])
+    return Dataset.from_arrays(
+        _batch(seen),
+        np.stack([action for record in records for action in record.actions]),
+        np.concatenate([record.rewards for record in records]),
+        ends & over,
+        ends & ~over,
+        propensities=np.exp(logs) if logs.any() else None,
+        next_observations=_batch(after),
+        action_bounds=simulator.bounds,
+        action_count=simulator.size if simulator.kind == "discrete" else None,
+        horizon=simulator.horizon,
+        origin=f"collected:{simulator.name}",
+    )

@@ -1,0 +1,152 @@
+"""Simulators on the host: Gymnasium environments, and weft worlds that a plain Python function acts in."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from .environment import Environment, name_of
+from .errors import UserError
+from .spec import Spec
+
+__all__ = ["Simulator", "check_form", "make_simulator"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulator:
+    """How to make simulators and what they take: `make()` has `reset(seed=)`, `step(action)` and `close()`.
+
+    `observations` are the shapes of the components (one named "" where an observation is an array); `single` says
+    that only one can be had, `lent` that it is not ours to close.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    observations: dict[str, tuple[int, ...]]
+    kind: str
+    size: int
+    bounds: tuple[Any, Any] | None
+    dtype: Any
+    horizon: int | None
+    single: bool = False
+    lent: bool = False
+
+
+class Hosted:
+    """A weft world in the manner of a Gymnasium environment, for policies that cannot be compiled."""
+
+    def __init__(self, world: Environment) -> None:
+        self.world, self.key, self.state, self.time = world, jax.random.key(0), None, 0
+
+    def reset(self, seed: int) -> tuple[np.ndarray, dict]:
+        """Begin the episode that a compiled roll-out would begin with this seed."""
+        reset_key, self.key = jax.random.split(jax.random.key(seed))
+        self.time = 0
+        self.state, seen = _hosted_reset(self.world, reset_key)
+        return np.asarray(seen), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """Take one step; the fourth answer is the time-out at the horizon."""
+        self.state, seen, reward, terminal = _hosted_step(self.world, self.state, action, self.key, self.time)
+        self.time += 1
+        over = bool(terminal)
+        return np.asarray(seen), float(reward), over, self.time >= self.world.horizon and not over, {}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@jax.jit
+def _hosted_reset(world: Environment, key: PRNGKeyArray) -> tuple[PyTree, Array]:
+    state = world.reset(key)
+    return state, world.observe(state)
+
+
+@jax.jit
+def _hosted_step(world: Environment, state: PyTree, action: Array, key: PRNGKeyArray, time: Array) -> tuple:
+    _, step_key = jax.random.split(jax.random.fold_in(key, time))
+    following, reward, terminal = world.step(state, action, step_key)
+    return following, world.observe(following), reward, terminal
+
+
+def make_simulator(source: Any) -> Simulator:
+    """Return the simulators behind a weft world, a Gymnasium id, a Gymnasium environment or a function that makes one.
+
+    Raises UserError for an unknown id, a simulator that is not installed, and spaces that weft cannot act in.
+    """
+    if isinstance(source, Environment):
+        spec, action = source.spec, source.spec.action
+        shapes = {part.name: part.shape for part in spec.observations}
+        bounds = None if action.low is None else (action.low, action.high)
+        make, kind = partial(Hosted, source), action.kind
+        return Simulator(name_of(source), make, shapes, kind, action.size, bounds, action.dtype, spec.horizon)
+    import gymnasium
+
+    if isinstance(source, gymnasium.Env):
+        return _described(source, lambda: source, lent=True)
+    make = partial(gymnasium.make, source, disable_env_checker=True) if isinstance(source, str) else source
+    if not callable(make):
+        raise UserError(
+            f"An environment is a name, a weft or Gymnasium environment or a function that makes one, "
+            f"not a {type(source).__name__}."
+        )
+    try:
+        first = make()
+    except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
+        raise UserError(f"The simulator of '{source}' is not installed; run: pip install 'weft[mujoco]'.") from error
+    except gymnasium.error.Error as error:
+        raise UserError(f"Gymnasium has no environment '{source}': {str(error).splitlines()[0]}") from error
+    found = _described(first, make)
+    first.close()
+    return found
+
+
+def _described(env: Any, make: Callable[[], Any], lent: bool = False) -> Simulator:
+    import gymnasium
+
+    seen, act = env.observation_space, env.action_space
+    name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    parts = dict(seen.spaces) if isinstance(seen, gymnasium.spaces.Dict) else {"": seen}
+    for key, part in parts.items():
+        if not isinstance(part, (gymnasium.spaces.Box, gymnasium.spaces.Discrete, gymnasium.spaces.MultiBinary)):
+            raise UserError(
+                f"{name} shows '{key}' as {type(part).__name__}; weft sees arrays and dictionaries of them."
+            )
+    shapes = {key: tuple(part.shape or ()) for key, part in parts.items()}
+    horizon = env.spec.max_episode_steps if env.spec is not None else None
+    bounds = None
+    if isinstance(act, gymnasium.spaces.Discrete):
+        kind, size = "discrete", int(act.n)
+    elif isinstance(act, gymnasium.spaces.MultiDiscrete):
+        kind, size = "multidiscrete", int(act.nvec.sum())
+    elif isinstance(act, gymnasium.spaces.Box):
+        kind, size = "continuous", int(np.prod(act.shape))
+        bounds = (act.low.reshape(-1), act.high.reshape(-1))
+        bounds = bounds if np.isfinite(bounds).all() else None
+    else:
+        raise UserError(f"{name} takes {type(act).__name__} actions, which weft cannot give.")
+    return Simulator(name, make, shapes, kind, size, bounds, act.dtype, horizon, lent, lent)
+
+
+def check_form(spec: Spec | None, simulator: Simulator) -> None:
+    """Raise UserError when a simulator's observations or actions are not those that a policy was trained on."""
+    if spec is None:
+        return
+    trained = {part.name: part.shape for part in spec.observations}
+    shown = simulator.observations
+    if set(trained) != set(shown):
+        names = "; the policy was trained on ".join(", ".join(map(repr, found)) for found in (shown, trained))
+        raise UserError(f"{simulator.name} shows the observations {names}.")
+    for key, shape in trained.items():
+        if shape != shown[key]:
+            part = f"observation '{key}'" if key else "observations"
+            raise UserError(f"{simulator.name} shows {part} of shape {shown[key]}, the policy was trained on {shape}.")
+    if (simulator.kind, simulator.size) != (spec.action.kind, spec.action.size):
+        raise UserError(
+            f"{simulator.name} takes {simulator.kind} actions of size {simulator.size}, the policy gives "
+            f"{spec.action.kind} ones of size {spec.action.size}."
+        )

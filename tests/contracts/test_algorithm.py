@@ -1,0 +1,375 @@
+"""What every registered algorithm promises, for every kind of action that it learns from."""
+
+import dataclasses
+import functools
+import inspect
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import zoo
+
+from weft import algorithm, pytree, train
+from weft.dataset import Dataset
+from weft.errors import UserError
+from weft.multipliers import Fixed, Lagrange
+from weft.policy import Policy
+from weft.samplers.transitions import Transitions
+
+STEPS = 12
+ROWS = 96
+KINDS = ("continuous", "discrete")
+SMALL = {"hidden": (8,), "sampler": Transitions(16)}
+
+# A learned temperature that grows from the start, so that all four of its numbers matter.
+GROWING = Lagrange(threshold=-2.0, learning_rate=0.1, initial=1.0, largest=1.2)
+SETTINGS = {
+    "awr": {"refresh_every": 5},
+    "naive": {"temperature": GROWING},
+    "cql": {"weight": Lagrange(threshold=0.1, learning_rate=0.1, initial=1.0, largest=1.2), "temperature": GROWING},
+}
+# Values that can matter within a few steps; every other number is multiplied by .6.
+CHANGED = {
+    "expectile": 0.9,
+    "fraction": 0.7,
+    "largest_weight": 0.9,
+    "noise_limit": 0.05,
+    "threshold": 2.0,
+    "initial": 0.3,
+    "largest": 1.01,
+}
+# Numbers that one kind of action has no use for.
+IDLE = {("cql", "discrete"): ("actor_learning_rate", "temperature."), ("naive", "discrete"): ("temperature.",)}
+
+CASES = [
+    pytest.param(name, kind, id=f"{name}-{kind}")
+    for name, found in algorithm.algorithms().items()
+    for kind in KINDS
+    if kind in found.actions
+]
+each_case = pytest.mark.parametrize(("name", "kind"), CASES)
+
+
+def setting_of(name: str, **changes: object) -> algorithm.Algorithm:
+    return algorithm.algorithm(name)(**{**SMALL, **SETTINGS.get(name, {}), **changes})
+
+
+@functools.cache
+def log(kind: str, probe: str = "") -> Dataset:
+    """A random log with episodes of six steps, every second of which times out; all logs of a kind have one shape.
+
+    Probes: in a `bandit` every step is terminal and the reward is the first action dimension (the share of the last
+    choice); in a `loop` and in an `end` there is one state, the reward is 1 and episodes have one step.
+    """
+    random = np.random.default_rng(0)
+    seen = random.normal(size=(ROWS, 3)).astype(np.float32)
+    after = random.normal(size=(ROWS, 3)).astype(np.float32)
+    actions = random.uniform(-0.9, 0.9, (ROWS, 2)).astype(np.float32)
+    if kind == "discrete":
+        actions = random.integers(0, 3, ROWS)
+    rewards = random.normal(size=ROWS).astype(np.float32)
+    last = np.arange(ROWS) % 6 == 5
+    terminal = last & (np.arange(ROWS) % 12 == 11)
+    if probe:
+        seen, after, last = np.ones_like(seen), np.ones_like(seen), np.ones(ROWS, bool)
+        rewards = np.ones(ROWS, np.float32)
+        terminal = last & (probe != "loop")
+    if probe == "bandit":
+        rewards = (actions[:, 0] if kind == "continuous" else actions / 2).astype(np.float32)
+    bounds = ([-1.0, -1.0], [1.0, 1.0]) if kind == "continuous" else None
+    options = {"action_count": 3} if kind == "discrete" else {"action_bounds": bounds}
+    return Dataset.from_arrays(seen, actions, rewards, terminal, last & ~terminal, next_observations=after, **options)
+
+
+def changed(setting: algorithm.Algorithm, field: str) -> algorithm.Algorithm:
+    value = dict(pytree.named_leaves(setting))[field]
+    return pytree.replace(setting, field, CHANGED.get(field.rpartition(".")[2], 0.6 * value))
+
+
+class Case:
+    """One algorithm on one kind of action: a base setting, and one more for every number of it."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self.kind = name, kind
+        self.base = setting_of(name)
+        self.fields = pytree.floats(self.base)
+        self.settings = [self.base] + [changed(self.base, field) for field in self.fields]
+        self.first = zoo.begin(self.settings, log(kind), (0,))
+        self.last, self.metrics = self.advance(self.first, 0, STEPS)
+
+    def advance(self, states, start, stop, settings=None, data=None):
+        return zoo.continued(settings or self.settings, states, data or log(self.kind), start, stop, STEPS)
+
+    def learned(self, probe: str, steps: int, **changes: float) -> algorithm.State:
+        """Train the first run's setting, with some numbers changed, on a probe; compiles nothing new."""
+        setting = self.base
+        for field, value in changes.items():
+            setting = pytree.replace(setting, field.replace("__", "."), value)
+        settings = [setting] * len(self.settings)
+        data = log(self.kind, probe)
+        states = zoo.begin(settings, data, (0,))
+        return pytree.run_axis(self.advance(states, 0, steps, settings, data)[0], 0)
+
+
+@functools.cache
+def case(name: str, kind: str) -> Case:
+    return Case(name, kind)
+
+
+def leaves(tree: object) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def same(one: object, two: object) -> bool:
+    return all((a == b).all() for a, b in zip(leaves(one), leaves(two), strict=True))
+
+
+def batch_of(setting: algorithm.Algorithm, kind: str) -> object:
+    return setting.sampler(log(kind).device(), jax.random.key(3))
+
+
+def fresh(setting: algorithm.Algorithm, kind: str) -> algorithm.State:
+    data = log(kind)
+    prior = setting.prepare(jax.random.key(1), data.device())
+    return setting.init(jax.random.key(2), data.spec, prior)
+
+
+# --- form -----------------------------------------------------------------------------------------------------------
+
+
+@each_case
+def test_an_update_keeps_structure_shapes_and_types(name, kind):
+    setting, data = pytree.as_arrays(setting_of(name)), log(kind)
+    columns = data.device()
+
+    def first(key):
+        return setting.init(key, data.spec, setting.prepare(key, columns))
+
+    before = jax.eval_shape(first, jax.random.key(0))
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(before))
+    after, metrics = jax.eval_shape(
+        lambda state, key: train.one_step(setting, columns, key, jnp.int32(9), jnp.int32(0), state),
+        before,
+        jax.random.key(0),
+    )
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    shapes = [[(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)] for tree in (before, after)]
+    assert shapes[0] == shapes[1]
+    assert metrics
+    assert all(value.shape == () for value in metrics.values())
+
+
+@each_case
+def test_a_state_holds_arrays_only(name, kind):
+    for leaf in jax.tree.leaves(pytree.run_axis(case(name, kind).first, 0)):
+        assert isinstance(leaf, jax.Array)
+
+
+@pytest.mark.parametrize("name", algorithm.algorithms())
+def test_the_leaves_of_a_setting_are_its_float_fields(name):
+    found = algorithm.algorithm(name)()
+
+    def declared(module, prefix=""):
+        for field in dataclasses.fields(module):
+            value = getattr(module, field.name)
+            if isinstance(value, eqx.Module):
+                yield from declared(value, f"{prefix}{field.name}.")
+            elif not field.metadata.get("static"):
+                assert isinstance(value, float), f"{field.name} is neither static nor a float"
+                yield prefix + field.name
+
+    assert pytree.floats(found) == list(declared(found))
+
+
+@pytest.mark.parametrize("name", algorithm.algorithms())
+def test_the_file_says_what_it_does_and_stays_short(name):
+    found = algorithm.algorithm(name)
+    home = inspect.getmodule(found)
+    assert home is not None
+    for section in ("Order of updates:", "Differs from the reference:", "L_"):
+        assert section in (home.__doc__ or "")
+    lines = Path(home.__file__ or "").read_text().split('"""', 2)[2].count("\n")
+    assert lines <= 150
+    assert found.title
+    assert found.paper
+    assert found.family
+    assert found.__doc__
+
+
+@pytest.mark.parametrize("name", algorithm.algorithms())
+def test_actions_of_another_kind_are_refused(name):
+    found = setting_of(name)
+    for kind in (*KINDS, "multidiscrete"):
+        spec = log(kind if kind in KINDS else "discrete").spec
+        action = dataclasses.replace(spec.action, kind="multidiscrete", counts=(2, 2)) if kind not in KINDS else None
+        spec = dataclasses.replace(spec, action=action) if action else spec
+        if kind not in found.actions:
+            with pytest.raises(UserError, match="learns from"):
+                found.init(jax.random.key(0), spec)
+
+
+@each_case
+def test_a_policy_acts_and_values_are_numbers(name, kind):
+    found = case(name, kind)
+    state = pytree.run_axis(found.last, 0)
+    policy = found.base.policy(state)
+    assert isinstance(policy, Policy)
+    seen = log(kind).device().observation[:5]
+    action, _ = policy.act(policy.reset(), seen, jax.random.key(0), greedy=False)
+    assert action.shape == ((5, 2) if kind == "continuous" else (5,))
+    value = found.base.value(state, seen, jax.random.key(0))
+    assert value is None or (value.shape == (5,) and np.isfinite(value).all())
+    assert (value is None) == (name in ("bc", "filtered_bc"))
+    figures = found.base.measure(state, batch_of(found.base, kind), jax.random.key(0))
+    assert all(np.isfinite(figure) for figure in figures.values())
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+@each_case
+def test_training_changes_the_state_and_stays_finite(name, kind):
+    found = case(name, kind)
+    assert not same(found.first, found.last)
+    assert all(np.isfinite(leaf).all() for leaf in leaves(found.last))
+    assert all(np.isfinite(value).all() for value in found.metrics.values())
+
+
+@each_case
+def test_two_sweeps_share_one_program(name, kind):
+    found = case(name, kind)
+    before = train.advance._cache_size()
+    other = [changed(setting, "learning_rate") for setting in found.settings]
+    found.advance(found.first, 0, 3, other)
+    assert train.advance._cache_size() == before
+
+
+@each_case
+def test_every_number_changes_the_result(name, kind):
+    found = case(name, kind)
+    base = pytree.run_axis(found.last, 0)
+    for index, field in enumerate(found.fields):
+        idle = field.startswith(IDLE.get((name, kind), ("no field",)))
+        assert same(pytree.run_axis(found.last, index + 1), base) == idle, f"{field} has the wrong effect"
+
+
+@each_case
+def test_stopping_and_resuming_changes_no_bit(name, kind):
+    found = case(name, kind)
+    half, _ = found.advance(found.first, 0, 7)
+    assert not same(half, found.last)
+    resumed, _ = found.advance(half, 7, STEPS)
+    assert same(resumed, found.last)
+
+
+@each_case
+def test_a_swept_run_equals_a_single_one(name, kind):
+    found = case(name, kind)
+    [single] = zoo.runs([found.settings[1]], log(kind), STEPS)
+    for one, two in zip(leaves(single), leaves(pytree.run_axis(found.last, 1)), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+@each_case
+def test_two_seeds_differ(name, kind):
+    base = case(name, kind)
+    settings = [base.base] * len(base.settings)
+    other = zoo.begin(settings, log(kind), (1,))
+    assert not same(pytree.run_axis(other, 0), pytree.run_axis(base.first, 0))
+
+
+@each_case
+def test_no_key_is_used_twice(name, kind):
+    # A second draw with one key, say `tick.key` itself beside its splits, raises KeyReuseError here.
+    setting = setting_of(name)
+    with jax.debug_key_reuse(True):
+        state = fresh(setting, kind)
+        columns = log(kind).device()
+        step = jax.jit(lambda key, state: train.one_step(setting, columns, key, jnp.int32(9), jnp.int32(0), state))
+        step.lower(jax.random.key(5), state)
+
+
+# --- learning -------------------------------------------------------------------------------------------------------
+
+# After one update from one state, these parts may not have felt the change of a number that only another loss knows.
+# It fails when a critic pleases the actor: with L_Q + L_pi differentiated together in TD3+BC, `critics` moves with
+# `value_weight`; with the sampled actions of CQL left in the gradient of the actor, `actor` moves with `weight`.
+ISOLATED = [
+    ("iql", "continuous", {}, "inverse_temperature", ("critics", "value")),
+    ("iql", "discrete", {}, "inverse_temperature", ("critics", "value")),
+    ("iql", "continuous", {}, "discount", ("actor", "value")),
+    ("iql", "continuous", {}, "target_rate", ("actor", "value", "critics")),
+    ("awr", "continuous", {}, "inverse_temperature", ("value",)),
+    ("td3_bc", "continuous", {}, "value_weight", ("critics",)),
+    ("cql", "continuous", {}, "actor_learning_rate", ("critics", "weight", "temperature")),
+    ("cql", "continuous", {"learning_rate": 0.0}, "discount", ("actor",)),
+    ("cql", "continuous", {"learning_rate": 0.0, "weight": Fixed(5.0)}, "weight.value", ("actor", "temperature")),
+    ("naive", "continuous", {}, "temperature.learning_rate", ("critics",)),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "options", "field", "untouched"), ISOLATED)
+def test_a_loss_moves_its_own_model_only(name, kind, options, field, untouched):
+    setting = setting_of(name, **options)
+    state, batch = fresh(setting, kind), batch_of(setting, kind)
+    tick = algorithm.Tick(jax.random.key(7), jnp.int32(0), jnp.zeros(()))
+    one, two = (
+        jax.jit(lambda setting: setting.update(state, batch, tick)[0])(pytree.as_arrays(choice))
+        for choice in (setting, changed(setting, field))
+    )
+    assert not same(one, two)
+    for part in untouched:
+        assert same(getattr(one, part), getattr(two, part)), f"{part} felt {field}"
+
+
+# Nothing may add to the rewards: no entropy, no penalty.
+PLAIN = {
+    "naive": {"temperature__initial": 1e-6, "temperature__learning_rate": 1e-9},
+    "cql": {
+        "temperature__initial": 1e-6,
+        "temperature__learning_rate": 1e-9,
+        "weight__initial": 1e-6,
+        "weight__learning_rate": 1e-9,
+    },
+}
+
+
+def valued(name: str, kind: str) -> bool:
+    return name not in ("bc", "filtered_bc")
+
+
+@pytest.mark.parametrize(("name", "kind"), [found for found in CASES if valued(*found.values)])
+def test_a_terminal_stops_the_bootstrap_and_a_time_out_does_not(name, kind):
+    found = case(name, kind)
+    changes = {"discount": 0.9, "learning_rate": 0.01, **PLAIN.get(name, {})}
+    if name != "awr":
+        changes["target_rate"] = 0.05
+    for probe, truth in (("loop", 10.0), ("end", 1.0)):
+        state = found.learned(probe, 2500, **changes)
+        value = found.base.value(state, log(kind, probe).device().observation[:1], jax.random.key(0))
+        assert value is not None
+        np.testing.assert_allclose(value, truth, rtol=0.02)
+
+
+@each_case
+def test_a_bandit_is_solved_or_imitated(name, kind):
+    found = case(name, kind)
+    changes = {"learning_rate": 0.01, **PLAIN.get(name, {})}
+    if (name, kind) == ("cql", "continuous"):
+        changes["actor_learning_rate"] = 0.01
+    if name == "filtered_bc":
+        changes["fraction"] = 0.3
+    if name in ("iql", "awr"):
+        changes |= {"inverse_temperature": 10.0, "largest_weight": 100.0}
+    state = found.learned("bandit", 400, **changes)
+    policy = found.base.policy(state)
+    chosen = policy.distribution((), log(kind, "bandit").device().observation[0])
+    if kind == "continuous":
+        mean = float(chosen.mode()[0])
+        assert abs(mean) < 0.15 if name == "bc" else mean > 0.3
+    else:
+        best = float(chosen.probabilities()[2])
+        assert abs(best - 1 / 3) < 0.1 if name == "bc" else best > 0.8
