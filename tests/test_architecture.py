@@ -12,7 +12,7 @@ PACKAGE = ROOT / "src" / "weft"
 FLOORS = {
     0: ["errors", "pytree", "spec", "compilation"],
     1: ["columns", "assembly", "dataset", "transform", "sampler", "samplers", "distributions", "losses", "learner",
-        "networks", "policy", "environment", "environments"],
+        "multipliers", "soft", "networks", "policy", "environment", "environments"],
     2: ["algorithm", "estimator", "interval", "format"],
     3: ["train"],
     5: ["algorithms", "estimators", "intervals", "formats"],

@@ -90,7 +90,7 @@ def _observation(values: Any, count: int, part: str, name: Naming) -> Any:
         found = _ragged(values, part, name)
     else:
         found = np.asarray(values)
-    if np.ndim(found) == 0 and not isinstance(found, Ragged):
+    if not isinstance(found, Ragged) and found.ndim == 0:
         raise name.refuse(f"column {name(part)} is one value; give one observation a step.")
     if len(found) != count:
         raise name.refuse(f"column {name(part)} has {len(found)} rows, the actions have {count}.")
@@ -166,8 +166,8 @@ def action_columns(
         if len(kinds) > 1:
             odd = np.array([not isinstance(value, type(found.reshape(-1)[0])) for value in found.reshape(-1).tolist()])
             raise name.refuse(
-                f"column {name('actions')} mixes action types ({', '.join(sorted(kinds))}; {name.some(odd)} "
-                "differ from the first row); make them all numbers or all labels."
+                f"column {name('actions')} mixes action types ({', '.join(sorted(kinds))}; unlike the first: "
+                f"{name.some(odd)}); make them all numbers or all labels."
             )
         if kinds == {"text"}:
             known = tuple(labels) or tuple(np.unique(found.astype(str)).tolist())

@@ -17,7 +17,7 @@ def keep_compiled_programs() -> None:
     read (a process was killed while writing an entry), programs are compiled again and nobody is told.
     """
     where = os.environ.get("WEFT_CACHE", "")
-    if where == "off" or jax.config.jax_compilation_cache_dir:
+    if where == "off" or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return
     folder = Path(where) if where else Path.home() / ".cache" / "weft"
     try:

@@ -1,6 +1,10 @@
 """Train: many settings and seeds of one method on one log, in chunks, with checkpoints, killed and resumed at will."""
 
+import contextlib
 import dataclasses
+import itertools
+import json
+import operator
 import platform
 import time
 from collections.abc import Sequence
@@ -13,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from . import folder as folders
 from . import pytree, storage, train
 from .algorithm import Algorithm, describe
 from .columns import Columns
@@ -20,8 +25,8 @@ from .compilation import keep_compiled_programs
 from .dataset import Dataset
 from .errors import UserError
 from .progress import Progress, Silent
-from .run import CHECKPOINTS, Run, _kept, checkpoint_path, load_run, read_metrics, structure
-from .transform import fit_transform
+from .run import FORMAT, Run, load_run, structure
+from .transform import Transform, fit_transform
 
 __all__ = ["fit"]
 
@@ -43,14 +48,14 @@ def fit(
     log_every: int | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> Run:
-    """Train every setting with every seed and return the `Run`.
+    """Train every setting with every seed and return the `Run`; what is not finished can be resumed.
 
     algorithm: an instance, or a list of them (`weft.grid`); settings of one structure share one compiled program, and
     the same seed means the same first weights and batches in every setting. seeds: how many (0, 1, …), or which.
     out: the run's folder; without one nothing is written. resume: continue the folder's run from its last checkpoint,
-    bit for bit. batch_size: replaces the sampler's. observations, rewards, reward_shift: see `fit_transform`. keep:
-    steps whose states are kept for good. log_every: steps per metrics row (a hundredth of all by default).
-    checkpoint_seconds: time between checkpoints, of which the last two are kept.
+    bit for bit (start it if there is none). batch_size: replaces the sampler's. observations, rewards, reward_shift:
+    see `fit_transform`. keep: steps whose states are kept for good. log_every: steps per metrics row (a hundredth of
+    all by default). checkpoint_seconds: time between checkpoints, of which the last two are kept.
 
     Raises UserError, before anything is written, for wrong arguments, a log that the method cannot learn from, and a
     folder that is taken or does not fit.
@@ -58,31 +63,46 @@ def fit(
     keep_compiled_programs()
     settings = list(algorithm) if isinstance(algorithm, Sequence) else [algorithm]
     plan = _plan(settings, data, steps, seeds, batch_size, keep, log_every)
-    settings = plan.settings
     transform = fit_transform(data, observations, rewards, reward_shift)
     record = _record(plan, data, {"observations": observations, "rewards": rewards, "reward_shift": reward_shift})
     record["transform"] = transform.parts()
-    groups = pytree.groups([pytree.as_arrays(setting) for setting in settings])
+    groups = pytree.groups([pytree.as_arrays(setting) for setting in plan.settings])
     folder = None if out is None else Path(out)
-    run = Run(record, settings, plan.seeds, data.spec, transform, groups, [{} for _ in groups], [], folder)
-    if folder is not None:
-        _open_folder(run, folder, resume)
-    columns = jax.jit(lambda change, raw: change(raw))(transform, data.device())
-    title = f"{settings[0].name} × {len(settings) * len(plan.seeds)}"
-    for group in range(len(groups)):
-        _train_group(run, plan, group, columns, checkpoint_seconds, progress, title)
+    run = Run(record, plan.settings, plan.seeds, data.spec, transform, groups, [{} for _ in groups], [], folder)
+    with Progress() if progress else Silent() as shown, contextlib.ExitStack() as stack:
+        shown.say(_headline(plan, len(groups)))
+        if folder is not None:
+            _agree(run, folder, resume)  # before anything is written
+            storage.make_folder(folder / folders.CHECKPOINTS)
+            busy = f"{folder} is in use by another process; wait for it or choose another folder."
+            stack.enter_context(storage.locked(folder / folders.LOCK, busy))
+            for sentence in _agree(run, folder, resume):
+                shown.say(sentence)
+            if not (folder / folders.RECORD).exists():
+                storage.write_tree(folder / folders.TRANSFORM, run.transform)
+            storage.write_json(folder / folders.RECORD, run.record)
+        columns = _transformed(run.transform, data.device())
+        for group in range(len(groups)):
+            _train_group(
+                run,
+                dataclasses.replace(plan, log_every=run.record["log_every"]),
+                group,
+                columns,
+                checkpoint_seconds,
+                shown,
+            )
     return run
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Checked arguments."""
+    """Checked arguments; `log_every` is None where it was left to us."""
 
     settings: list[Algorithm]
     steps: int
     seeds: list[int]
     keep: list[int]
-    log_every: int
+    log_every: int | None
 
 
 def _plan(
@@ -95,13 +115,19 @@ def _plan(
         if not isinstance(setting, Algorithm):
             raise UserError(f"fit needs an algorithm such as weft.IQL(), got {type(setting).__name__}.")
         setting.check(data.spec)
+        try:
+            hash(jax.tree.structure(setting))
+        except TypeError as problem:
+            raise UserError(f"A setting of {setting.title} is of a wrong kind ({problem}); give a tuple.") from None
     if not pytree.all_equal(type(setting) for setting in settings):
         raise UserError("All settings of one run must be of one algorithm; start one run for each.")
     if steps < 1:
         raise UserError(f"The number of steps must be at least 1, got {steps}.")
-    numbers = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
+    numbers = list(range(seeds)) if isinstance(seeds, int) else [operator.index(seed) for seed in seeds]
     if not numbers:
         raise UserError(f"The number of seeds must be at least 1, got {seeds}.")
+    if len(set(numbers)) < len(numbers) or min(numbers) < 0 or max(numbers) >= 2**32:
+        raise UserError(f"Seeds must be different whole numbers from 0 to {2**32 - 1}, got {numbers}.")
     for step in keep:
         if not 1 <= step <= steps:
             raise UserError(f"The step to keep must be between 1 and {steps}, got {step}.")
@@ -109,20 +135,18 @@ def _plan(
         raise UserError(f"Metrics are logged every 1 step or more, got {log_every}.")
     if batch_size is not None:
         settings = [pytree.replace(setting, "sampler.batch_size", batch_size) for setting in settings]
-    return Plan(settings, steps, numbers, sorted(set(keep)), log_every or max(1, steps // 100))
+    return Plan(settings, steps, numbers, sorted(set(keep)), log_every)
 
 
 def _record(plan: Plan, data: Dataset, units: dict[str, Any]) -> dict[str, Any]:
-    import json
-
-    packages = {name: version(name) for name in ("weft", "jax", "equinox", "optax", "numpy")}
+    device = str(jax.devices()[0].device_kind)
     return {
-        "format": 1,
+        "format": FORMAT,
         "settings": [describe(setting) for setting in plan.settings],
         "seeds": plan.seeds,
         "steps": plan.steps,
         "keep": plan.keep,
-        "log_every": plan.log_every,
+        "log_every": plan.log_every or max(1, plan.steps // 100),
         "units": units,
         "data": {
             "origin": data.origin,
@@ -132,130 +156,131 @@ def _record(plan: Plan, data: Dataset, units: dict[str, Any]) -> dict[str, Any]:
             "notes": list(data.notes),
         },
         "spec": json.loads(data.spec.to_json()),
-        "computed": {"mapping": train.mapping(), "device": str(jax.devices()[0].device_kind), "python": platform.python_version()},
-        "versions": packages,
+        "computed": {"mapping": train.mapping(), "device": device, "python": platform.python_version()},
+        "versions": {name: version(name) for name in ("weft", "jax", "equinox", "optax", "numpy")},
     }
 
 
-def _open_folder(run: Run, folder: Path, resume: bool) -> None:
-    """Make the run's folder, or check that the one there is this run and drop what its last checkpoint lacks."""
-    if (folder / "run.json").exists():
-        if not resume:
-            raise UserError(f"{folder} already holds a run; continue it with resume=True (--resume) or choose another folder.")
-        _check_same(run, load_run(folder), folder)
-    elif folder.exists() and any(folder.iterdir()):
-        # an interrupted start leaves only a transform and hidden part files, which may be overwritten
-        strange = [path.name for path in folder.iterdir() if path.name not in ("transform.safetensors", CHECKPOINTS) and not path.name.startswith(".")]
-        if strange:
-            raise UserError(f"{folder} is not empty and holds no run ({strange[0]}); choose another folder.")
-    storage.make_folder(folder / CHECKPOINTS)
-    storage.write_tree(folder / "transform.safetensors", run.transform)
-    storage.write_json(folder / "run.json", run.record)
+def _headline(plan: Plan, programs: int) -> str:
+    settings, seeds = len(plan.settings), len(plan.seeds)
+    words = f"{_count(settings, 'setting')} × {_count(seeds, 'seed')}"
+    return f"{_count(settings * seeds, 'run')} ({words}) in {_count(programs, 'program')}, {plan.steps:,} steps each."
 
 
-def _check_same(run: Run, old: Run, folder: Path) -> None:
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _agree(run: Run, folder: Path, resume: bool) -> list[str]:
+    """Check that a run may begin or go on in a folder, and take over what resuming must not change.
+
+    Returns what the person should know. Nothing is written. Raises UserError that names what differs.
+    """
+    if not (resume and (folder / folders.RECORD).exists()):
+        folders.check_free(folder)
+        return [f"There is nothing to resume in {folder}: starting at step 0."] if resume else []
+    old = load_run(folder)
     new, was = run.record, old.record
-    pairs = {
-        "settings": (new["settings"], was["settings"]),
-        "seeds": (new["seeds"], was["seeds"]),
-        "data": (new["data"]["fingerprint"], was["data"]["fingerprint"]),
-        "units": (new["units"], was["units"]),
-        "log_every": (new["log_every"], was["log_every"]),
-        "mapping": (new["computed"]["mapping"], was["computed"]["mapping"]),
-    }
+    parts = ("settings", "seeds", "units", "spec")
+    pairs = {"data": (new["data"]["fingerprint"], was["data"]["fingerprint"])}
+    pairs |= {part: (new[part], was[part]) for part in parts}
     for what, (now, then) in pairs.items():
         if now != then:
-            raise UserError(f"{folder} cannot be resumed: its {what} differ ({_short(then)} then, {_short(now)} now).")
+            raise UserError(f"{folder} cannot be resumed: its {what} differ ({folders.difference(then, now)}).")
     if new["steps"] < was["steps"]:
         raise UserError(f"{folder} was planned for {was['steps']} steps; resume it with at least as many.")
+    said = []
+    if new["steps"] > was["steps"]:
+        said.append(f"Extended from {was['steps']:,} to {new['steps']:,} steps; schedules go by the new total.")
+    for part in ("versions", "computed"):
+        if changed := [name for name, value in new[part].items() if was[part].get(name) != value]:
+            said.append(f"This run began with another {', '.join(changed)}; its bits may differ from here on.")
+    run.transform = old.transform
+    run.metrics[:] = old.metrics
+    # how runs are mapped stays as it was; rows of metrics keep their distance
+    run.record = {**new, "computed": was["computed"], "log_every": was["log_every"]}
+    run.record["extended_from"] = [
+        *was.get("extended_from", []),
+        *([was["steps"]] if new["steps"] > was["steps"] else []),
+    ]
+    return said
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) < 80 else text[:77] + "…"
+@jax.jit
+def _transformed(change: Transform, raw: Columns) -> Columns:
+    return change(raw)
 
 
-def _train_group(
-    run: Run, plan: Plan, group: int, columns: Columns, checkpoint_seconds: float, progress: bool, title: str
-) -> None:
+def _train_group(run: Run, plan: Plan, group: int, columns: Columns, checkpoint_seconds: float, shown: Silent) -> None:
     members = run.groups[group]
     how = run.record["computed"]["mapping"]
     chosen = [pytree.as_arrays(run.settings[index]) for index in members for _ in plan.seeds]
     settings = pytree.stack(chosen)
     keys = jnp.stack([jax.random.key(seed) for _ in members for seed in plan.seeds])
-    start, states = _first_states(run, group, settings, keys, columns, how)
+    start, states = _first_states(run, group, settings, keys, columns, how, shown)
     _drop_later_rows(run, group, start)
+    place = f" {group + 1}/{len(run.groups)}" if len(run.groups) > 1 else ""
+    shown.begin(f"{run.settings[0].name}{place}", start, plan.steps, len(chosen))
+    total = jnp.int32(plan.steps)
     saved = time.monotonic()
-    shown = Progress(title, start, plan.steps, len(chosen)) if progress else Silent()
-    with shown:
-        if 0 < start < plan.steps:
-            shown.say(f"Resuming at step {start:,}.")
-        for begin, end in _chunks(plan, start):
-            total = jnp.int32(plan.steps)
-            states, metrics = train.advance(settings, states, columns, keys, jnp.int32(begin), jnp.int32(end), total, how)
-            rows = _rows(run, group, plan, end, {name: np.asarray(values) for name, values in metrics.items()})
-            run.metrics.extend(rows)
-            shown.update(end, {name: float(np.mean(values)) for name, values in metrics.items()})
-            kept = end in plan.keep or end == plan.steps
-            if kept:
-                run.states[group][end] = pytree.host(states)
-            if run.folder is not None:
-                _log(run.folder, rows)
-                if kept or time.monotonic() - saved >= checkpoint_seconds:
-                    storage.write_tree(checkpoint_path(run.folder, group, end), states, step=end)
-                    _forget(run.folder, group, plan.keep)
-                    saved = time.monotonic()
-    if plan.steps not in run.states[group]:  # resumed after the end
-        run.states[group][start] = pytree.host(states)
+    for begin, end in _chunks(plan, start):
+        states, metrics = train.advance(settings, states, columns, keys, jnp.int32(begin), jnp.int32(end), total, how)
+        rows = _rows(run, group, plan, end, {name: np.asarray(values) for name, values in metrics.items()})
+        run.metrics.extend(rows)
+        shown.update(end, {name: float(np.mean(values)) for name, values in metrics.items()})
+        kept = end in plan.keep or end == plan.steps
+        if run.folder is not None:
+            due = kept or time.monotonic() - saved >= checkpoint_seconds
+            folders.append_rows(run.folder, rows, durable=due)
+            if due:
+                storage.write_tree(folders.checkpoint_path(run.folder, group, end), states, step=end)
+                folders.forget(run.folder, group, plan.keep)
+                saved = time.monotonic()
+        elif kept and end < plan.steps:
+            run.states[group][end] = pytree.host(states)
+    run.states[group][plan.steps] = pytree.host(states)
 
 
 def _first_states(
-    run: Run, group: int, settings: Algorithm, keys: Any, columns: Columns, how: str
+    run: Run, group: int, settings: Algorithm, keys: Any, columns: Columns, how: str, shown: Silent
 ) -> tuple[int, PyTree]:
+    """Return the last states that can be read, and their step; fresh ones if there are none."""
     if run.folder is not None:
-        for step in reversed(_kept(run.folder, group)):
-            like = structure(run.settings[run.groups[group][0]], run.spec)
-            return step, storage.read_tree(checkpoint_path(run.folder, group, step), like)
+        like = structure(run.settings[run.groups[group][0]], run.spec)
+        problems = []
+        for step, found in folders.last_states(run.folder, group, like):
+            if not isinstance(found, storage.DamagedFile):
+                for problem in problems:
+                    shown.say(str(problem))
+                shown.say(f"Resuming at step {step:,}.")
+                return step, found
+            problems.append(found)
+        if problems:
+            raise problems[0]
     return 0, train.begin(settings, keys, columns, run.spec, how)
 
 
 def _chunks(plan: Plan, start: int) -> list[tuple[int, int]]:
     """Return the chunks to go: they end at logging steps, at steps to keep and at the end."""
-    ends = {*range(plan.log_every, plan.steps, plan.log_every), *plan.keep, plan.steps}
+    every = plan.log_every or plan.steps
+    ends = {*range(every, plan.steps, every), *plan.keep, plan.steps}
     edges = [start, *sorted(end for end in ends if end > start)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def _rows(run: Run, group: int, plan: Plan, step: int, metrics: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     rows = []
-    places = [(setting, seed) for setting in run.groups[group] for seed in range(len(plan.seeds))]
+    places = [(setting, seed) for setting in run.groups[group] for seed in plan.seeds]
     for place, (setting, seed) in enumerate(places):
         values = {name: float(found[place]) for name, found in metrics.items()}
-        rows.append({"step": step, "setting": setting, "seed": plan.seeds[seed], **values})
+        rows.append({"step": step, "setting": setting, "seed": seed, **values})
     return rows
-
-
-def _log(folder: Path, rows: list[dict[str, Any]]) -> None:
-    import json
-
-    storage.append_lines(folder / "metrics.jsonl", [json.dumps(row) for row in rows])
 
 
 def _drop_later_rows(run: Run, group: int, step: int) -> None:
     """Forget the metric rows of this group that come after its last checkpoint: they will be made again."""
-    if run.folder is None:
+    if run.folder is None or not run.metrics:
         return
-    import json
-
-    rows = read_metrics(run.folder)
-    kept = [row for row in rows if row["setting"] not in run.groups[group] or row["step"] <= step]
-    run.metrics[:] = kept
-    text = "".join(json.dumps(row) + "\n" for row in kept)
-    storage.write_bytes(run.folder / "metrics.jsonl", text.encode())
-
-
-def _forget(folder: Path, group: int, keep: Sequence[int]) -> None:
-    """Delete all checkpoints of a group but the last two and those to keep."""
-    for step in _kept(folder, group)[:-2]:
-        if step not in keep:
-            checkpoint_path(folder, group, step).unlink(missing_ok=True)
+    members = run.groups[group]
+    run.metrics[:] = [row for row in run.metrics if row["setting"] not in members or row["step"] <= step]
+    folders.replace_rows(run.folder, run.metrics)

@@ -16,7 +16,17 @@ from jaxtyping import PyTree
 from . import storage
 from .errors import UserError
 
-__all__ = ["append_rows", "check_free", "checkpoint_path", "forget", "kept_steps", "last_states", "read_rows"]
+__all__ = [
+    "append_rows",
+    "check_free",
+    "checkpoint_path",
+    "difference",
+    "forget",
+    "kept_steps",
+    "last_states",
+    "read_rows",
+    "replace_rows",
+]
 
 CHECKPOINTS = "checkpoints"
 RECORD, TRANSFORM, METRICS, LOCK = "run.json", "transform.safetensors", "metrics.jsonl", ".lock"
@@ -86,3 +96,25 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 def replace_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Write all rows of metrics anew."""
     storage.write_bytes(folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def difference(then: Any, now: Any) -> str:
+    """Name the first place where two records differ, and both values there."""
+    place = ""
+    while True:
+        if isinstance(then, dict) and isinstance(now, dict) and then.keys() == now.keys():
+            pairs = [(f".{key}" if place else key, then[key], now[key]) for key in then]
+        elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now) > 1:
+            pairs = [(f"[{index}]", *pair) for index, pair in enumerate(zip(then, now, strict=True))]
+        elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now) == 1:
+            pairs = [("", then[0], now[0])]
+        else:
+            break
+        step, then, now = next(pair for pair in pairs if pair[1] != pair[2])
+        place += step
+    return f"{place + ': ' if place else ''}{_short(then)} then, {_short(now)} now"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 80 else text[:77] + "…"

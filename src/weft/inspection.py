@@ -53,9 +53,10 @@ class Inspection:
 
     observations: one line a component. constant, duplicated: names of observation columns that never change, or
     repeat another. action_counts: how often each choice was taken; rare: choices taken fewer than 10 times, those
-    never taken included. action_ranges, at_bounds: per continuous dimension, and the share of steps at its declared bounds.
-    propensities: the spread of probabilities or densities. effective: the share of steps that would count if each
-    were weighted by one over its propensity. declared: horizon, discount and reward range as far as they are given.
+    never taken included. action_ranges, at_bounds: per continuous dimension, its range, and the share of steps at its
+    declared bounds. propensities: the spread of probabilities or densities. effective: the share of steps that would
+    count if each were weighted by one over its propensity. declared: horizon, discount, unit and reward range as far
+    as they are given.
     """
 
     origin: str

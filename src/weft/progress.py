@@ -16,42 +16,57 @@ class Silent:
     def __exit__(self, *_: Any) -> None:
         return None
 
+    def begin(self, title: str, start: int, total: int, runs: int) -> None:
+        """Begin with some runs that are trained together, from step `start` on."""
+
     def update(self, step: int, metrics: dict[str, float]) -> None:
-        """Take note of the step that all runs have reached."""
+        """Take note of the step that these runs have reached."""
 
     def say(self, sentence: str) -> None:
         """Show one sentence."""
 
 
 class Progress(Silent):
-    """A live line on a terminal, otherwise a line every tenth of the way; all on standard error."""
+    """A live line on a terminal, otherwise a line every tenth of the way; all on standard error.
 
-    def __init__(self, title: str, start: int, total: int, runs: int) -> None:
-        self.title, self.start, self.total, self.runs = title, start, total, runs
-        self.live = sys.stderr.isatty()
-        self.told = start
+    Speed counts the steps of all runs together and leaves out the first chunk, which contains the compilation.
+    """
 
-    def __enter__(self) -> "Progress":
+    def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bar
 
         self.console = Console(stderr=True, highlight=False)
-        self.began = time.monotonic()
+        self.live = sys.stderr.isatty()
+
+    def __enter__(self) -> "Progress":
         if self.live:
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
             self.bar = Bar(*columns, console=self.console)
             self.bar.start()
-            self.task = self.bar.add_task(self.title, total=self.total, completed=self.start, words="compiling")
         return self
 
     def __exit__(self, *_: Any) -> None:
         if self.live:
             self.bar.stop()
 
+    def begin(self, title: str, start: int, total: int, runs: int) -> None:
+        self.title, self.total, self.runs = title, total, runs
+        self.told = start
+        self.origin = (start, time.monotonic())
+        self.chunks = 0
+        if self.live:
+            self.task = self.bar.add_task(title, total=total, completed=start, words="compiling")
+
     def update(self, step: int, metrics: dict[str, float]) -> None:
-        elapsed = max(time.monotonic() - self.began, 1e-9)
-        speed = (step - self.start) * self.runs / elapsed
+        now = time.monotonic()
+        from_step, from_time = self.origin
+        speed = (step - from_step) * self.runs / max(now - from_time, 1e-9)
+        self.chunks += 1
+        if self.chunks == 1:
+            self.origin = (step, now)
         left = (self.total - step) * self.runs / max(speed, 1e-9)
         figures = "  ".join(f"{name} {value:.3g}" for name, value in list(metrics.items())[:4])
         words = f"{step:,}/{self.total:,}  {speed:,.0f} steps/s  {clock(left)} left  {figures}"
@@ -59,10 +74,10 @@ class Progress(Silent):
             self.bar.update(self.task, completed=step, words=words)
         elif step >= self.total or step - self.told >= self.total / 10:
             self.told = step
-            self.console.print(f"{self.title}  {words}", soft_wrap=True)
+            self.console.print(f"{self.title}  {words}", soft_wrap=True, markup=False)
 
     def say(self, sentence: str) -> None:
-        self.console.print(sentence, soft_wrap=True)
+        self.console.print(sentence, soft_wrap=True, markup=False)
 
 
 def clock(seconds: float) -> str:

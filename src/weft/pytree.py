@@ -18,7 +18,21 @@ from jaxtyping import PyTree
 from .discovery import choose, discover, final, names
 from .errors import UserError, nearest
 
-__all__ = ["as_arrays", "choose", "discover", "final", "floats", "grid", "groups", "named_leaves", "names", "require", "run_axis", "stack", "static"]
+__all__ = [
+    "as_arrays",
+    "choose",
+    "discover",
+    "final",
+    "floats",
+    "grid",
+    "groups",
+    "named_leaves",
+    "names",
+    "require",
+    "run_axis",
+    "stack",
+    "static",
+]
 
 Module = TypeVar("Module", bound=eqx.Module)
 

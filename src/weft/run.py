@@ -1,14 +1,12 @@
 """A run: settings × seeds of one method on one log, in memory or as a folder that outlives the process.
 
-A folder holds `run.json` (resolved settings, the log's fingerprint and spec, versions, how runs were computed),
-`transform.safetensors`, `metrics.jsonl` (one row per logged step, setting and seed) and `checkpoints/` (safetensors,
-the last two and those asked for). Nothing in it is a pickle.
+`run.json` in the folder holds the resolved settings, the log's fingerprint and spec, versions and how runs were
+computed; `weft.folder` says what else lies there. Nothing in it is a pickle.
 """
 
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
+from . import folder as folders
 from . import pytree, storage
 from .algorithm import Algorithm, algorithm, describe
 from .errors import UserError
@@ -23,9 +22,9 @@ from .policy import Served
 from .spec import Spec
 from .transform import Transform, skeleton
 
-__all__ = ["Run", "load_policy", "load_run"]
+__all__ = ["Run", "load_policy", "load_run", "rebuild", "structure"]
 
-CHECKPOINTS = "checkpoints"
+FORMAT = 1  # of run.json
 
 
 @dataclasses.dataclass
@@ -54,15 +53,14 @@ class Run:
     @property
     def steps(self) -> list[int]:
         """The steps whose states are kept, ascending."""
-        kept = [set(_kept(self.folder, g)) | set(self.states[g]) for g in range(len(self.groups))]
-        return sorted(set.intersection(*kept))
+        return sorted(set.intersection(*(self._known(group) for group in range(len(self.groups)))))
 
     def state(self, setting: int = 0, seed: int = 0, step: int | None = None) -> PyTree:
         """Return one run's state at a kept step (the last by default); `seed` counts from 0 within the run's seeds."""
         group = self._group(setting)
         if not 0 <= seed < len(self.seeds):
             raise UserError(f"{self.name} has seeds 0 to {len(self.seeds) - 1}, not {seed}.")
-        known = sorted(set(_kept(self.folder, group)) | set(self.states[group]))
+        known = sorted(self._known(group))
         if not known:
             raise UserError(f"{self.name} has no checkpoint yet.")
         step = known[-1] if step is None else step
@@ -71,7 +69,7 @@ class Run:
         if step not in self.states[group]:
             assert self.folder is not None
             like = structure(self.settings[setting], self.spec)
-            self.states[group][step] = storage.read_tree(checkpoint_path(self.folder, group, step), like)
+            self.states[group][step] = storage.read_tree(folders.checkpoint_path(self.folder, group, step), like)
         place = self.groups[group].index(setting) * len(self.seeds) + seed
         return pytree.run_axis(self.states[group][step], place)
 
@@ -90,6 +88,9 @@ class Run:
         }
         storage.write_tree(Path(path), self.policy(seed, setting, step), **about)
 
+    def _known(self, group: int) -> set[int]:
+        return {*folders.kept_steps(self.folder, group), *self.states[group]}
+
     def _group(self, setting: int) -> int:
         for number, members in enumerate(self.groups):
             if setting in members:
@@ -100,15 +101,21 @@ class Run:
 def load_run(folder: str | Path) -> Run:
     """Read a run's folder (states are read when asked for). Raises UserError when it is not one, or is damaged."""
     folder = Path(folder)
-    if not (folder / "run.json").exists():
-        raise UserError(f"{folder} is no run: it has no run.json.")
-    record = storage.read_json(folder / "run.json")
-    spec = Spec.from_json(record["spec"])
-    settings = [rebuild(found) for found in record["settings"]]
-    transform = storage.read_tree(folder / "transform.safetensors", skeleton(spec, record["transform"]))
+    if not (folder / folders.RECORD).exists():
+        raise UserError(f"{folder} is no run: it has no {folders.RECORD}.")
+    record = storage.read_json(folder / folders.RECORD)
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise UserError(f"{folder / folders.RECORD} is damaged, or another version of weft wrote it.")
+    try:
+        spec = Spec.from_json(record["spec"])
+        settings = [rebuild(found) for found in record["settings"]]
+        blank = skeleton(spec, record["transform"])
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{folder / folders.RECORD} is damaged, or another version of weft wrote it.") from None
+    transform = storage.read_tree(folder / folders.TRANSFORM, blank)
     groups = pytree.groups([pytree.as_arrays(setting) for setting in settings])
-    metrics = read_metrics(folder)
-    return Run(record, settings, record["seeds"], spec, transform, groups, [{} for _ in groups], metrics, folder)
+    rows = folders.read_rows(folder)
+    return Run(record, settings, record["seeds"], spec, transform, groups, [{} for _ in groups], rows, folder)
 
 
 def load_policy(path: str | Path) -> Served:
@@ -130,7 +137,8 @@ def rebuild(found: dict[str, Any]) -> Algorithm:
 
 def _module(kind: type, found: dict[str, Any], home: str) -> Any:
     values = {}
-    for key, value in found.items():
+    for key, given in found.items():
+        value = given
         if isinstance(value, dict) and "kind" in value:
             nested = getattr(sys.modules[home], value["kind"], None)
             if nested is None:
@@ -140,35 +148,11 @@ def _module(kind: type, found: dict[str, Any], home: str) -> Any:
     try:
         return kind(**values)
     except TypeError as problem:
-        raise UserError(f"The settings of {kind.__name__} were written by another version of weft: {problem}.") from None
+        raise UserError(
+            f"The settings of {kind.__name__} were written by another version of weft: {problem}."
+        ) from None
 
 
 def structure(setting: Algorithm, spec: Spec) -> PyTree:
     """Return a state's structure. The sizes of what depends on the log's length are those of the file."""
     return eqx.filter_eval_shape(lambda s: s.init(jax.random.key(0), spec), pytree.as_arrays(setting))
-
-
-def checkpoint_path(folder: Path, group: int, step: int) -> Path:
-    """Return the file of one group's states at a step."""
-    return folder / CHECKPOINTS / f"group-{group}-step-{step:09d}.safetensors"
-
-
-def _kept(folder: Path | None, group: int) -> list[int]:
-    if folder is None:
-        return []
-    found = (folder / CHECKPOINTS).glob(f"group-{group}-step-*.safetensors")
-    return sorted(int(path.stem.rpartition("-")[2]) for path in found)
-
-
-def read_metrics(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
-    """Return the rows of `metrics.jsonl` up to a step; a torn last line is dropped."""
-    rows = []
-    path = folder / "metrics.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if last is None or row["step"] <= last:
-            rows.append(row)
-    return rows

@@ -3,15 +3,15 @@ r"""Conservative Q-learning, the variant CQL(H) (Kumar, Zhou, Tucker and Levine 
     L_Q  = sum_i E_D[ (Q_i(s, a) - y)^2 ] + w E_D[ log int exp Q_i(s, .) - Q_i(s, a) ]
     L_pi = E_{D, pi}[ alpha log pi(a | s) - min_i Q_i(s, a) ]
 
-The squared error has no 1/2, as in the authors' code and unlike eq. 4: a weight here acts like half of it there.
-`weight` is w, fixed or a `Lagrange` that holds the gap in brackets, averaged over critics, at its threshold;
-`temperature` is alpha, fixed or a `Lagrange` on the mean log-density per dimension.
+The squared error has no 1/2, as in the authors' code: a weight here acts like half of it in eq. 4. `weight` is w,
+fixed or a `Lagrange` that holds the gap in brackets, averaged over critics, at its threshold; `temperature` is alpha,
+fixed or a `Lagrange` on the mean log-density per dimension.
 
-Discrete actions: one critic, the sum over choices, and the greedy policy. `backup` is `plain` (double Q-learning) or
-`greedy` (the largest target value). Continuous actions: the integral is estimated from `samples` actions each of the
-uniform distribution, pi(. | s) and pi(. | s'), all scored at s, each less its own log-density (app. F); no gradient
-flows through them. y = r + gamma min_i Qbar_i(s', a') with a' drawn from pi (`plain`), drawn with its entropy added
-(`soft`) or the mode (`greedy`). In the first `warm_up` updates the actor imitates instead of following Q.
+Discrete actions: one critic, greedy policy; `backup` is `plain` (double Q-learning) or `greedy` (the largest target
+value). Continuous actions: the integral is estimated from `samples` actions each of the uniform distribution,
+pi(. | s) and pi(. | s'), all scored at s, each less its log-density (app. F); no gradient flows through them.
+y = r + gamma min_i Qbar_i(s', a') with a' drawn from pi (`plain`), the same and its entropy (`soft`) or the mode
+(`greedy`). In the first `warm_up` updates the actor imitates instead of following Q.
 
 Order of updates: Q with the old w, alpha and pi; w; alpha; pi with the new alpha and the new Q; target critics.
 
@@ -82,9 +82,9 @@ class CQL(Algorithm):
         require(not (spec.discrete and self.backup == "soft"), "CQL has no soft backup for discrete actions.")
         actor_key, critic_key = jax.random.split(key)
         models = critics(critic_key, spec, self.hidden, 1 if spec.discrete else 2)
-        actor = None if spec.discrete else squashed_actor(actor_key, spec, self.hidden)
+        adam = optax.adam(self.actor_learning_rate)
         return State(
-            actor=None if actor is None else learner(actor, optax.adam(self.actor_learning_rate)),
+            actor=None if spec.discrete else learner(squashed_actor(actor_key, spec, self.hidden), adam),
             critics=learner(models, optax.adam(self.learning_rate)),
             target=jax.tree.map(jnp.copy, models),
             weight=self.weight.begin(),
@@ -92,11 +92,8 @@ class CQL(Algorithm):
         )
 
     def update(self, state, batch, tick):
-        next_key, sample_key, actor_key = jax.random.split(tick.key, 3)
-        if state.actor is None:
-            next_value, score = self._choices(state, batch)
-        else:
-            next_value, score = self._samples(state, batch, next_key, sample_key)
+        actor_key, *keys = jax.random.split(tick.key, 3)
+        next_value, score = self._samples(state, batch, *keys) if state.actor else self._choices(state, batch)
         goal = backup(batch.reward, batch.terminal, batch.duration, self.discount, next_value)
         distance = huber if self.error == "huber" else jnp.square
 
@@ -117,15 +114,12 @@ class CQL(Algorithm):
 
         def gain(chosen, action):
             value = lowest(models.model, batch.observation, action)
-            if not self.warm_up:
-                return value
-            return jnp.where(tick.step < self.warm_up, -imitation(chosen, batch.action), value)
+            early = tick.step < self.warm_up
+            return jnp.where(early, -imitation(chosen, batch.action), value) if self.warm_up else value
 
-        adam = optax.adam(self.actor_learning_rate)
-        actor, temperature, more = improve(
-            state.actor, adam, self.temperature, state.temperature, batch.observation, actor_key, gain
-        )
-        return State(actor, models, target, weight, temperature), metrics | more
+        adam, heat = optax.adam(self.actor_learning_rate), state.temperature
+        actor, heat, more = improve(state.actor, adam, self.temperature, heat, batch.observation, actor_key, gain)
+        return State(actor, models, target, weight, heat), metrics | more
 
     def _choices(self, state, batch):
         """Discrete actions: the next value, and how a critic scores the logged action and all together."""

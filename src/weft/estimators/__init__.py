@@ -1,0 +1,1 @@
+"""One file per estimator; the file name is the estimator's name everywhere."""

@@ -1,0 +1,166 @@
+"""Minari folders read with h5py alone: T + 1 observations, ends kept apart, spaces understood."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from weft import UserError
+from weft.load import load
+
+BOX = {"type": "Box", "dtype": "float32", "shape": [2], "low": [-1.0, -2.0], "high": [1.0, 2.0]}
+DISCRETE = {"type": "Discrete", "dtype": "int64", "n": 4, "start": 0}
+
+
+def write(folder, episodes, action_space=BOX, observation_space=None, **about):
+    """Write `{number: {name: array}}` as a Minari dataset."""
+    (folder / "data").mkdir(parents=True)
+    with h5py.File(folder / "data" / "main_data.hdf5", "w") as file:
+        for number, episode in episodes.items():
+            file.create_group(f"episode_{number}")
+            for name, values in episode.items():
+                file[f"episode_{number}/{name}"] = values
+    spaces = {"action_space": json.dumps(action_space)}
+    if observation_space is not None:
+        spaces["observation_space"] = json.dumps(observation_space)
+    (folder / "data" / "metadata.json").write_text(json.dumps({**spaces, "data_format": "hdf5", **about}))
+    return folder
+
+
+def episode(length, terminal=True, seed=0, actions=None):
+    rng = np.random.default_rng(seed)
+    last = np.arange(length) == length - 1
+    return {
+        "observations": rng.normal(size=(length + 1, 3)),
+        "actions": rng.uniform(-1, 1, (length, 2)).astype(np.float32) if actions is None else actions,
+        "rewards": rng.normal(size=length),
+        "terminations": last & terminal,
+        "truncations": last & ~np.array(terminal),
+    }
+
+
+def sentence(log, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        load(log, **options)
+    return str(caught.value)
+
+
+@pytest.fixture
+def minari_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    return tmp_path
+
+
+def test_uri_folder_and_file_are_the_same(minari_root):
+    folder = write(minari_root / "toy" / "test-v0", {0: episode(3)})
+    prints = [load(log).fingerprint for log in ("minari:toy/test-v0", folder, folder / "data" / "main_data.hdf5")]
+    assert len(set(prints)) == 1
+
+
+def test_contents_come_back_in_order_of_episodes(tmp_path):
+    parts = {number: episode(number + 1, terminal=number % 2 == 0, seed=number) for number in (0, 1, 2, 10)}
+    data = load(write(tmp_path / "log", parts, env_spec=json.dumps({"id": "Toy-v0", "max_episode_steps": 11})))
+    assert data.lengths.tolist() == [1, 2, 3, 11]
+    for index, (number, part) in enumerate(parts.items()):
+        found = data.episode(index)
+        np.testing.assert_array_equal(found.observations, part["observations"].astype(np.float32))
+        np.testing.assert_array_equal(found.actions, part["actions"])
+        np.testing.assert_array_equal(found.rewards, part["rewards"].astype(np.float32))
+        assert (found.terminal, found.timeout) == (number % 2 == 0, number % 2 == 1)
+    assert (data.spec.action.low, data.spec.action.high) == ((-1.0, -2.0), (1.0, 2.0))
+    assert data.columns["episode"].tolist() == [0, 1, 1, 2, 2, 2] + [10] * 11
+    assert data.notes == ("Recorded from Toy-v0, at most 11 steps an episode.",)
+
+
+def test_episode_that_just_stops_is_timed_out(tmp_path):
+    part = episode(3)
+    part["terminations"][:] = False
+    data = load(write(tmp_path / "log", {0: part, 1: episode(2)}))
+    assert data.timeouts.tolist() == [False, False, True, False, False]
+    assert data.lengths.tolist() == [3, 2]
+
+
+def test_dictionary_observations_and_discrete_spaces(tmp_path):
+    part = episode(3, actions=np.array([0, 2, 1]))
+    del part["observations"]
+    part["observations/image"] = np.zeros((4, 8, 8, 3), np.uint8)
+    part["observations/inner/x"] = np.arange(4.0)[:, None]
+    part["observations/room"] = np.array([0, 1, 1, 0])
+    space = {"type": "Dict", "subspaces": {"image": {"type": "Box"}, "inner": {"type": "Dict"}, "room": DISCRETE}}
+    data = load(write(tmp_path / "log", {0: part}, DISCRETE, space))
+    assert set(data.observations) == {"image", "inner/x", "room"}
+    assert data.spec.observation("image").kind == "image"
+    assert (data.spec.observation("room").kind, data.spec.observation("room").count) == ("category", 4)
+    assert (data.spec.action.kind, data.spec.action.counts) == ("discrete", (4,))
+    assert data.episode(0).observations["inner/x"].ravel().tolist() == [0, 1, 2, 3]
+
+
+def test_discrete_actions_that_start_elsewhere(tmp_path):
+    part = episode(3, actions=np.array([5, 6, 5]))
+    data = load(write(tmp_path / "log", {0: part}, {**DISCRETE, "n": 2, "start": 5}))
+    assert (data.actions.tolist(), data.spec.action.counts) == ([0, 1, 0], (2,))
+
+
+def test_no_such_dataset_names_the_nearest(minari_root):
+    write(minari_root / "toy" / "test-v0", {0: episode(3)})
+    assert sentence("minari:toy/test-v1") == (
+        f"minari:toy/test-v1: there is no such dataset in {minari_root}. Did you mean 'toy/test-v0'? Known: toy/test-v0; "
+        "set MINARI_DATASETS_PATH if yours are elsewhere."
+    )
+
+
+def test_folder_without_data(minari_root):
+    folder = minari_root / "toy" / "test-v0"
+    folder.mkdir(parents=True)
+    said = f"{folder}: the folder holds no data: there is no data/main_data.hdf5 in it."
+    assert sentence("minari:toy/test-v0") == said
+    (folder / "data").mkdir()
+    (folder / "data" / "metadata.json").write_text("{}")
+    assert sentence(folder) == said
+    (folder / "data" / "metadata.json").write_text(json.dumps({"data_format": "arrow"}))
+    assert sentence(folder) == f"{folder}: the dataset is stored as Arrow; create it with data_format='hdf5'."
+    (folder / "data" / "metadata.json").write_text("{")
+    assert sentence(folder).startswith(f"{folder}/data/metadata.json: the file is no JSON (")
+
+
+def test_bad_episodes(tmp_path):
+    def said(name, part, **options):
+        folder = write(tmp_path / name, {0: episode(2), 1: part}, **options)
+        found = sentence(folder)
+        place = f"{folder}/data/main_data.hdf5: "
+        return found.removeprefix(place).removeprefix(f"{folder}: ")
+
+    empty = {name: values[:0] for name, values in episode(2).items()}
+    assert said("empty", empty) == "/episode_1 is an episode of zero length; drop it."
+    short = episode(3)
+    short["observations"] = short["observations"][:-1]
+    assert said("short", short) == "/episode_1/observations has 3 rows, 3 actions need 4."
+    assert said("rewards", {**episode(3), "rewards": np.zeros(2)}) == "/episode_1/rewards has 2 rows, the actions have 3."
+    wide = {**episode(3), "observations": np.zeros((4, 5))}
+    assert said("wide", wide).startswith("the HDF5 file cannot be read: it is damaged (all the input array dimensions")
+    nested = episode(3)
+    nested["actions/arm"] = nested.pop("actions")
+    assert said("nested", nested) == "the actions of /episode_1 are a dictionary or tuple; weft takes one array."
+    inside = episode(3)
+    inside["terminations"][0] = True
+    assert said("inside", inside).startswith("column 'terminations' is true inside an episode (row 2); ")
+    outside = episode(3)
+    outside["actions"][1] = 9
+    assert said("outside", outside) == "column 'actions' is outside its bounds [[-1.0, -2.0], [1.0, 2.0]] (row 3)."
+    missing = episode(3)
+    del missing["truncations"]
+    assert said("missing", missing) == (
+        "there is no dataset 'truncations' in /episode_1. Did you mean 'terminations'? Known: actions, observations, "
+        "rewards, terminations."
+    )
+    assert sentence(write(tmp_path / "none", {})).endswith("there are no episodes in it.")
+
+
+def test_shared_hopper_log(shared_data, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(shared_data / "minari"))
+    data = load("minari:hopper/medium-v0")
+    assert (data.steps, data.episodes) == (60_087, 209)
+    assert data.returns.mean() == pytest.approx(970, abs=5)
+    assert (data.spec.action.low, data.spec.action.high) == ((-1.0,) * 3, (1.0,) * 3)
+    assert len(data.store_observations) == 60_087 + 209

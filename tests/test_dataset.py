@@ -1,0 +1,263 @@
+"""Logs: episodes and their last observations, splits, rewards, concatenation, identity, and the two first examples."""
+
+import numpy as np
+import pytest
+
+import weft
+from weft import Dataset, UserError, concatenate
+from weft.columns import Ragged
+
+
+def small_log(**options) -> Dataset:
+    """Three episodes of 2, 3 and 1 steps: terminal, timed out (next observation known), terminal."""
+    observations = np.arange(12, dtype=np.float32).reshape(6, 2)
+    following = observations + 2
+    following[4] = [90, 91]
+    return Dataset.from_arrays(
+        observations,
+        np.array([0, 1, 0, 1, 0, 1]),
+        np.array([1.0, 2, 3, 4, 5, 6]),
+        np.array([0, 1, 0, 0, 0, 1], bool),
+        np.array([0, 0, 0, 0, 1, 0], bool),
+        next_observations=following,
+        **options,
+    )
+
+
+def robot_and_chatbot(seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Return the two logs that the project began with: a robot that hangs towels, a chatbot that is rated."""
+    rng = np.random.default_rng(seed)
+    steps, episodes = 200, 3  # 20 Hz, 10 seconds each
+    total = steps * episodes
+    last = np.arange(1, total + 1) % steps == 0
+    hung = np.array([True, False, True])
+    robot = Dataset.from_arrays(
+        {
+            "camera": rng.integers(0, 256, (total, 12, 16, 3), dtype=np.uint8),
+            "joints": rng.normal(size=(total, 7)).astype(np.float32),
+        },
+        rng.uniform(-1, 1, (total, 7)).astype(np.float32),
+        np.where(last, np.repeat(hung, steps), 0).astype(np.float32),
+        last & np.repeat(hung, steps),
+        last & ~np.repeat(hung, steps),
+        next_observations={
+            "camera": rng.integers(0, 256, (total, 12, 16, 3), dtype=np.uint8),
+            "joints": rng.normal(size=(total, 7)).astype(np.float32),
+        },
+        action_bounds=(-1, 1),
+        durations=np.full(total, 0.05),
+        horizon=steps,
+        reward_range=(0, 1),
+        origin="towels",
+    )
+    tokens = [rng.integers(0, 50, rng.integers(1, 9)).tolist() for _ in range(40)]
+    chatbot = Dataset.from_arrays(
+        tokens,
+        rng.integers(0, 4, 40),
+        np.tile([1.0, -10.0, 0.0, 0.0], 10),
+        np.arange(40) % 4 == 3,
+        origin="chats",
+        columns={"user": np.repeat(["ann", "bob", "cat", "dan", "eve"], 8)},
+        unit="user",
+    )
+    return robot, chatbot
+
+
+def test_sizes_and_boundaries():
+    data = small_log()
+    assert (data.steps, data.episodes, data.lengths.tolist()) == (6, 3, [2, 3, 1])
+    assert data.returns.tolist() == [3, 12, 6]
+    assert data.terminals.tolist() == [False, True, False, False, False, True]
+    assert data.timeouts.tolist() == [False, False, False, False, True, False]
+
+
+def test_last_observation_is_kept():
+    data = small_log()
+    assert data.next_observations[4].tolist() == [90, 91]
+    second = data.episode(1)
+    assert second.observations.tolist() == [[4, 5], [6, 7], [8, 9], [90, 91]]
+    assert (len(second), second.terminal, second.timeout) == (3, False, True)
+    assert data.episode(0).observations[-1].tolist() == [4, 5]
+    assert data.first_observations.tolist() == [[0, 1], [4, 5], [10, 11]]
+
+
+def test_terminal_and_timeout_are_never_merged():
+    data = small_log()
+    columns = data.device()
+    assert not (np.asarray(columns.terminal) & np.asarray(columns.timeout)).any()
+    both = Dataset.from_arrays(np.zeros((2, 1), np.float32), [0, 1], [0, 1], [False, True], [False, True])
+    assert both.terminals.tolist() == [False, True]
+    assert both.timeouts.tolist() == [False, False]
+    assert any("both terminal and timed out" in note for note in both.notes)
+
+
+def test_device_columns_agree_with_the_host():
+    data = small_log().select(np.array([1, 2]))
+    columns = data.device()
+    rows = np.asarray(columns.rows)[: int(columns.count)]
+    assert rows.tolist() == [2, 3, 4, 5]
+    np.testing.assert_array_equal(np.asarray(columns.observation)[np.asarray(columns.position)[rows]], data.observations)
+    following = np.asarray(columns.observation)[np.asarray(columns.successor)[rows]]
+    np.testing.assert_array_equal(following, data.next_observations)
+    assert np.asarray(columns.step)[rows].tolist() == [0, 1, 2, 0]
+    assert np.asarray(columns.episode)[rows].tolist() == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_split_by_episode_shares_none(seed):
+    count = 50
+    data = Dataset.from_arrays(np.arange(count)[:, None] * 1.0, np.zeros(count, int), np.arange(count), np.ones(count, bool))
+    parts = data.split((0.6, 0.2, 0.2), seed=seed)
+    assert [part.episodes for part in parts] == [30, 10, 10]
+    found = np.concatenate([part.chosen for part in parts])
+    assert sorted(found.tolist()) == list(range(count))
+    assert parts[0].store_observations is data.store_observations
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_split_by_unit_shares_none(seed):
+    rng = np.random.default_rng(seed)
+    users = np.array([f"user{number}" for number in rng.integers(0, 9, 60)])
+    data = Dataset.from_arrays(
+        np.zeros((60, 1)) + rng.normal(size=(60, 1)), np.zeros(60, int), np.zeros(60), np.ones(60, bool), columns={"user": users}
+    )
+    first, second = data.split((0.5, 0.5), seed=seed, by="user")
+    assert not set(first.units("user")) & set(second.units("user"))
+    assert first.episodes + second.episodes == 60
+    assert first.chosen.tolist() == data.split((0.5, 0.5), seed=seed, by="user")[0].chosen.tolist()
+
+
+def test_declared_unit_is_split_by_default():
+    _, chatbot = robot_and_chatbot()
+    first, second = chatbot.split((0.6, 0.4))
+    assert not set(first.units("user")) & set(second.units("user"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"fractions": (0.5, 0.6)}, "Split fractions must be positive and sum to at most 1, got (0.5, 0.6)."),
+        ({"fractions": (-0.5, 0.6)}, "Split fractions must be positive and sum to at most 1, got (-0.5, 0.6)."),
+        ({"fractions": ()}, "Split fractions must be positive and sum to at most 1, got ()."),
+        ({"fractions": (0.99, 0.01)}, "A split of 3 episodes into (0.99, 0.01) leaves a part empty."),
+        ({"by": "usr"}, "shop.csv has no column 'usr' to split by. Did you mean 'user'? Known: user."),
+    ],
+)
+def test_bad_splits(arguments, sentence):
+    data = small_log(columns={"user": np.arange(6)}, origin="shop.csv")
+    with pytest.raises(UserError) as caught:
+        data.split(**arguments)
+    assert str(caught.value) == sentence
+
+
+def scored() -> Dataset:
+    return Dataset.from_arrays(
+        np.arange(3.0)[:, None],
+        [0, 1, 1],
+        {"speed": [1.0, 2, 3], "energy": [10.0, 20, 30]},
+        [True, True, True],
+        reward_range=((0, 0), (5, 50)),
+        origin="scores",
+    )
+
+
+def test_rewarded_by_weights_and_function():
+    data = scored()
+    assert data.rewards.shape == (3, 2)
+    assert data.rewarded({"speed": 2.0}).rewards.tolist() == [2, 4, 6]
+    assert data.rewarded([1.0, -0.1]).rewards.tolist() == pytest.approx([0, 0, 0], abs=1e-6)
+    made = data.rewarded(lambda speed, energy: np.maximum(speed, energy / 20))
+    assert made.rewards.tolist() == [1, 2, 3]
+    assert (made.spec.rewards, made.spec.reward_low) == (("reward",), None)
+
+
+def test_rewarded_carries_the_declared_range():
+    spec = scored().rewarded({"speed": 1.0, "energy": -1.0}).spec
+    assert (spec.reward_low, spec.reward_high) == ((-50.0,), (5.0,))
+
+
+@pytest.mark.parametrize(
+    ("by", "sentence"),
+    [
+        ({"sped": 1.0}, "scores has no reward 'sped'. Did you mean 'speed'?"),
+        ([1.0], "scores has 2 rewards (speed, energy), got 1 weights."),
+        (
+            lambda speed, energy: speed / (energy - 10),
+            "The reward made of speed, energy must be one finite number per step of scores.",
+        ),
+    ],
+)
+def test_bad_rewards(by, sentence):
+    with pytest.raises(UserError) as caught, np.errstate(divide="ignore"):
+        scored().rewarded(by)
+    assert str(caught.value) == sentence
+
+
+def test_concatenate_puts_logs_after_one_another():
+    data = small_log(columns={"user": np.arange(6)})
+    joined = concatenate([data.select(np.array([1])), data], labels=["old", "new"])
+    assert (joined.steps, joined.episodes, joined.lengths.tolist()) == (9, 4, [3, 2, 3, 1])
+    assert joined.next_observations[2].tolist() == [90, 91]
+    np.testing.assert_array_equal(joined.observations[3:], data.observations)
+    np.testing.assert_array_equal(joined.next_observations[3:], data.next_observations)
+    assert joined.store_sources is not None
+    assert joined.store_sources.tolist() == ["old"] * 3 + ["new"] * 6
+    assert joined.columns["user"].tolist() == [2, 3, 4, 0, 1, 2, 3, 4, 5]
+
+
+def test_concatenate_joins_ragged_rows():
+    _, chatbot = robot_and_chatbot()
+    joined = concatenate([chatbot, chatbot])
+    assert isinstance(joined.store_observations, Ragged)
+    assert joined.store_observations[40].tolist() == chatbot.store_observations[0].tolist()
+
+
+def test_concatenate_refuses_other_forms():
+    first, second = small_log(origin="a"), scored()
+    with pytest.raises(UserError, match=r"^a and scores differ in their observations: "):
+        concatenate([first, second])
+    with pytest.raises(UserError, match=r"^concatenate needs at least one log\.$"):
+        concatenate([])
+
+
+def test_fingerprint_follows_the_content():
+    data = small_log()
+    assert data.fingerprint == small_log(origin="elsewhere").fingerprint
+    assert data.fingerprint != data.select(np.array([0, 1])).fingerprint
+    assert data.fingerprint != data.rewarded([2.0]).fingerprint
+    changed = data.store_observations.copy()
+    changed[0, 0] += 1e-3
+    assert data.fingerprint != Dataset(**{**vars(data), "store_observations": changed}).fingerprint
+    assert data.fingerprint != small_log(propensities=np.full(6, 0.5)).fingerprint
+
+
+def test_towel_robot():
+    robot, _ = robot_and_chatbot()
+    assert (robot.steps, robot.episodes, robot.spec.longest, robot.spec.horizon) == (600, 3, 200, 200)
+    assert robot.spec.observation("camera").kind == "image"
+    assert robot.spec.observation("camera").shape == (12, 16, 3)
+    assert robot.observations["camera"].dtype == np.uint8
+    assert robot.durations.sum() == pytest.approx(30)
+    assert robot.returns.tolist() == [1, 0, 1]
+    assert robot.episode(1).timeout
+    assert robot.episode(1).observations["joints"].shape == (201, 7)
+    assert robot.spec.action.low == (-1.0,) * 7
+
+
+def test_chatbot():
+    _, chatbot = robot_and_chatbot()
+    spec = chatbot.spec.observation()
+    assert (spec.kind, spec.count, chatbot.spec.action.kind) == ("tokens", 50, "discrete")
+    assert isinstance(chatbot.store_observations, Ragged)
+    padded = np.asarray(chatbot.device().observation)
+    assert padded.shape == (40, spec.shape[0])
+    first = chatbot.store_observations[0]
+    assert padded[0, : len(first)].tolist() == first.tolist()
+    assert (padded[0, len(first) :] == -1).all()
+    assert set(chatbot.rewards.tolist()) == {1.0, -10.0, 0.0}
+    assert chatbot.returns.tolist() == [-9.0] * 10
+
+
+def test_public_names():
+    assert weft.Dataset is Dataset
+    assert repr(small_log(origin="log.npz")) == "Dataset(log.npz: 6 steps, 3 episodes, discrete actions)"
