@@ -96,7 +96,9 @@ def test_device_columns_agree_with_the_host():
     columns = data.device()
     rows = np.asarray(columns.rows)[: int(columns.count)]
     assert rows.tolist() == [2, 3, 4, 5]
-    np.testing.assert_array_equal(np.asarray(columns.observation)[np.asarray(columns.position)[rows]], data.observations)
+    np.testing.assert_array_equal(
+        np.asarray(columns.observation)[np.asarray(columns.position)[rows]], data.observations
+    )
     following = np.asarray(columns.observation)[np.asarray(columns.successor)[rows]]
     np.testing.assert_array_equal(following, data.next_observations)
     assert np.asarray(columns.step)[rows].tolist() == [0, 1, 2, 0]
@@ -106,7 +108,9 @@ def test_device_columns_agree_with_the_host():
 @pytest.mark.parametrize("seed", range(5))
 def test_split_by_episode_shares_none(seed):
     count = 50
-    data = Dataset.from_arrays(np.arange(count)[:, None] * 1.0, np.zeros(count, int), np.arange(count), np.ones(count, bool))
+    data = Dataset.from_arrays(
+        np.arange(count)[:, None] * 1.0, np.zeros(count, int), np.arange(count), np.ones(count, bool)
+    )
     parts = data.split((0.6, 0.2, 0.2), seed=seed)
     assert [part.episodes for part in parts] == [30, 10, 10]
     found = np.concatenate([part.chosen for part in parts])
@@ -119,7 +123,11 @@ def test_split_by_unit_shares_none(seed):
     rng = np.random.default_rng(seed)
     users = np.array([f"user{number}" for number in rng.integers(0, 9, 60)])
     data = Dataset.from_arrays(
-        np.zeros((60, 1)) + rng.normal(size=(60, 1)), np.zeros(60, int), np.zeros(60), np.ones(60, bool), columns={"user": users}
+        np.zeros((60, 1)) + rng.normal(size=(60, 1)),
+        np.zeros(60, int),
+        np.zeros(60),
+        np.ones(60, bool),
+        columns={"user": users},
     )
     first, second = data.split((0.5, 0.5), seed=seed, by="user")
     assert not set(first.units("user")) & set(second.units("user"))

@@ -64,7 +64,8 @@ def test_unknown_object():
 def test_unknown_option_names_the_nearest():
     found = sentence(arrays(), reward_rnge=(0, 1))
     assert found.startswith(
-        "the dict: the format numpy_arrays has no option 'reward_rnge'. Did you mean 'reward_range'? Known: action_bounds"
+        "the dict: the format numpy_arrays has no option 'reward_rnge'. Did you mean 'reward_range'? "
+        "Known: action_bounds"
     )
 
 
@@ -102,7 +103,13 @@ def test_bad_facts(options, said):
 def test_declared_facts_reach_the_spec():
     data = load(arrays(user=np.arange(4)), horizon=5, discount=0.9, reward_range=(0, 3), unit="user")
     spec = data.spec
-    assert (spec.horizon, spec.discount, spec.reward_low, spec.reward_high, spec.unit) == (5, 0.9, (0.0,), (3.0,), "user")
+    assert (spec.horizon, spec.discount, spec.reward_low, spec.reward_high, spec.unit) == (
+        5,
+        0.9,
+        (0.0,),
+        (3.0,),
+        "user",
+    )
 
 
 def test_unit_must_be_a_column():

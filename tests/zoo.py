@@ -1,7 +1,7 @@
 """Tiny logs with known answers: one-hot observations, a few discrete actions, everything sampled at once.
 
-The answers are those of `reference/algorithms.md`, section 4 (Z2, Z3, ...). A squared error of weft carries no 1/2, so an
-answer quoted with 1/2 is met at twice the weight.
+The answers are those of `reference/algorithms.md`, section 4 (Z2, Z3, ...). A squared error of weft carries no 1/2, so
+an answer quoted with 1/2 is met at twice the weight.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Everything(Sampler):
 
 
 def tabular(episodes: Sequence[Sequence[Step]], states: int, choices: int, terminal: bool = True) -> Dataset:
-    """Build a log of discrete actions; every episode ends in a terminal step, or in a time-out that stays where it is."""
+    """Build a log of discrete actions; every episode ends in a terminal step, or in a time-out that stays there."""
     flat = [(*step, index, place) for index, steps in enumerate(episodes) for place, step in enumerate(steps)]
     last = np.array([place == len(episodes[index]) - 1 for *_, index, place in flat])
     here = np.array([step[0] for step in flat])

@@ -4,6 +4,8 @@ Everything here is imported when it is first used, so that `import weft` and the
 """
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from .algorithms.td3_bc import TD3BC
     from .dataset import Dataset, concatenate
     from .errors import UserError
-    from .estimators.fitted_q import estimate_fitted_q
+    from .estimate import estimate_fitted_q
     from .fit import fit
     from .inspection import inspect
     from .load import load
@@ -41,7 +43,7 @@ _HOME = {
     "Dataset": "dataset",
     "concatenate": "dataset",
     "UserError": "errors",
-    "estimate_fitted_q": "estimators.fitted_q",
+    "estimate_fitted_q": "estimate",
     "fit": "fit",
     "inspect": "inspection",
     "load": "load",
@@ -56,6 +58,17 @@ _HOME = {
 }
 
 __all__ = [*_HOME, "__version__"]
+
+
+class _Package(types.ModuleType):
+    """Keeps `weft.fit` the function whichever is imported first: Python would put the module `weft/fit.py` there."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -6,20 +6,37 @@ here or there imports JAX before a command runs, so that help answers at once.
 
 import abc
 import dataclasses
+import sys
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_type_hints
 
 import tyro
 
-from .errors import UserError
+from .errors import UserError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from .dataset import Dataset
 
-__all__ = ["Command", "LogOptions", "Stopped", "console", "parse"]
+__all__ = [
+    "Column",
+    "Columns",
+    "Command",
+    "Count",
+    "Data",
+    "Flag",
+    "Log",
+    "LogOptions",
+    "Pair",
+    "Place",
+    "Steps",
+    "Stopped",
+    "console",
+    "parse",
+]
 
 PACKAGE = "weft.commands"
 
@@ -40,7 +57,7 @@ class Command(abc.ABC):
     @classmethod
     def read(cls, arguments: Sequence[str]) -> Self:
         """Return the command with its fields read from the line; print help or a mistake and exit otherwise."""
-        return parse(cls, arguments, cls.name(), f"{textwrap.dedent(cls.__doc__ or '')}\n\nExample: {cls.example}")
+        return parse(cls, arguments, cls.name(), cls.help())
 
     @classmethod
     def name(cls) -> str:
@@ -49,11 +66,159 @@ class Command(abc.ABC):
 
     @classmethod
     def title(cls) -> str:
-        """The first sentence of the help."""
+        """The first line of the help."""
         return (cls.__doc__ or "").strip().split("\n")[0]
+
+    @classmethod
+    def help(cls) -> str:
+        """The text above the options: the docstring and the example."""
+        first, _, rest = (cls.__doc__ or "").strip().partition("\n")
+        text = f"{first}\n{textwrap.dedent(rest)}".strip()
+        return f"{text}\n\nExample: {cls.example}"
 
 
 def parse(kind: Any, arguments: Sequence[str], name: str, description: str) -> Any:
-    """Read a dataclass from a command line. A mistake is printed on standard error, with exit code 2."""
-    shown = tyro.conf.configure(tyro.conf.FlagConversionOff) if False else ()
-    return tyro.cli(kind, args=list(arguments), prog=f"weft {name}", description=description, config=shown)
+    """Read a dataclass from a command line; print help or a mistake and exit otherwise.
+
+    Raises UserError that names the nearest option for one that does not exist.
+    """
+    found, unknown = tyro.cli(
+        kind, args=list(arguments), prog=f"weft {name}", description=description, return_unknown_args=True
+    )
+    for word in unknown:
+        known = list(_flags(kind))
+        guess = nearest(word, known) if word.startswith("-") else ""
+        what = "option" if word.startswith("-") else "place for"
+        raise UserError(f"`weft {name}` has no {what} '{word}'.{guess} `weft {name} --help` lists all.")
+    return found
+
+
+def _flags(kind: Any) -> Iterator[str]:
+    """Yield the options of a dataclass and of those inside it, as they are written on the line."""
+    for field, hint in get_type_hints(kind, include_extras=True).items():
+        inner = getattr(hint, "__origin__", hint)
+        if dataclasses.is_dataclass(inner):
+            yield from _flags(inner)
+        names = [mark.name for mark in getattr(hint, "__metadata__", ()) if getattr(mark, "name", None)]
+        yield f"--{(names[0] if names else field).replace('_', '-')}"
+
+
+def console(stream: Any = None) -> "Console":
+    """Return the console that results are printed on; wide where no terminal limits it, so that tables stay whole."""
+    from rich.console import Console
+
+    stream = stream or sys.stdout
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+
+
+def _shown(kind: Any, metavar: str) -> Any:
+    """Annotate an optional field: how its value is called, and nothing about a default that is nothing."""
+    return Annotated[kind, tyro.conf.arg(metavar=metavar, help_behavior_hint="")]
+
+
+Data = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
+"""The log as the argument of a command."""
+
+if TYPE_CHECKING:
+    Columns = tuple[str, ...]
+    Column = str | None
+    Pair = tuple[float, float] | None
+    Count = int | None
+    Place = Path | None
+    Steps = tuple[int, ...]
+    Flag = bool
+else:
+    Columns = _shown(tuple[str, ...], "COLUMN [COLUMN ...]")
+    Column = _shown(str | None, "COLUMN")
+    Pair = _shown(tuple[float, float] | None, "LOW HIGH")
+    Count = _shown(int | None, "COUNT")
+    Place = _shown(Path | None, "PATH")
+    Steps = _shown(tuple[int, ...], "STEP [STEP ...]")
+    Flag = tyro.conf.FlagCreatePairsOff[bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class LogOptions:
+    """Which column of a table is what, and what is known about the log beyond its rows."""
+
+    observations: Columns = ()
+    """By name, or by pattern in quotation marks: "x*"."""
+    action: Columns = ()
+    """The action; several columns for continuous ones."""
+    reward: Columns = ()
+    """The reward, or several with their weights: click=1 price=-0.1."""
+    episode: Column = None
+    """Tells episodes apart; without one every row is an episode."""
+    time: Column = None
+    """Orders the rows of an episode."""
+    propensity: Column = None
+    """Probability (choices) or density with which the action was taken."""
+    terminal: Column = None
+    """True where the task ended."""
+    timeout: Column = None
+    """True where somebody stopped watching."""
+    ends: _shown(Literal["terminal", "timeout"] | None, "{terminal,timeout}") = None  # type: ignore[valid-type]
+    """How every episode ends, where no column says it."""
+    next_observations: Columns = ()
+    """The observation after the step, in the same order."""
+    duration: Column = None
+    """The time that a step took."""
+    source: Column = None
+    """Which policy or person acted."""
+    unit: Column = None
+    """What is independent of one another (users, devices); splits and intervals go by it."""
+    kinds: _shown(tuple[str, ...], "COLUMN=KIND [COLUMN=KIND ...]") = ()  # type: ignore[valid-type]
+    """Kinds of observation columns: zone=category."""
+    action_bounds: Pair = None
+    """Lowest and highest action."""
+    action_count: Count = None
+    """Number of choices."""
+    reward_range: Pair = None
+    """Lowest and highest possible reward of a step."""
+    horizon: Count = None
+    """Most steps that an episode can have."""
+    terminal_inside: _shown(Literal["error", "keep"] | None, "{error,keep}") = None  # type: ignore[valid-type]
+    """What to do about a terminal step inside an episode."""
+    format: _shown(str | None, "NAME") = None  # type: ignore[valid-type]
+    """Format of the log, where its name does not tell."""
+
+    def load(self, log: str) -> "Dataset":
+        """Load a log with the options that were given."""
+        import weft
+
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        given = {name: value for name, value in given.items() if value not in (None, ())}
+        for name in ("observations", "action", "next_observations"):
+            if len(given.get(name, ())) > 0:
+                given[name] = given[name][0] if len(given[name]) == 1 else list(given[name])
+        if "kinds" in given:
+            given["kinds"] = dict(_pairs("kinds", given["kinds"]))
+        weights = {}
+        if "reward" in given:
+            if any("=" in word for word in given["reward"]):
+                weights = {name: _number("reward", text) for name, text in _pairs("reward", given["reward"])}
+                given["reward"] = list(weights)
+            elif len(given["reward"]) > 1:
+                raise UserError("Several rewards need weights: --reward click=1 price=-0.1.")
+            if len(given["reward"]) == 1:
+                given["reward"] = given["reward"][0]
+        data = weft.load(log, **given)
+        return data.rewarded(list(weights.values())) if weights else data
+
+
+Log = Annotated[LogOptions, tyro.conf.OmitArgPrefixes]
+"""The options of a log as a part of a command; its options carry no prefix."""
+
+
+def _pairs(option: str, words: Sequence[str]) -> list[tuple[str, str]]:
+    for word in words:
+        if "=" not in word:
+            raise UserError(f"--{option} is written name=value, got '{word}'.")
+    return [tuple(word.rsplit("=", 1)) for word in words]  # type: ignore[misc]
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"--{option} needs a number behind the '=', got '{text}'.") from None

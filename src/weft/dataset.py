@@ -195,7 +195,7 @@ class Dataset:
             else:
                 array = np.ascontiguousarray(part)
                 digest.update(f"{array.dtype}{array.shape}".encode())
-                digest.update(array.tobytes() if array.dtype == object else memoryview(array).cast("B"))
+                digest.update(array.tobytes() if array.dtype == object else array.view(np.uint8).data)
 
         add(self.store_observations)
         for part in (self.store_actions, self.store_rewards, self.store_terminals, self.store_timeouts):
@@ -292,7 +292,7 @@ class Dataset:
         parts = {key: part.padded() if isinstance(part, Ragged) else part for key, part in store.items()}
         total = len(self.store_rewards)
         durations = np.ones(total, np.float32) if self.store_durations is None else self.store_durations
-        made = Columns(
+        fields = dict(
             observation=parts[""] if self.spec.plain else parts,
             action=self.store_actions,
             reward=self.store_rewards,
@@ -308,7 +308,7 @@ class Dataset:
             rows=table,
             count=np.int32(len(rows)),
         )
-        return jax.tree.map(jnp.asarray, made)
+        return Columns(**jax.tree.map(jnp.asarray, fields))
 
     # --- building ----------------------------------------------------------------------------------------------
 

@@ -12,8 +12,11 @@ from .estimators.fitted_q import FittedQ
 from .interval import Interval
 from .intervals.bootstrap import Bootstrap
 from .policy import Policy
+from .support import unsupported
 
 __all__ = ["estimate_fitted_q"]
+
+ALARM = 0.2  # share of unsupported actions that is worth a sentence
 
 
 def estimate_fitted_q(
@@ -69,7 +72,7 @@ def judge(
         raise UserError(f"The level of an interval lies between 0 and 1, got {level}.")
     candidate, columns, weights, initial = question(policy, data, starts, greedy, samples, seed)
     found = interval(method, candidate, columns, weights, initial, jax.random.key(seed), level)
-    notes = () if data.spec.unit else ("Assumes that episodes are independent of each other.",)
+    outside = unsupported(candidate, columns, data.rows, jax.random.key(seed))
     return Estimate(
         found.value,
         found.low,
@@ -81,5 +84,16 @@ def judge(
         interval.title,
         discount,
         data.episodes,
-        notes,
+        outside,
+        _notes(data, outside),
     )
+
+
+def _notes(data: Dataset, outside: float | None) -> tuple[str, ...]:
+    notes = [] if data.spec.unit else ["Assumes that episodes are independent of each other."]
+    if outside is not None and outside > ALARM:
+        notes.append(
+            f"At {100 * outside:.0f} % of the logged steps the policy does what the log never shows; "
+            "neither estimate nor interval can be trusted there."
+        )
+    return tuple(notes)

@@ -87,7 +87,8 @@ class Statistic(Estimator):
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """An estimated value with its interval. `replicates` are the refits; `deviation` is their standard deviation.
+    """An estimated value with its interval. `replicates` are the refits; `deviation` is their standard deviation;
+    `unsupported` is the share of the policy's actions that the log never shows (`weft.support`).
 
     `low` and `high` cover what the interval's docstring says and nothing else; `notes` say what was assumed.
     """
@@ -102,6 +103,7 @@ class Estimate:
     interval: str
     discount: float
     episodes: int
+    unsupported: float | None = None
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:

@@ -70,17 +70,18 @@ def fit(
     folder = None if out is None else Path(out)
     run = Run(record, plan.settings, plan.seeds, data.spec, transform, groups, [{} for _ in groups], [], folder)
     with Progress() if progress else Silent() as shown, contextlib.ExitStack() as stack:
-        shown.say(_headline(plan, len(groups)))
+        said = []
         if folder is not None:
             _agree(run, folder, resume)  # before anything is written
             storage.make_folder(folder / folders.CHECKPOINTS)
             busy = f"{folder} is in use by another process; wait for it or choose another folder."
             stack.enter_context(storage.locked(folder / folders.LOCK, busy))
-            for sentence in _agree(run, folder, resume):
-                shown.say(sentence)
+            said = _agree(run, folder, resume)
             if not (folder / folders.RECORD).exists():
                 storage.write_tree(folder / folders.TRANSFORM, run.transform)
             storage.write_json(folder / folders.RECORD, run.record)
+        for sentence in (_headline(run), *said):
+            shown.say(sentence)
         columns = _transformed(run.transform, data.device())
         for group in range(len(groups)):
             _train_group(
@@ -161,10 +162,12 @@ def _record(plan: Plan, data: Dataset, units: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _headline(plan: Plan, programs: int) -> str:
-    settings, seeds = len(plan.settings), len(plan.seeds)
+def _headline(run: Run) -> str:
+    settings, seeds = len(run.settings), len(run.seeds)
     words = f"{_count(settings, 'setting')} × {_count(seeds, 'seed')}"
-    return f"{_count(settings * seeds, 'run')} ({words}) in {_count(programs, 'program')}, {plan.steps:,} steps each."
+    programs, place = _count(len(run.groups), "program"), f", into {run.folder}" if run.folder else ""
+    of = f"{_count(settings * seeds, 'run')} ({words}) in {programs}, {run.record['steps']:,} steps each"
+    return f"{run.settings[0].title} on {run.record['data']['origin']}: {of}{place}."
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .dataset import Dataset
+from .discovery import choose, discover, final
 from .errors import UserError, nearest
 from .format import Format
-from .pytree import choose, discover, final
 
 __all__ = ["formats", "load"]
 

@@ -4,6 +4,7 @@ A report reads runs and results and never trains. One final class per file in `r
 """
 
 import abc
+import dataclasses
 import importlib.resources
 import json
 from pathlib import Path
@@ -12,7 +13,16 @@ from typing import Any, ClassVar
 from .chart import Chart
 from .storage import make_folder, write_bytes
 
-__all__ = ["Report"]
+__all__ = ["Report", "Table"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table: the first cell of a row names it; `marks` are colours put before those names."""
+
+    head: list[str]
+    rows: list[list[str]]
+    marks: list[str] | None = None
 
 
 class Report(abc.ABC):

@@ -100,18 +100,18 @@ class Case:
         self.first = zoo.begin(self.settings, log(kind), (0,))
         self.last, self.metrics = self.advance(self.first, 0, STEPS)
 
-    def advance(self, states, start, stop, settings=None, data=None):
-        return zoo.continued(settings or self.settings, states, data or log(self.kind), start, stop, STEPS)
+    def advance(self, states, start, stop, settings=None):
+        return zoo.continued(settings or self.settings, states, log(self.kind), start, stop, STEPS)
 
     def learned(self, probe: str, steps: int, **changes: float) -> algorithm.State:
-        """Train the first run's setting, with some numbers changed, on a probe; compiles nothing new."""
+        """Train one run on a probe, with some numbers of the base setting changed; one more program for all probes."""
         setting = self.base
         for field, value in changes.items():
             setting = pytree.replace(setting, field.replace("__", "."), value)
-        settings = [setting] * len(self.settings)
         data = log(self.kind, probe)
-        states = zoo.begin(settings, data, (0,))
-        return pytree.run_axis(self.advance(states, 0, steps, settings, data)[0], 0)
+        states = zoo.begin([setting] * len(self.settings), data)
+        one = jax.tree.map(lambda leaf: leaf[:1], states)
+        return pytree.run_axis(zoo.continued([setting], one, data, 0, steps, steps)[0], 0)
 
 
 @functools.cache
@@ -133,8 +133,8 @@ def batch_of(setting: algorithm.Algorithm, kind: str) -> object:
 
 def fresh(setting: algorithm.Algorithm, kind: str) -> algorithm.State:
     data = log(kind)
-    prior = setting.prepare(jax.random.key(1), data.device())
-    return setting.init(jax.random.key(2), data.spec, prior)
+    columns = data.device()
+    return jax.jit(lambda key: setting.init(key, data.spec, setting.prepare(key, columns)))(jax.random.key(2))
 
 
 # --- form -----------------------------------------------------------------------------------------------------------
@@ -191,8 +191,7 @@ def test_the_file_says_what_it_does_and_stays_short(name):
     assert home is not None
     for section in ("Order of updates:", "Differs from the reference:", "L_"):
         assert section in (home.__doc__ or "")
-    lines = Path(home.__file__ or "").read_text().split('"""', 2)[2].count("\n")
-    assert lines <= 150
+    assert Path(home.__file__ or "").read_text().count("\n") <= 150
     assert found.title
     assert found.paper
     assert found.family
@@ -218,12 +217,12 @@ def test_a_policy_acts_and_values_are_numbers(name, kind):
     policy = found.base.policy(state)
     assert isinstance(policy, Policy)
     seen = log(kind).device().observation[:5]
-    action, _ = policy.act(policy.reset(), seen, jax.random.key(0), greedy=False)
+    action = jax.jit(lambda: policy.act(policy.reset(), seen, jax.random.key(0), greedy=False)[0])()
     assert action.shape == ((5, 2) if kind == "continuous" else (5,))
     value = found.base.value(state, seen, jax.random.key(0))
     assert value is None or (value.shape == (5,) and np.isfinite(value).all())
     assert (value is None) == (name in ("bc", "filtered_bc"))
-    figures = found.base.measure(state, batch_of(found.base, kind), jax.random.key(0))
+    figures = jax.jit(found.base.measure)(state, batch_of(found.base, kind), jax.random.key(0))
     assert all(np.isfinite(figure) for figure in figures.values())
 
 
@@ -268,8 +267,9 @@ def test_stopping_and_resuming_changes_no_bit(name, kind):
 @each_case
 def test_a_swept_run_equals_a_single_one(name, kind):
     found = case(name, kind)
-    [single] = zoo.runs([found.settings[1]], log(kind), STEPS)
-    for one, two in zip(leaves(single), leaves(pytree.run_axis(found.last, 1)), strict=True):
+    one = jax.tree.map(lambda leaf: leaf[1:2], found.first)
+    single, _ = zoo.continued([found.settings[1]], one, log(kind), 0, STEPS, STEPS)
+    for one, two in zip(leaves(pytree.run_axis(single, 0)), leaves(pytree.run_axis(found.last, 1)), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
 
 
@@ -284,12 +284,19 @@ def test_two_seeds_differ(name, kind):
 @each_case
 def test_no_key_is_used_twice(name, kind):
     # A second draw with one key, say `tick.key` itself beside its splits, raises KeyReuseError here.
-    setting = setting_of(name)
+    setting, data, columns = setting_of(name), log(kind), log(kind).device()
+
+    def first(key):
+        prepare_key, init_key = jax.random.split(key)
+        return setting.init(init_key, data.spec, setting.prepare(prepare_key, columns))
+
+    def step(key, state):
+        return train.one_step(setting, columns, key, jnp.int32(9), jnp.int32(0), state)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
     with jax.debug_key_reuse(True):
-        state = fresh(setting, kind)
-        columns = log(kind).device()
-        step = jax.jit(lambda key, state: train.one_step(setting, columns, key, jnp.int32(9), jnp.int32(0), state))
-        step.lower(jax.random.key(5), state)
+        jax.jit(first).lower(key)
+        jax.jit(step).lower(key, jax.eval_shape(first, key))
 
 
 # --- learning -------------------------------------------------------------------------------------------------------
@@ -316,10 +323,8 @@ def test_a_loss_moves_its_own_model_only(name, kind, options, field, untouched):
     setting = setting_of(name, **options)
     state, batch = fresh(setting, kind), batch_of(setting, kind)
     tick = algorithm.Tick(jax.random.key(7), jnp.int32(0), jnp.zeros(()))
-    one, two = (
-        jax.jit(lambda setting: setting.update(state, batch, tick)[0])(pytree.as_arrays(choice))
-        for choice in (setting, changed(setting, field))
-    )
+    update = jax.jit(lambda setting: setting.update(state, batch, tick)[0])
+    one, two = (update(pytree.as_arrays(choice)) for choice in (setting, changed(setting, field)))
     assert not same(one, two)
     for part in untouched:
         assert same(getattr(one, part), getattr(two, part)), f"{part} felt {field}"
@@ -346,9 +351,9 @@ def test_a_terminal_stops_the_bootstrap_and_a_time_out_does_not(name, kind):
     found = case(name, kind)
     changes = {"discount": 0.9, "learning_rate": 0.01, **PLAIN.get(name, {})}
     if name != "awr":
-        changes["target_rate"] = 0.05
+        changes["target_rate"] = 0.1 if name == "td3_bc" else 0.05  # TD3's target moves in every second update
     for probe, truth in (("loop", 10.0), ("end", 1.0)):
-        state = found.learned(probe, 2500, **changes)
+        state = found.learned(probe, 1500, **changes)
         value = found.base.value(state, log(kind, probe).device().observation[:1], jax.random.key(0))
         assert value is not None
         np.testing.assert_allclose(value, truth, rtol=0.02)
@@ -361,7 +366,7 @@ def test_a_bandit_is_solved_or_imitated(name, kind):
     if (name, kind) == ("cql", "continuous"):
         changes["actor_learning_rate"] = 0.01
     if name == "filtered_bc":
-        changes["fraction"] = 0.3
+        changes["fraction"] = 0.2
     if name in ("iql", "awr"):
         changes |= {"inverse_temperature": 10.0, "largest_weight": 100.0}
     state = found.learned("bandit", 400, **changes)

@@ -95,8 +95,8 @@ def test_missing_dataset_names_the_nearest(tmp_path):
     arrays = write(path)
     write(path, rewards=None, reward=arrays["rewards"])
     assert sentence(path) == (
-        f"{path}: there is no dataset 'rewards'. Did you mean 'reward'? Known: actions, observations, reward, terminals, "
-        "timeouts."
+        f"{path}: there is no dataset 'rewards'. Did you mean 'reward'? Known: actions, observations, reward, "
+        "terminals, timeouts."
     )
 
 

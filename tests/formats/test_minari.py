@@ -105,8 +105,8 @@ def test_discrete_actions_that_start_elsewhere(tmp_path):
 def test_no_such_dataset_names_the_nearest(minari_root):
     write(minari_root / "toy" / "test-v0", {0: episode(3)})
     assert sentence("minari:toy/test-v1") == (
-        f"minari:toy/test-v1: there is no such dataset in {minari_root}. Did you mean 'toy/test-v0'? Known: toy/test-v0; "
-        "set MINARI_DATASETS_PATH if yours are elsewhere."
+        f"minari:toy/test-v1: there is no such dataset in {minari_root}. Did you mean 'toy/test-v0'? "
+        "Known: toy/test-v0; set MINARI_DATASETS_PATH if yours are elsewhere."
     )
 
 
@@ -136,7 +136,9 @@ def test_bad_episodes(tmp_path):
     short = episode(3)
     short["observations"] = short["observations"][:-1]
     assert said("short", short) == "/episode_1/observations has 3 rows, 3 actions need 4."
-    assert said("rewards", {**episode(3), "rewards": np.zeros(2)}) == "/episode_1/rewards has 2 rows, the actions have 3."
+    assert (
+        said("rewards", {**episode(3), "rewards": np.zeros(2)}) == "/episode_1/rewards has 2 rows, the actions have 3."
+    )
     wide = {**episode(3), "observations": np.zeros((4, 5))}
     assert said("wide", wide).startswith("the HDF5 file cannot be read: it is damaged (all the input array dimensions")
     nested = episode(3)

@@ -62,7 +62,9 @@ def test_dictionary_with_tokens_and_labels():
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    values=hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 4)), elements=st.floats(-1e6, 1e6, width=32)),
+    values=hnp.arrays(
+        np.float32, st.tuples(st.integers(1, 9), st.integers(1, 4)), elements=st.floats(-1e6, 1e6, width=32)
+    ),
     seed=st.integers(0, 9),
 )
 def test_random_arrays_round_trip(values, seed, tmp_path):
@@ -134,7 +136,8 @@ def test_missing_array_names_the_nearest(tmp_path):
     parts["terminal"] = parts.pop("terminals")
     np.savez(path, **parts)
     assert sentence(path) == (
-        f"{path}: there is no array 'terminals'. Did you mean 'terminal'? Known: observations, actions, rewards, terminal."
+        f"{path}: there is no array 'terminals'. Did you mean 'terminal'? "
+        "Known: observations, actions, rewards, terminal."
     )
 
 

@@ -3,18 +3,14 @@ r"""Conservative Q-learning, the variant CQL(H) (Kumar, Zhou, Tucker and Levine 
     L_Q  = sum_i E_D[ (Q_i(s, a) - y)^2 ] + w E_D[ log int exp Q_i(s, .) - Q_i(s, a) ]
     L_pi = E_{D, pi}[ alpha log pi(a | s) - min_i Q_i(s, a) ]
 
-The squared error has no 1/2, as in the authors' code: a weight here acts like half of it in eq. 4. `weight` is w,
-fixed or a `Lagrange` that holds the gap in brackets, averaged over critics, at its threshold; `temperature` is alpha,
-fixed or a `Lagrange` on the mean log-density per dimension.
-
-Discrete actions: one critic, greedy policy; `backup` is `plain` (double Q-learning) or `greedy` (the largest target
-value). Continuous actions: the integral is estimated from `samples` actions each of the uniform distribution,
-pi(. | s) and pi(. | s'), all scored at s, each less its log-density (app. F); no gradient flows through them.
-y = r + gamma min_i Qbar_i(s', a') with a' drawn from pi (`plain`), the same and its entropy (`soft`) or the mode
-(`greedy`). In the first `warm_up` updates the actor imitates instead of following Q.
+There is no 1/2 as in eq. 4, like in the authors' code, so a weight w acts like half of it there. A `Lagrange` as
+`weight` holds the mean gap in brackets at its threshold, as `temperature` (alpha) the mean log-density per dimension.
+Discrete actions: one critic, greedy policy, `backup` by double Q-learning (`plain`) or the largest target (`greedy`).
+Continuous actions: the integral is estimated from `samples` actions each of the uniform distribution, pi(. | s) and
+pi(. | s'), scored at s less their log-densities (app. F), without gradient; y = r + gamma min_i Qbar_i(s', a') has a'
+drawn from pi (`plain`), also with its entropy (`soft`), or the mode (`greedy`). For `warm_up` updates pi imitates.
 
 Order of updates: Q with the old w, alpha and pi; w; alpha; pi with the new alpha and the new Q; target critics.
-
 Differs from the reference: the estimate subtracts log(3 samples), so thresholds are 3.4 lower for 10 samples, and they
 are not multiplied by a weight; one multiplier for both critics; no warm-up by default, there 40 000 updates.
 """
@@ -25,7 +21,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
 
 from ..algorithm import Algorithm
 from ..distributions import pick
@@ -47,8 +42,8 @@ class State(eqx.Module):
     actor: Learner | None
     critics: Learner
     target: tuple
-    weight: PyTree
-    temperature: PyTree
+    weight: Learner | tuple
+    temperature: Learner | tuple
 
 
 class CQL(Algorithm):
@@ -104,8 +99,7 @@ class CQL(Algorithm):
             extras = {"td_error": errors, "gap": gaps / len(models), "mean_q": jnp.mean(scores[0][0])}
             return errors + self.weight.at(state.weight) * gaps, extras
 
-        adam = optax.adam(self.learning_rate)
-        models, (q_loss, metrics) = descend(state.critics, adam, critic_loss, auxiliary=True)
+        models, (q_loss, metrics) = descend(state.critics, optax.adam(self.learning_rate), critic_loss, auxiliary=True)
         weight = self.weight.follow(state.weight, metrics["gap"])
         target = polyak(state.target, models.model, self.target_rate)
         metrics |= {"critic_loss": q_loss, "weight": self.weight.at(weight)}
@@ -114,8 +108,9 @@ class CQL(Algorithm):
 
         def gain(chosen, action):
             value = lowest(models.model, batch.observation, action)
-            early = tick.step < self.warm_up
-            return jnp.where(early, -imitation(chosen, batch.action), value) if self.warm_up else value
+            return (
+                jnp.where(tick.step < self.warm_up, -imitation(chosen, batch.action), value) if self.warm_up else value
+            )
 
         adam, heat = optax.adam(self.actor_learning_rate), state.temperature
         actor, heat, more = improve(state.actor, adam, self.temperature, heat, batch.observation, actor_key, gain)

@@ -92,7 +92,7 @@ def _archive(path: Path) -> dict[str, np.ndarray]:
     found = {}
     name = ""
     try:
-        with warnings.catch_warnings(), np.load(path, allow_pickle=False) as archive:
+        with warnings.catch_warnings(), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             warnings.simplefilter("ignore")  # about headers of old versions
             for name in archive.files:
                 found[name] = np.asarray(archive[name])

@@ -1,0 +1,161 @@
+"""`weft fit`: train."""
+
+import dataclasses
+import itertools
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from .. import discovery
+from ..command import Command, Count, Data, Flag, Log, LogOptions, Place, Steps, Stopped, console, parse
+from ..errors import UserError
+
+__all__ = ["Fit"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to train, whatever the method."""
+
+    data: Data
+    """A file, a folder, or a URI such as sample:maze or minari:hopper/medium-v0."""
+    steps: int = 100_000
+    """Gradient steps of every run."""
+    seeds: str = "1"
+    """How many seeds (4), or which (3,7)."""
+    batch_size: Count = None
+    """Logged steps per gradient step; by default the method's own."""
+    out: Place = None
+    """Folder of the run; by default the next free runs/ALGORITHM-NUMBER."""
+    resume: Flag = False
+    """Go on from the last checkpoint of --out, bit for bit."""
+    keep: Steps = ()
+    """Steps whose states are kept for good."""
+    standardise: bool = True
+    """Bring numeric observations to mean 0 and standard deviation 1."""
+    scale_rewards: Literal["none", "returns", "unit"] = "none"
+    """returns: 1000 over the range of returns; unit: standard deviation 1."""
+    shift_rewards: float = 0.0
+    """Added to every scaled reward."""
+    log_every: Count = None
+    """Steps per row of metrics; by default a hundredth of all."""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints."""
+    quiet: Flag = False
+    """Show no progress."""
+
+
+Shared = Annotated[Options, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """What the help shows before an algorithm is named."""
+
+    algorithm: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ALGORITHM")]
+    """Which method to train: `weft algorithms` lists them."""
+    options: Shared
+    log: Log = dataclasses.field(default_factory=LogOptions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit(Command):
+    """Train a method on a log: `weft fit ALGORITHM DATA`.
+
+    Several values of a hyperparameter sweep it, and every setting is trained with every seed. `weft fit ALGORITHM
+    --help` shows the hyperparameters.
+    """
+
+    example: ClassVar[str] = "weft fit iql sample:maze --steps 2000 --seeds 4 --expectile 0.7 0.9 --hidden 64,64"
+
+    settings: list[Any]
+    options: Options
+    log: LogOptions
+    arguments: list[str]
+
+    @classmethod
+    def read(cls, arguments: Sequence[str]) -> "Fit":
+        """Read the line in two parts: the algorithm, which decides what hyperparameters there are, and the rest."""
+        if not arguments or {"-h", "--help"} & {arguments[0]}:
+            methods = f"Algorithms: {', '.join(discovery.names('weft.algorithms'))}."
+            parse(Outline, arguments, "fit", f"{cls.help()}\n\n{methods}")
+        if arguments[0].startswith("-"):
+            raise UserError(f"The algorithm comes first: weft fit ALGORITHM DATA {shlex.join(arguments)}.")
+        from ..algorithm import algorithm
+        from ..settings import build, options
+
+        method = algorithm(arguments[0])
+        hyperparameters = Annotated[options(method), tyro.conf.OmitArgPrefixes]
+        fields = [("options", Shared), ("log", Log), ("hyperparameters", hyperparameters)]
+        line = dataclasses.make_dataclass("Line", fields)
+        name = file_name(method)
+        about = f"Train {method.title} ({method.paper}).\n\nSeveral values of a hyperparameter sweep it."
+        found = parse(line, arguments[1:], f"fit {name}", f"{about}\n\nExample: weft fit {name} sample:maze --seeds 4")
+        return cls(build(method, found.hyperparameters), found.options, found.log, list(arguments))
+
+    def run(self) -> None:
+        """Train, and say where the run is and what to do with it."""
+        import weft
+
+        given = self.options
+        if given.resume and given.out is None:
+            raise UserError("--resume needs --out FOLDER, the run to go on with.")
+        data = self.log.load(given.data)
+        out = given.out or free_folder(Path("runs"), self.settings[0].name)
+        screen = console()
+        try:
+            run = weft.fit(
+                self.settings,
+                data,
+                given.steps,
+                _seeds(given.seeds),
+                out,
+                resume=given.resume,
+                progress=not given.quiet,
+                batch_size=given.batch_size,
+                observations="standardise" if given.standardise else "none",
+                rewards=given.scale_rewards,
+                reward_shift=given.shift_rewards,
+                keep=given.keep,
+                log_every=given.log_every,
+                checkpoint_seconds=given.checkpoint_seconds,
+            )
+        except KeyboardInterrupt:
+            raise Stopped(self._how_to_go_on(out)) from None
+        world = given.data.removeprefix("sample:") if given.data.startswith("sample:") else "ENVIRONMENT"
+        screen.print(
+            f"Trained: {out} ({len(run.settings)} × {len(run.seeds)} runs, {given.steps:,} steps).\n"
+            "Next:\n"
+            f"  weft evaluate {shlex.quote(str(out))} --env {world}    (real roll-outs)\n"
+            f"  weft evaluate {shlex.quote(str(out))} --data LOG    (from a log that it was not trained on)\n"
+            f"  weft report {shlex.quote(str(out))}",
+            soft_wrap=True,
+            markup=False,
+        )
+
+    def _how_to_go_on(self, out: Path) -> str:
+        if not (out / "run.json").exists():
+            return "Stopped before training began; nothing was saved."
+        more = [] if self.options.out else ["--out", str(out)]
+        more += [] if self.options.resume else ["--resume"]
+        return f"Stopped. Go on from the last checkpoint with: {shlex.join(['weft', 'fit', *self.arguments, *more])}"
+
+
+def file_name(method: Any) -> str:
+    """Return the file name of a method."""
+    return method.__module__.rpartition(".")[2]
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """Return the first of `parent/name-1`, `parent/name-2`, … that does not exist."""
+    return next(path for number in itertools.count(1) if not (path := parent / f"{name}-{number}").exists())
+
+
+def _seeds(text: str) -> int | list[int]:
+    try:
+        return int(text) if "," not in text else [int(part) for part in text.split(",") if part]
+    except ValueError:
+        raise UserError(f"--seeds is a number of seeds (4) or a list of them (3,7), got '{text}'.") from None

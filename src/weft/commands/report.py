@@ -1,0 +1,35 @@
+"""`weft report`: one page about trained runs."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import tyro
+
+from ..command import Command, console
+
+__all__ = ["Report"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report(Command):
+    """Write one self-contained page about one or several runs: settings, data, and metrics over training."""
+
+    example: ClassVar[str] = "weft report runs/iql-1 runs/bc-1 --out report.html"
+
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """Folders of runs."""
+    out: Path = Path("report.html")
+    """The page to write."""
+
+    def run(self) -> None:
+        """Write the page."""
+        import weft
+
+        from ..errors import UserError
+        from ..reports.runs import RunsReport
+
+        if not self.runs:
+            raise UserError("Name at least one run: weft report runs/iql-1.")
+        path = RunsReport([weft.load_run(folder) for folder in self.runs]).write(self.out)
+        console().print(f"Wrote {path}; open it in any browser.", soft_wrap=True)

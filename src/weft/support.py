@@ -1,0 +1,62 @@
+"""How far a policy leaves its log: the share of its actions that are unlike any logged at a similar observation.
+
+No interval that is computed from a fitted value function can tell that its function was never taught what the policy
+does; this share can. It is a warning light and not a test: distances mean less the more dimensions there are.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from .columns import Columns
+from .estimator import Candidate
+
+__all__ = ["unsupported"]
+
+PROBES, LOGGED = 512, 16384  # steps asked about, steps compared with
+USUAL = 0.95  # of the logged actions count as usual
+
+
+def unsupported(
+    candidate: Candidate, columns: Columns, rows: Int[np.ndarray, "row"], key: PRNGKeyArray
+) -> float | None:
+    """Return the share of probed steps at which the policy's action is farther from the log than 95 % of logged ones.
+
+    Distance: Euclidean, to the nearest logged (observation, action) of another step, both as the method sees them
+    (standardised, in [−1, 1], choices as corners of a simplex). `columns` are transformed, `rows` the view's steps.
+    About 0.05 for the policy that made the log. None where observations are not plain numbers.
+    """
+    if any(part.kind != "vector" for part in candidate.spec.observations):
+        return None
+    probe_key, log_key, choice_key = jax.random.split(key, 3)
+    probes = jax.random.choice(probe_key, jnp.asarray(rows), (min(PROBES, len(rows)),), replace=False)
+    logged = jax.random.choice(log_key, jnp.asarray(rows), (min(LOGGED, len(rows)),), replace=False)
+    at = columns.position[probes]
+    if candidate.probability is None:
+        assert candidate.action is not None
+        does = candidate.action[at, 0]
+    else:
+        drawn = jax.random.categorical(choice_key, jnp.log(candidate.probability[at]))
+        does = jax.nn.one_hot(drawn, candidate.spec.action.size)
+    usual = jnp.quantile(_nearest(columns, probes, _logged(candidate, columns, probes), logged, candidate), USUAL)
+    return float((_nearest(columns, probes, does, logged, candidate) > usual + 1e-6).mean())
+
+
+def _logged(candidate: Candidate, columns: Columns, rows: Int[Array, "probe"]) -> Float[Array, "probe act"]:
+    action = columns.action[rows]
+    return jax.nn.one_hot(action, candidate.spec.action.size) if candidate.spec.discrete else action
+
+
+def _seen(columns: Columns, rows: Int[Array, "probe"]) -> Float[Array, "probe feature"]:
+    parts = [part[columns.position[rows]].reshape(len(rows), -1) for part in jax.tree.leaves(columns.observation)]
+    return jnp.concatenate(parts, 1).astype(jnp.float32)
+
+
+def _nearest(
+    columns: Columns, probes: Array, does: Array, logged: Array, candidate: Candidate
+) -> Float[Array, "probe"]:
+    here = jnp.concatenate([_seen(columns, probes), does], 1)
+    there = jnp.concatenate([_seen(columns, logged), _logged(candidate, columns, logged)], 1)
+    square = (here**2).sum(1)[:, None] + (there**2).sum(1)[None] - 2 * here @ there.T
+    return jnp.sqrt(jnp.maximum(jnp.where(probes[:, None] == logged[None], jnp.inf, square), 0.0).min(1))

@@ -1,0 +1,389 @@
+"""Tables: columns by pattern, episodes, ends, categories, and every wrong cell with its column and row."""
+
+import numpy as np
+import pandas
+import polars
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from weft import UserError
+from weft.columns import Ragged
+from weft.load import load
+
+PARTS = {"observations": "x*", "action": "a", "reward": "r"}
+EPISODES = {**PARTS, "episode": "e", "time": "t"}
+
+
+def frame(**changes) -> polars.DataFrame:
+    """Return six rows of two episodes, the second one logged first and out of order."""
+    columns = {
+        "e": ["b", "b", "a", "a", "a", "b"],
+        "t": [2, 1, 1, 2, 3, 3],
+        "x0": [11.0, 10.0, 20.0, 21.0, 22.0, 12.0],
+        "x1": [1, 0, 0, 1, 2, 2],
+        "a": [1, 0, 0, 1, 2, 2],
+        "r": [0.5, 0.0, 1.0, 2.0, 3.0, 1.5],
+        "end": [0, 0, 0, 0, 1, 1],
+        **changes,
+    }
+    return polars.DataFrame({name: values for name, values in columns.items() if values is not None}, strict=False)
+
+
+def sentence(log, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        load(log, **options)
+    return str(caught.value)
+
+
+def csv(path, table) -> str:
+    table.write_csv(path / "log.csv")
+    return str(path / "log.csv")
+
+
+def test_without_episodes_each_row_is_a_terminal_decision():
+    data = load(frame(), **PARTS)
+    assert (data.steps, data.episodes, data.terminals.all(), data.timeouts.any()) == (6, 6, True, False)
+    assert data.observations.tolist() == [[11, 1], [10, 0], [20, 0], [21, 1], [22, 2], [12, 2]]
+    assert data.spec.action.counts == (3,)
+
+
+def test_episodes_are_gathered_and_sorted_by_time():
+    data = load(frame(), **EPISODES, terminal="end")
+    assert data.lengths.tolist() == [3, 3]
+    assert data.observations[:, 0].tolist() == [10, 11, 12, 20, 21, 22]
+    assert data.rewards.tolist() == [0, 0.5, 1.5, 1, 2, 3]
+    assert data.columns["e"].tolist() == ["b"] * 3 + ["a"] * 3
+    assert data.terminals.tolist() == [False, False, True] * 2
+    assert data.notes == ("6 rows were moved to bring episodes together and in order of time.",)
+
+
+def test_equal_times_keep_their_order():
+    data = load(frame(t=[1, 1, 1, 1, 1, 1]), **EPISODES, ends="terminal")
+    assert data.rewards.tolist() == [0.5, 0, 1.5, 1, 2, 3]
+
+
+def test_ends_terminal_and_timeout():
+    ended = load(frame(), **EPISODES, ends="terminal")
+    assert (ended.terminals.sum(), ended.timeouts.sum()) == (2, 0)
+    cut = load(frame(), **EPISODES, ends="timeout")
+    assert (cut.terminals.sum(), cut.timeouts.sum()) == (0, 2)
+    assert cut.lengths.tolist() == [2, 2]
+    assert cut.episode(0).observations[:, 0].tolist() == [10, 11, 12]
+    known = load(frame(y0=[0.0] * 6, y1=[1] * 6), **EPISODES, ends="timeout", next_observations="y*")
+    assert known.lengths.tolist() == [3, 3]
+    assert known.next_observations[2].tolist() == [0, 1]
+
+
+def test_terminal_and_timeout_columns():
+    data = load(
+        frame(end=[0, 0, 0, 0, 1, 0], cut=["false", "False"] + ["false"] * 3 + ["true"], y0=[0.0] * 6, y1=[1] * 6),
+        **EPISODES, terminal="end", timeout="cut", next_observations=["y0", "y1"],
+    )  # fmt: skip
+    assert data.terminals.tolist() == [False] * 5 + [True]
+    assert data.timeouts.tolist() == [False, False, True, False, False, False]
+
+
+def test_words_become_categories_kept_in_the_spec():
+    data = load(
+        frame(x2=["red", "blue", "red", "red", "green", "red"], a=["go", "no", "no", "go", "go", "no"]), **PARTS
+    )
+    assert set(data.observations) == {"numbers", "x2"}
+    assert data.observations["x2"].tolist() == [2, 0, 2, 2, 1, 2]
+    assert data.spec.observation("x2").categories == ("blue", "green", "red")
+    assert data.spec.observation("x2").kind == "category"
+    assert data.observations["numbers"].shape == (6, 2)
+    assert data.spec.action.labels == ("go", "no")
+    assert data.actions.tolist() == [0, 1, 1, 0, 0, 1]
+
+
+def test_categories_are_shared_with_the_next_observation():
+    table = frame(x0=["a", "b", "a", "a", "b", "b"], x1=None, y=["c", "b", "b", "c", "c", "c"])
+    data = load(table, **PARTS, next_observations="y")
+    assert data.spec.observation("x0").categories == ("a", "b", "c")
+    assert data.next_observations["x0"].tolist() == [2, 1, 1, 2, 2, 2]
+
+
+def test_numbers_can_be_called_categories():
+    data = load(frame(), **PARTS, kinds={"x1": "category"})
+    assert data.observations["x1"].tolist() == [1, 0, 0, 1, 2, 2]
+    assert data.spec.observation("x1").kind == "category"
+    assert data.observations["numbers"].shape == (6, 1)
+
+
+def test_lists_of_tokens_and_fixed_lists():
+    tokens = polars.Series("text", [[1], [2, 3], [], [4], [5], [6]], dtype=polars.List(polars.Int64))
+    data = load(frame().with_columns(tokens), observations="text", action="a", reward="r")
+    assert isinstance(data.store_observations, Ragged)
+    assert data.spec.plain
+    fixed = polars.Series("v", np.arange(12.0).reshape(6, 2), dtype=polars.Array(polars.Float32, 2))
+    data = load(frame().with_columns(fixed), observations="v", action="v", reward="r")
+    assert data.observations.tolist() == np.arange(12).reshape(6, 2).tolist()
+    assert data.spec.action.kind == "continuous"
+
+
+def test_kinds_of_actions():
+    assert load(frame(a=[0.5] * 6), **PARTS).spec.action.kind == "continuous"
+    assert load(frame(), **{**PARTS, "action": "x*"}).spec.action.shape == (2,)
+    assert load(frame(b=[1] * 6), **{**PARTS, "action": "a,b"}).spec.action.kind == "multidiscrete"
+    whole = load(frame(), **PARTS, action_bounds=(0, 2)).spec.action
+    assert (whole.kind, whole.low, whole.high) == ("continuous", (0.0,), (2.0,))
+
+
+def test_several_rewards_are_named_components():
+    data = load(frame(), observations="x*", action="a", reward=["r", "x0"])
+    assert data.spec.rewards == ("r", "x0")
+    assert data.rewards.shape == (6, 2)
+
+
+def test_propensity_duration_source_and_unit():
+    data = load(
+        frame(p=[0.5] * 6, d=[1.0, 2, 3, 4, 5, 6], s=["x", "y"] * 3),
+        **EPISODES, ends="terminal", propensity="p", duration="d", source="s", unit="e", horizon=3,
+    )  # fmt: skip
+    assert data.log_propensities == pytest.approx(np.log(0.5))
+    assert data.durations.tolist() == [2, 1, 6, 3, 4, 5]
+    assert data.store_sources is not None
+    assert data.store_sources.tolist() == ["y", "x", "y", "x", "y", "x"]
+    assert (data.spec.unit, data.spec.horizon) == ("e", 3)
+
+
+def test_duration_from_time():
+    data = load(frame(t=[2.0, 1.0, 1.0, 4.0, 9.0, 5.0]), **EPISODES, ends="terminal", duration="t")
+    assert data.durations.tolist() == [1, 3, 3, 3, 5, 5]
+
+
+@pytest.mark.parametrize("make", [frame, lambda: frame().to_dict(as_series=False), lambda: frame().lazy()])
+def test_objects_in_memory_are_the_same_log(make):
+    assert (
+        load(make(), **EPISODES, ends="terminal").fingerprint == load(frame(), **EPISODES, ends="terminal").fingerprint
+    )
+
+
+def test_pandas():
+    table = pandas.DataFrame(frame().to_dict(as_series=False))
+    assert (
+        load(table, **EPISODES, ends="terminal").fingerprint == load(frame(), **EPISODES, ends="terminal").fingerprint
+    )
+    table["x2"] = pandas.Categorical(["u", "v", "u", "u", "v", "u"])
+    table["when"] = pandas.date_range("2024-01-01", periods=6, tz="Europe/Berlin")
+    data = load(table, **PARTS, time="when")
+    assert data.spec.observation("x2").categories == ("u", "v")
+    table["r"] = pandas.array([1, None, 3, 4, 5, None], dtype="Int64")
+    assert sentence(table, **PARTS) == (
+        "the DataFrame: column 'r' has no value (2 rows, first 1, 5); mend or drop these rows."
+    )
+
+
+BAD = {
+    "missing column": (
+        {},
+        {"reward": "rr"},
+        "there is no column 'rr' (reward). Did you mean 'r'? Known: e, t, x0, x1, a, r, end.",
+    ),
+    "missing pattern": (
+        {},
+        {"observations": "z*"},
+        "no column matches 'z*' (observations). Known: e, t, x0, x1, a, r, end.",
+    ),
+    "not said": (
+        {},
+        {"action": None},
+        "say which columns are the action, as action='...': e, t, x0, x1, a, r, end.",
+    ),
+    "several for one": ({}, {"episode": "x*"}, "episode must be one column, 'x*' means x0, x1."),
+    "no ends": (
+        {},
+        {"episode": "e"},
+        "say how episodes end: terminal=COLUMN (--terminal COLUMN) where a column tells, or ends='terminal' or "
+        "ends='timeout' (--ends) where all end alike.",
+    ),
+    "unknown end": ({}, {"episode": "e", "ends": "done"}, "ends must be 'terminal' or 'timeout', got 'done'."),
+    "two ends": (
+        {},
+        {"episode": "e", "ends": "terminal", "terminal": "end"},
+        "ends='terminal' says that every episode ends itself; leave terminal and timeout out.",
+    ),
+    "ends without episodes": (
+        {},
+        {"terminal": "end"},
+        "without episode=COLUMN each row is one decision that ends itself; name the column that tells episodes apart "
+        "(--episode COLUMN), or leave terminal, timeout and ends out.",
+    ),
+    "terminal inside": (
+        {"end": [0, 0, 1, 0, 1, 1]},
+        {"episode": "e", "time": "t", "terminal": "end"},
+        "column 'end' is true inside an episode (row 2); end the episode there, or pass terminal_inside='keep' "
+        "(--terminal-inside keep) if steps after a terminal are meant.",
+    ),
+    "terminal values": (
+        {"end": [0, 0, 7, 0, 1, 1]},
+        {"episode": "e", "time": "t", "terminal": "end"},
+        "column 'end' must hold true or false, 0 or 1 (row 2).",
+    ),
+    "terminal words": (
+        {"end": ["no", "no", "true", "no", "true", "true"]},
+        {"episode": "e", "terminal": "end"},
+        "column 'end' must hold true or false, 0 or 1 (3 rows, first 0, 1, 3).",
+    ),
+    "null": (
+        {"x1": [1, None, 0, 1, None, 2]},
+        {},
+        "column 'x1' has no value (2 rows, first 1, 4); mend or drop these rows.",
+    ),
+    "null in time": (
+        {"t": [2, 1, None, 2, 3, 3]},
+        {"episode": "e", "time": "t", "ends": "terminal"},
+        "column 't' has no value (row 2); mend or drop these rows.",
+    ),
+    "reward NaN": (
+        {"r": [0.0, float("nan"), 1, 2, 3, float("inf")]},
+        {"episode": "e", "time": "t", "ends": "terminal"},
+        "column 'r' is NaN or infinite (2 rows, first 1, 5); mend or drop these rows.",
+    ),
+    "observation infinite": (
+        {"x1": [0.0, 1, 2, float("-inf"), 3, 4]},
+        {},
+        "column 'x0, x1' is NaN or infinite (row 3); mend or drop these rows.",
+    ),
+    "reward words": (
+        {"r": ["1", "two", "3", "4", "five", "6"]},
+        {},
+        "column 'r' holds words where numbers are needed (2 rows, first 1, 4).",
+    ),
+    "action bounds": (
+        {"a": [0.5, 0.5, 3.0, 0.5, 0.5, 0.5]},
+        {"action_bounds": (-1, 1), "episode": "e", "time": "t", "ends": "terminal"},
+        "column 'a' is outside its bounds [[-1.0], [1.0]] (row 2).",
+    ),
+    "several labels": (
+        {"b": ["x"] * 6},
+        {"action": "a,b"},
+        "column 'b' holds words; several action columns must be numbers.",
+    ),
+    "propensity": (
+        {"p": [0.5, 0.5, 0.0, 1.5, 1, 1]},
+        {"propensity": "p"},
+        "column 'p' must be positive (row 2); it is a probability or density.",
+    ),
+    "propensity above one": (
+        {"p": [0.5, 0.5, 1.0, 1.5, 1, 1]},
+        {"propensity": "p", "episode": "e", "time": "t", "ends": "terminal"},
+        "column 'p' is a probability of a discrete action and may not exceed 1 (row 3).",
+    ),
+    "next observations": (
+        {},
+        {"next_observations": "x0"},
+        "next_observations means 1 columns (x0), observations 2 (x0, x1); give as many, in the same order.",
+    ),
+    "kind of nothing": (
+        {},
+        {"kinds": {"x9": "category"}},
+        "there is no column 'x9' (kinds). Did you mean 'x1'? Known: e, t, x0, x1, a, r, end.",
+    ),
+    "no pattern": (
+        {},
+        {"reward": 5},
+        "reward must be a column, a pattern such as 'x*', or a list of these, got 5.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("columns", "options", "said"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize("stored", ["csv", "frame"])
+def test_bad_tables(columns, options, said, stored, tmp_path):
+    table = frame(**columns)
+    log = csv(tmp_path, table) if stored == "csv" else table
+    assert sentence(log, **{**PARTS, **options}) == f"{log if stored == 'csv' else 'the DataFrame'}: {said}"
+
+
+def test_zero_length_episode():
+    found = sentence(frame(e=["b", "b", "a", "a", "c", "b"]), **EPISODES, ends="timeout")
+    assert found == (
+        "the DataFrame: an episode of zero length: its only row is a timeout without a next observation (row 4); give "
+        "next observations, or drop the row."
+    )
+
+
+def test_mixed_types_in_memory():
+    columns = frame().to_dict(as_series=False)
+    assert sentence({**columns, "a": [0, "left", 1, 2, 0, 1]}, **PARTS) == (
+        "the dict: column 'a' mixes text and numbers (row 1); make them all one type."
+    )
+    assert sentence({**columns, "a": [1]}, **PARTS) == "the dict: column 'a' has 1 rows, column 'e' has 6."
+    assert sentence({**columns, "a": 1}, **PARTS) == "the dict: column 'a' is one value; give one a row."
+    moment = frame().with_columns(x2=polars.date_range(polars.date(2024, 1, 1), polars.date(2024, 1, 6)))
+    assert sentence(moment, **PARTS) == "the DataFrame: column 'x2' holds Date values; weft takes numbers and words."
+
+
+def test_no_rows(tmp_path):
+    path = csv(tmp_path, frame().head(0))
+    assert sentence(path, **PARTS) == f"{path}: there are no steps; give a log with at least one."
+
+
+def test_empty_and_foreign_files(tmp_path):
+    empty = tmp_path / "log.csv"
+    empty.touch()
+    assert sentence(empty, **PARTS) == f"{empty}: the file is empty."
+    foreign = tmp_path / "log.parquet"
+    foreign.write_text("hello hello")
+    assert sentence(foreign, **PARTS).startswith(f"{foreign}: the file cannot be read as Parquet (")
+
+
+CELLS = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
+WORDS = st.text("uvwxyz", min_size=1, max_size=3)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(
+        st.tuples(CELLS, CELLS, st.integers(0, 4), CELLS, st.sampled_from("abc"), WORDS),
+        min_size=1, max_size=15,
+    )
+)  # fmt: skip
+def test_random_tables_round_trip(rows, tmp_path):
+    names = ["x0", "x1", "a", "r", "e", "word"]
+    table = polars.DataFrame(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    table.write_csv(tmp_path / "log.csv")
+    table.write_parquet(tmp_path / "log.parquet")
+    options = {"observations": "x*,word", "action": "a", "reward": "r", "episode": "e", "ends": "terminal"}
+    read = [load(tmp_path / "log.csv", **options), load(tmp_path / "log.parquet", **options)]
+    assert read[0].fingerprint == read[1].fingerprint
+    firsts = list(dict.fromkeys(row[4] for row in rows))
+    expected = [row for name in firsts for row in rows if row[4] == name]
+    for data in read:
+        np.testing.assert_array_equal(data.observations["numbers"], np.array([row[:2] for row in expected], np.float32))
+        words = data.spec.observation("word").categories
+        assert [words[code] for code in data.observations["word"]] == [row[5] for row in expected]
+        assert data.actions.tolist() == [row[2] for row in expected]
+        np.testing.assert_array_equal(data.rewards, np.array([row[3] for row in expected], np.float32))
+        assert data.lengths.tolist() == [sum(row[4] == name for row in rows) for name in firsts]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(max_size=200))
+def test_any_text_as_csv_is_a_log_or_a_user_error(text, tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("x,a,r\n" + text, encoding="utf-8")
+    try:
+        load(path, observations="x", action="a", reward="r")
+    except UserError as problem:
+        assert str(path) in str(problem)  # noqa: PT017
+
+
+def test_open_bandit(shared_data):
+    data = load(
+        shared_data / "open_bandit" / "men_random.csv",
+        observations="user_feature_*,position",
+        action="item_id",
+        reward="click",
+        propensity="propensity_score",
+        time="timestamp",
+    )
+    assert (data.steps, data.episodes, data.spec.action.counts) == (10_000, 10_000, (34,))
+    assert sorted(set(data.actions.tolist())) == list(range(34))
+    assert data.rewards.mean() == pytest.approx(0.0046, abs=1e-6)
+    assert data.log_propensities == pytest.approx(np.log(1 / 34))
+    assert data.spec.observation("user_feature_0").kind == "category"
+    assert data.terminals.all()
+    assert "user-item_affinity_0" in data.columns
