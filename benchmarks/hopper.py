@@ -89,7 +89,12 @@ def main() -> None:
             summary["d3rlpy"] = [p["score"] for p in same]
             summary["difference"] = difference(last, [p["episode_returns"] for p in same])
         results["methods"][folder.name] = summary
-        print(folder.name, f"{summary['mean']:.1f} ± {summary['deviation']:.1f}", summary.get("difference", ""), flush=True)
+        print(
+            folder.name,
+            f"{summary['mean']:.1f} ± {summary['deviation']:.1f}",
+            summary.get("difference", ""),
+            flush=True,
+        )
         for found in played:
             print("  ", {key: value for key, value in found.items() if key != "returns"}, flush=True)
         given.out.write_text(json.dumps(results, indent=1) + "\n")

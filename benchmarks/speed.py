@@ -177,7 +177,7 @@ def main() -> None:
     results: dict[str, Any] = {"machine": machine(), "repeats": given.repeats, "cases": {}}
     for case in given.cases:
         found = measure(case, peer, given.modes if peer else [], given.repeats, given.seconds)
-        found["compile"] = compile_times(case)
+        found |= {"compile": compile_times(case), "target": TARGETS[case], "floor_target": FLOORS.get(case)}
         results["cases"][case] = found
         told = f"{found['faster_than_peer']:.2f}× d3rlpy ({found['peer_mode']})" if peer else ""
         print(

@@ -72,7 +72,9 @@ def test_variants_do_not_import_each_other(noun):
     for path in (PACKAGE / noun).glob("*.py"):
         if path.name.startswith("_"):
             continue
-        siblings = [m for m in imports(path) if m[0] == noun and len(m) > 1 and not m[1].startswith("_") and m[1] != path.stem]
+        siblings = [
+            m for m in imports(path) if m[0] == noun and len(m) > 1 and not m[1].startswith("_") and m[1] != path.stem
+        ]
         assert not siblings, f"{path} imports {siblings}"
 
 
@@ -112,12 +114,12 @@ def test_the_floor_test_sees_an_upward_import(tmp_path):
 def test_no_pickle_and_no_machine_path():
     for path in [*FILES, *(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "docs").rglob("*.py")]:
         text = path.read_text()
-        assert "import pickle" not in text and "allow_pickle=True" not in text, path
-        assert "/work/" not in text and "/root/" not in text, path
+        for word in ("import pickle", "allow_pickle=True", "/work/", "/root/"):
+            assert word not in text, f"{path} holds {word}"
 
 
 def test_understanding_iql_takes_at_most_ten_files():
     """Follow the imports of the method to the files that define what it uses (typing and package files apart)."""
     start = PACKAGE / "algorithms" / "iql.py"
-    direct = {module for module in imports(start)}
+    direct = set(imports(start))
     assert len(direct) <= 10, sorted(direct)

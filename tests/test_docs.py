@@ -48,7 +48,7 @@ def test_commands_in_the_documentation_exist(code):
             assert words[1] in targets, line
 
 
-@pytest.mark.parametrize("name", ["sources.md", "algorithms.md"])
+@pytest.mark.parametrize("name", ["sources.md", "algorithms.md", "benchmarks.md"])
 def test_generated_pages_are_fresh(name):
     assert (ROOT / "docs" / name).read_text() == generator().PAGES[name](), "run `make docs`"
 

@@ -57,7 +57,32 @@ _HOME = {
     "Spec": "spec",
 }
 
-__all__ = [*_HOME, "__version__"]
+__all__ = [
+    "AWR",
+    "Algorithm",
+    "BC",
+    "CQL",
+    "Dataset",
+    "FilteredBC",
+    "IQL",
+    "Naive",
+    "Policy",
+    "Run",
+    "Spec",
+    "TD3BC",
+    "UserError",
+    "__version__",
+    "collect",
+    "concatenate",
+    "estimate_fitted_q",
+    "fit",
+    "grid",
+    "inspect",
+    "load",
+    "load_policy",
+    "load_run",
+    "rollout",
+]
 
 
 class _Package(types.ModuleType):

@@ -75,7 +75,12 @@ class Axis:
         """Return the axis as plotly.js wants it."""
         low, high = (float(self.place(end)) for end in (self.low, self.high))
         margin = 0.06 * max(high - low, 1e-6)
-        axis: dict[str, Any] = {"title": {"text": title}, "range": [low - margin, high + margin], "zeroline": True}
+        axis: dict[str, Any] = {
+            "title": {"text": title},
+            "range": [low - margin, high + margin],
+            "zeroline": True,
+            "ticklabelstandoff": 6,
+        }
         if self.bend:
             ticks = [0.0]
             for power in range(12):

@@ -292,22 +292,22 @@ class Dataset:
         parts = {key: part.padded() if isinstance(part, Ragged) else part for key, part in store.items()}
         total = len(self.store_rewards)
         durations = np.ones(total, np.float32) if self.store_durations is None else self.store_durations
-        fields = dict(
-            observation=parts[""] if self.spec.plain else parts,
-            action=self.store_actions,
-            reward=self.store_rewards,
-            terminal=self.store_terminals,
-            timeout=self.store_timeouts,
-            position=self.position.astype(np.int32),
-            successor=self.successor.astype(np.int32),
-            step=(np.arange(total) - np.repeat(self.starts[:-1], lengths)).astype(np.int32),
-            episode=np.repeat(np.arange(len(lengths)), lengths).astype(np.int32),
-            episode_start=np.repeat(self.starts[:-1], lengths).astype(np.int32),
-            duration=durations,
-            log_propensity=self.store_log_propensities,
-            rows=table,
-            count=np.int32(len(rows)),
-        )
+        fields = {
+            "observation": parts[""] if self.spec.plain else parts,
+            "action": self.store_actions,
+            "reward": self.store_rewards,
+            "terminal": self.store_terminals,
+            "timeout": self.store_timeouts,
+            "position": self.position.astype(np.int32),
+            "successor": self.successor.astype(np.int32),
+            "step": (np.arange(total) - np.repeat(self.starts[:-1], lengths)).astype(np.int32),
+            "episode": np.repeat(np.arange(len(lengths)), lengths).astype(np.int32),
+            "episode_start": np.repeat(self.starts[:-1], lengths).astype(np.int32),
+            "duration": durations,
+            "log_propensity": self.store_log_propensities,
+            "rows": table,
+            "count": np.int32(len(rows)),
+        }
         return Columns(**jax.tree.map(jnp.asarray, fields))
 
     # --- building ----------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ well under two minutes.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,14 @@ from .environments import maze
 from .errors import UserError
 from .estimate import estimate_fitted_q
 from .fit import fit
+from .inspection import inspect
 from .load import load
 from .multipliers import Fixed
-from .reports.demo import DemoReport, Maze, Method, Results
+from .reports._findings import Findings, Maze, Method
+from .reports.demo import DemoReport
 from .rollout import collect
 from .run import Run
+from .storage import make_folder
 
 __all__ = ["demonstrate"]
 
@@ -76,12 +78,13 @@ def demonstrate(
         raise UserError(f"The number of seeds must be at least 1, got {seeds}.")
     if steps < 2 * KEPT:
         raise UserError(f"The demonstration needs at least {2 * KEPT} training steps, got {steps}.")
+    make_folder(Path(out).parent)  # better to fail now than when all is done
     keep_compiled_programs()
     clock = Stages(progress)
     with clock("make and inspect the log"):
         data = load("sample:maze", seed=seed)
         train, held_out = data.split((0.7, 0.3), seed=seed)
-        facts = _facts(train)
+        facts = list(inspect(data).lines())
         clock.say(f"{data.episodes} walks, {data.steps:,} steps; {held_out.episodes} walks kept for judging")
     keep = sorted({int(step) for step in np.geomspace(steps / 20, steps, KEPT).round()})
     numbers = list(range(seed, seed + seeds))
@@ -103,11 +106,17 @@ def demonstrate(
     made = []
     for name, (_, idea) in METHODS.items():
         found = estimates[name]
-        about = {"estimated": found.value, "low": found.low, "high": found.high, "seconds": clock.found[f"train {name} × {seeds}"]}
+        about = {
+            "estimated": found.value,
+            "low": found.low,
+            "high": found.high,
+            "seconds": clock.found[f"train {name} × {seeds}"],
+        }
         made.append(Method(name, idea, COLOUR[name], keep, **watched[name], **about))
-    results = _results(data, held_out, made, seeds, steps, facts, clock)
-    path = DemoReport(results).write(out)
-    clock.close(results, path)
+    versions = runs["BC"].record["versions"]
+    findings = _findings(data, held_out, made, seeds, steps, facts, versions, clock)
+    path = DemoReport(findings).write(out)
+    clock.close(findings, path)
     return path
 
 
@@ -129,11 +138,11 @@ class Stages:
         """Add to the line of the current stage."""
         self.note = note
 
-    def close(self, results: Results, path: Path) -> None:
+    def close(self, findings: Findings, path: Path) -> None:
         """Print the total, the final table and where the page is."""
         if not self.told:
             return
-        table = DemoReport(results).outcome()
+        table = DemoReport(findings).outcome()
         widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
         print(f"{time.monotonic() - self.began:6.1f} s  in all\n")
         for row in (table.head, *table.rows):
@@ -189,24 +198,19 @@ def _paths(walks: Dataset) -> list[np.ndarray]:
     return [np.asarray(walks.episode(number).observations) for number in range(walks.episodes)]
 
 
-def _facts(train: Dataset) -> list[tuple[str, str]]:
-    lengths, returns = train.lengths, train.returns
-    return [
-        ("Walks", f"{train.episodes}"),
-        ("Steps", f"{train.steps:,}"),
-        ("Steps per walk", f"{lengths.min()} to {lengths.max()}, {lengths.mean():.0f} on average"),
-        ("Walks that are paid", f"{(returns > 0).sum()}"),
-        ("Walks stopped by time-out", f"{train.timeouts.sum()}"),
-        ("Fingerprint", train.fingerprint[:12]),
-    ]
-
-
-def _results(
-    data: Dataset, held_out: Dataset, made: list[Method], seeds: int, steps: int, facts: list, clock: Stages
-) -> Results:
+def _findings(
+    data: Dataset,
+    held_out: Dataset,
+    made: list[Method],
+    seeds: int,
+    steps: int,
+    facts: list[tuple[str, str]],
+    versions: dict[str, str],
+    clock: Stages,
+) -> Findings:
     plan = np.array([[character != "#" for character in row] for row in maze.PLAN])
     first = np.floor(data.first_observations * maze.CELLS).astype(int)
-    return Results(
+    return Findings(
         maze=Maze(plan, maze.START, maze.GOAL, maze.ELSEWHERE),
         logged=_paths(data),
         from_start=(first == np.array(maze.START)).all(1),
@@ -222,5 +226,6 @@ def _results(
         replicates=REPLICATES,
         walks=TRUE_WALKS,
         facts=facts,
+        versions=versions,
         stages=[*clock.found.items()],
     )

@@ -22,7 +22,7 @@ ALARM = 0.2  # share of unsupported actions that is worth a sentence
 def estimate_fitted_q(
     policy: Policy | Callable[[Any], Any],
     data: Dataset,
-    steps: int = 2000,
+    steps: int = 1500,
     discount: float | None = None,
     replicates: int = 20,
     level: float = 0.95,

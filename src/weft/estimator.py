@@ -133,15 +133,16 @@ def tabulate(
         raise UserError("A policy with a memory cannot be judged at single observations yet; roll it out instead.")
     if isinstance(policy, Served) and _forms(policy.spec) != _forms(spec):
         raise UserError(f"{data.origin} has observations or actions of another form than the policy was trained on.")
+    asked: Policy = policy
     if greedy:
-        answer = _each(lambda one: policy.act((), one, None, True)[0], seen)
+        answer = _each(lambda one: asked.act((), one, None, True)[0], seen)
         return _certain(answer, spec, transform, len(answer))
     if spec.discrete:
-        probability = _each(lambda one: _probabilities(policy, one), seen)
+        probability = _each(lambda one: _probabilities(asked, one), seen)
         log_prob = jnp.log(probability[columns.position, columns.action])
         return Candidate(probability, None, log_prob, spec)
     keys = jax.random.split(key, samples)
-    drawn = [_each(lambda one, k=k: policy.act((), one, k, False)[0], seen) for k in keys]
+    drawn = [_each(lambda one, k=k: asked.act((), one, k, False)[0], seen) for k in keys]
     at = jax.tree.map(lambda part: part[columns.position], seen)
     log_prob = policy.log_prob((), at, columns.action)
     return Candidate(None, transform.unenact(jnp.stack(drawn, 1)), log_prob, spec)

@@ -116,10 +116,6 @@ def _plan(
         if not isinstance(setting, Algorithm):
             raise UserError(f"fit needs an algorithm such as weft.IQL(), got {type(setting).__name__}.")
         setting.check(data.spec)
-        try:
-            hash(jax.tree.structure(setting))
-        except TypeError as problem:
-            raise UserError(f"A setting of {setting.title} is of a wrong kind ({problem}); give a tuple.") from None
     if not pytree.all_equal(type(setting) for setting in settings):
         raise UserError("All settings of one run must be of one algorithm; start one run for each.")
     if steps < 1:

@@ -171,7 +171,7 @@ class Answers:
     def note(self, action: np.ndarray, reward: np.ndarray, terminal: np.ndarray) -> None:
         """Tell a policy with memory what came of its actions."""
         if self.remembers:
-            self.memory = _note(self.policy, self.memory, action, np.asarray(reward, np.float32), terminal)
+            self.memory = _note(self.policy, self.memory, *map(jnp.asarray, (action, reward, terminal)))
 
 
 @eqx.filter_jit

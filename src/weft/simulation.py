@@ -95,7 +95,7 @@ def make_simulator(source: Any) -> Simulator:
             f"not a {type(source).__name__}."
         )
     try:
-        first = make()
+        first: Any = make()
     except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
         raise UserError(f"The simulator of '{source}' is not installed; run: pip install 'weft[mujoco]'.") from error
     except gymnasium.error.Error as error:

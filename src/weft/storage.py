@@ -151,8 +151,8 @@ def write_tree(path: Path, tree: PyTree, **about: Any) -> None:
     arrays = {
         f"{number:05d} {name}": np.asarray(leaf, order="C") for number, (name, leaf) in enumerate(named_leaves(tree))
     }
-    about["checksum"] = _checksum(arrays)
-    write_bytes(path, save_tensors(arrays, {key: json.dumps(value) for key, value in about.items()}))
+    # one entry, because several would be written in an order that changes from process to process
+    write_bytes(path, save_tensors(arrays, {"weft": json.dumps({**about, "checksum": _checksum(arrays)})}))
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> int:
@@ -187,8 +187,8 @@ def read_about(path: Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))
-        return {key: json.loads(value) for key, value in header.get("__metadata__", {}).items()}
+        return dict(json.loads(header["__metadata__"]["weft"]))
     except FileNotFoundError:
         raise DamagedFile(f"There is no file {path}.") from None
-    except (OSError, ValueError, OverflowError, MemoryError, AttributeError, TypeError):
+    except (OSError, ValueError, OverflowError, MemoryError, KeyError, TypeError):
         raise DamagedFile(f"{path} is not a file that weft wrote, or it is damaged.") from None

@@ -7,7 +7,6 @@ training, and undone by the policy, so methods never see the user's units and th
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped

@@ -58,6 +58,9 @@ class Evaluate(Command):
 
         if self.env is None and self.data is None:
             raise UserError("Say what to judge by: --env ENVIRONMENT (acting) or --data LOG (fitted Q evaluation).")
+        from ..compilation import keep_compiled_programs
+
+        keep_compiled_programs()
         run = weft.load_run(self.run_folder)
         if not run.steps:
             raise UserError(f"{run.name} has no checkpoint yet; go on with `weft fit … --out {run.folder} --resume`.")

@@ -100,9 +100,12 @@ class Fit(Command):
         """Train, and say where the run is and what to do with it."""
         import weft
 
+        from ..compilation import keep_compiled_programs
+
         given = self.options
         if given.resume and given.out is None:
             raise UserError("--resume needs --out FOLDER, the run to go on with.")
+        keep_compiled_programs()
         data = self.log.load(given.data)
         out = given.out or free_folder(Path("runs"), self.settings[0].name)
         screen = console()

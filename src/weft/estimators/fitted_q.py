@@ -50,7 +50,7 @@ class FittedQ(Estimator):
     discount: float = 0.99
     learning_rate: float = 2e-3
     target_rate: float = 0.05
-    steps: int = static(default=2000)
+    steps: int = static(default=1500)
     batch_size: int = static(default=128)
     hidden: tuple[int, ...] = static(default=(64, 64))
 
@@ -64,7 +64,6 @@ class FittedQ(Estimator):
         table = weighted_rows(columns, weights)
         scale = _largest_return(columns, weights)
         rows = _rows(candidate, columns, scale)
-        # two networks trained by one loop body: the online one with its moments, and the one it bootstraps from
         model = critic(init_key, candidate.spec, self.hidden)
 
         def body(step: Array, carry: tuple[Learner, PyTree]) -> tuple[Learner, PyTree]:

@@ -15,7 +15,7 @@ for (const holder of document.querySelectorAll(".plot")) {
   const chart = charts[holder.id];
   const layout = {
     autosize: true, dragmode: false, hovermode: "closest", paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: fonts, size: 14 }, hoverlabel: { font: { family: fonts, size: 14 } }, ...chart.layout,
+    font: { family: fonts, size: 16 }, hoverlabel: { font: { family: fonts, size: 16 } }, ...chart.layout,
   };
   const settings = { responsive: true, displayModeBar: false, scrollZoom: false, doubleClick: false };
   drawn.push(Plotly.newPlot(holder, chart.traces, layout, settings).then(() => {

@@ -1,0 +1,263 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from small import bc, child, continuous, iql, labelled, same
+
+import weft
+from weft import storage, train
+from weft.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def data():
+    return continuous()
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A run of 40 steps that nobody disturbed."""
+    return weft.fit(iql(), data, 40, 2, tmp_path_factory.mktemp("whole") / "run", log_every=5)
+
+
+def cut(run, step):
+    """Make a folder look as if the process had died some time after the checkpoint at a step."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step + 5)
+    (run / "metrics.jsonl").write_text(text + '{"step": 35, "sett')
+    for path in (run / "checkpoints").iterdir():
+        if int(path.stem[-9:]) > step:
+            path.unlink()
+
+
+# --- resuming -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [iql, bc], ids=["iql", "bc"])
+def test_a_resumed_run_is_the_whole_run_bit_for_bit(make, data, tmp_path):
+    undisturbed = weft.fit(make(), data, 40, 2, tmp_path / "whole", log_every=5)
+    weft.fit(make(), data, 40, 2, tmp_path / "run", log_every=5, keep=[20])
+    cut(tmp_path / "run", 20)
+    run = weft.fit(make(), data, 40, 2, tmp_path / "run", log_every=5, resume=True)
+    assert same(run.states[0][40], undisturbed.states[0][40])
+    assert run.metrics == undisturbed.metrics
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+    loaded = weft.load_run(tmp_path / "run")
+    assert same(loaded.state(seed=1), undisturbed.state(seed=1))
+
+
+def test_chunks_logging_and_checkpoints_never_change_a_parameter(whole, data):
+    for options in ({"log_every": 40}, {"log_every": 7, "keep": [3, 11]}):
+        assert same(weft.fit(iql(), data, 40, 2, **options).states[0][40], whole.states[0][40])
+
+
+def test_a_finished_run_resumes_to_itself(whole, data):
+    again = weft.fit(iql(), data, 40, 2, whole.folder, log_every=5, resume=True)
+    assert same(again.state(), whole.state())
+    assert again.metrics == whole.metrics
+
+
+def test_two_processes_make_the_same_bits(whole, data, tmp_path):
+    code = """
+import sys, weft, small
+weft.fit(small.iql(), small.continuous(), 40, 2, sys.argv[1], log_every=5)
+"""
+    process = child(code, tmp_path / "run")
+    _, problems = process.communicate(timeout=300)
+    assert process.returncode == 0, problems
+    other = weft.load_run(tmp_path / "run")
+    assert same(other.state(seed=1), whole.state(seed=1))
+    assert other.metrics == whole.metrics
+
+
+def test_a_longer_run_says_so_and_goes_on(data, tmp_path, capsys):
+    weft.fit(bc(), data, 20, 1, tmp_path / "run")
+    run = weft.fit(bc(), data, 30, 1, tmp_path / "run", resume=True, progress=True)
+    assert "Extended from 20 to 30 steps; schedules go by the new total." in capsys.readouterr().err
+    assert run.record["extended_from"] == [20]
+    assert same(run.state(), weft.fit(bc(), data, 30, 1).state())  # behaviour cloning has no schedule
+    with pytest.raises(UserError, match="was planned for 30 steps"):
+        weft.fit(bc(), data, 20, 1, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"algorithm": iql(expectile=0.8)}, r"its settings differ \(expectile: 0.7 then, 0.8 now\)"),
+        ({"seeds": 3}, r"its seeds differ \(\[0, 1\] then, \[0, 1, 2\] now\)"),
+        ({"observations": "none"}, r"its units differ \(observations: standardise then, none now\)"),
+        ({"reward_shift": 1.0}, r"its units differ \(reward_shift: 0.0 then, 1.0 now\)"),
+        ({"data": continuous(seed=1)}, "its data differ"),
+    ],
+)
+def test_resuming_another_run_is_refused_by_name(changes, sentence, whole, data):
+    before = {path: path.read_bytes() for path in whole.folder.rglob("*") if path.is_file()}
+    call = {"algorithm": iql(), "data": data, "steps": 40, "seeds": 2, "out": whole.folder, "resume": True}
+    with pytest.raises(UserError, match=sentence):
+        weft.fit(**{**call, **changes})
+    assert before == {path: path.read_bytes() for path in whole.folder.rglob("*") if path.is_file()}
+
+
+def test_resuming_other_declared_bounds_is_refused(whole, data):
+    with pytest.raises(UserError, match="its spec differ"):
+        weft.fit(iql(), data.declare(horizon=10), 40, 2, whole.folder, resume=True)
+
+
+def test_resuming_nothing_starts(data, tmp_path, capsys):
+    run = weft.fit(bc(), data, 5, 1, tmp_path / "new", resume=True, progress=True)
+    assert run.steps == [5]
+    assert "There is nothing to resume" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(whole, data, tmp_path, capsys):
+    weft.fit(iql(), data, 40, 2, tmp_path / "run", log_every=5, keep=[20])
+    last = tmp_path / "run/checkpoints/group-0-step-000000040.safetensors"
+    content = bytearray(last.read_bytes())
+    content[-3] ^= 1  # one bit of one number
+    last.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged"):
+        weft.load_run(tmp_path / "run").state()
+    run = weft.fit(iql(), data, 40, 2, tmp_path / "run", log_every=5, resume=True, progress=True)
+    said = capsys.readouterr().err
+    assert "000000040.safetensors is damaged" in said
+    assert "Resuming at step 20." in said
+    assert same(run.state(), whole.state())
+    assert run.metrics == whole.metrics
+    for path in (tmp_path / "run/checkpoints").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="damaged"):
+        weft.fit(iql(), data, 40, 2, tmp_path / "run", resume=True)
+
+
+# --- folders ------------------------------------------------------------------------------------------------------
+
+
+def test_a_taken_folder_is_refused(whole, data, tmp_path):
+    with pytest.raises(UserError, match="already holds a run"):
+        weft.fit(iql(), data, 40, 2, whole.folder)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"is not empty and holds no run \(notes.txt\)"):
+        weft.fit(bc(), data, 5, 1, tmp_path)
+    with pytest.raises(UserError, match="is a file; choose a folder"):
+        weft.fit(bc(), data, 5, 1, tmp_path / "notes.txt")
+    with pytest.raises(UserError, match="Cannot write"):
+        weft.fit(bc(), data, 5, 1, tmp_path / "notes.txt" / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_start_that_was_interrupted_may_begin_again(data, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "transform.safetensors").write_bytes(b"")
+    (tmp_path / ".run.json.part").write_text("{")
+    assert weft.fit(bc(), data, 5, 1, tmp_path).steps == [5]
+
+
+def test_two_processes_cannot_share_a_folder(data, tmp_path):
+    weft.fit(bc(), data, 5, 1, tmp_path / "run")
+    with (
+        storage.locked(tmp_path / "run/.lock", "busy"),
+        pytest.raises(UserError, match="is in use by another process; wait for it or choose another folder"),
+    ):
+        weft.fit(bc(), data, 10, 1, tmp_path / "run", resume=True)
+    assert weft.fit(bc(), data, 10, 1, tmp_path / "run", resume=True).steps == [5, 10]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"seeds": 0}, "The number of seeds must be at least 1, got 0"),
+        ({"seeds": []}, "The number of seeds must be at least 1"),
+        ({"seeds": [1, 1]}, "Seeds must be different"),
+        ({"seeds": [-1]}, "whole numbers from 0"),
+        ({"steps": 0}, "The number of steps must be at least 1, got 0"),
+        ({"keep": [41]}, "must be between 1 and 40, got 41"),
+        ({"batch_size": 0}, "The batch size must be at least 1, got 0"),
+        ({"log_every": 0}, "every 1 step or more, got 0"),
+        ({"algorithm": []}, "no setting to train"),
+        ({"algorithm": "iql"}, "such as weft.IQL"),
+        ({"algorithm": [iql(), bc()]}, "of one algorithm"),
+        ({"observations": "whiten"}, "'standardise' or 'none'"),
+        ({"rewards": "best"}, "'none', 'returns' or 'unit'"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence_and_write_nothing(changes, sentence, data, tmp_path):
+    call = {"algorithm": iql(), "data": data, "steps": 40, "seeds": 1, "out": tmp_path / "run"}
+    with pytest.raises(UserError, match=sentence) as caught:
+        weft.fit(**{**call, **changes})
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_the_last_two_checkpoints_and_those_to_keep_stay(data, tmp_path):
+    run = weft.fit(bc(), data, 20, 1, tmp_path / "run", log_every=2, keep=[5], checkpoint_seconds=0)
+    assert run.steps == weft.load_run(tmp_path / "run").steps == [5, 18, 20]
+    assert not same(run.state(step=5), run.state())
+    assert weft.fit(bc(), data, 20, 1, keep=[5]).steps == [5, 20]
+
+
+# --- sweeps -------------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_of_two_structures_is_two_programs(data, tmp_path):
+    settings = weft.grid(iql(), expectile=[0.6, 0.9], hidden=[(8,), (4, 4)])
+    before = train.advance._cache_size()
+    run = weft.fit(settings, data, 20, [3, 5, 7], tmp_path / "run", log_every=5)
+    assert train.advance._cache_size() == before + 2
+    assert run.groups == [[0, 2], [1, 3]]
+    assert [len(setting.hidden) for setting in run.settings] == [1, 2, 1, 2]
+    loaded = weft.load_run(tmp_path / "run")
+    for place, setting in enumerate(settings):
+        single = weft.fit(setting, data, 20, [5])
+        for source in (run, loaded):
+            found = source.policy(setting=place, seed=1)
+            assert all(
+                np.allclose(one, two, atol=1e-5)
+                for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(single.policy()), strict=True)
+            )
+    assert {(row["setting"], row["seed"]) for row in run.metrics} == {(s, seed) for s in range(4) for seed in (3, 5, 7)}
+    with pytest.raises(UserError, match="has settings 0 to 3, not 4"):
+        run.policy(setting=4)
+    with pytest.raises(UserError, match="has seeds 0 to 2, not 3"):
+        run.policy(seed=3)
+
+
+def test_two_sweeps_over_floats_share_one_program(data):
+    weft.fit(weft.grid(iql(), expectile=[0.6, 0.9], learning_rate=[1e-3, 1e-4]), data, 6, 2)
+    before = train.advance._cache_size()
+    weft.fit(weft.grid(iql(), expectile=[0.7, 0.8], inverse_temperature=[1, 10.0]), data, 9, 2)
+    assert train.advance._cache_size() == before
+
+
+def test_a_whole_number_for_a_float_compiles_and_means_the_same(data):
+    assert same(
+        weft.fit(iql(inverse_temperature=3), data, 5).state(), weft.fit(iql(inverse_temperature=3.0), data, 5).state()
+    )
+
+
+def test_a_grid_resumes_where_each_program_stopped(data, tmp_path):
+    settings = weft.grid(bc(), hidden=[(8,), (4,)], learning_rate=[1e-3, 1e-2])
+    whole = weft.fit(settings, data, 20, 1, tmp_path / "whole", log_every=5)
+    weft.fit(settings, data, 20, 1, tmp_path / "run", log_every=5, keep=[10])
+    folder = tmp_path / "run"
+    rows = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if '"setting": 2' not in line]
+    (folder / "metrics.jsonl").write_text("".join(line + "\n" for line in rows[:12]))
+    (folder / "checkpoints/group-1-step-000000020.safetensors").unlink()
+    (folder / "checkpoints/group-1-step-000000010.safetensors").unlink()
+    run = weft.fit(settings, data, 20, 1, folder, log_every=5, resume=True)
+    assert run.metrics == whole.metrics
+    assert all(same(run.state(place), whole.state(place)) for place in range(4))
+
+
+def test_progress_says_how_many_runs_and_programs(data, capsys):
+    weft.fit(weft.grid(bc(), learning_rate=[1e-3, 1e-4]), data, 10, 2, progress=True)
+    said = capsys.readouterr().err
+    assert "4 runs (2 settings × 2 seeds) in 1 program, 10 steps each" in said
+    assert "10/10" in said
+    weft.fit(bc(), data, 5)
+    assert not capsys.readouterr().err
+
+
+def test_discrete_and_dictionary_logs_train(tmp_path):
+    run = weft.fit(iql(), labelled(), 10, 1, tmp_path / "run")
+    assert run.policy()({"place": np.zeros(2, np.float32), "zone": np.array("north")}) in ("left", "right", "wait")

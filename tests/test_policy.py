@@ -1,0 +1,92 @@
+"""Policies speak the user's units outside and the method's inside."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import zoo
+
+from weft.dataset import Dataset
+from weft.distributions import Normal
+from weft.errors import UserError
+from weft.networks.critics import critics
+from weft.networks.encoder import encoder
+from weft.policy import ActorPolicy, GreedyPolicy, Policy, Served
+from weft.transform import fit_transform, identity
+
+
+class Leaning(Policy):
+    """Acts like a Gaussian around a fixed action."""
+
+    def distribution(self, memory, observation):
+        return Normal(jnp.full((*observation.shape[:-1], 1), 0.5), jnp.full((*observation.shape[:-1], 1), -1.0))
+
+
+def served() -> Served:
+    seen = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    actions = np.linspace(0.0, 8.0, 20, dtype=np.float32)[:, None]
+    data = Dataset.from_arrays(seen, actions, np.zeros(20), np.ones(20, bool), action_bounds=([0.0], [8.0]))
+    return Served(Leaning(), fit_transform(data))
+
+
+def test_actions_come_out_in_the_users_units():
+    policy = served()
+    np.testing.assert_allclose(policy(np.zeros(2, np.float32)), [6.0], rtol=1e-6)
+    assert policy(np.zeros((5, 2), np.float32)).shape == (5, 1)
+    drawn, memory = policy.act((), np.zeros((5, 2), np.float32), jax.random.key(0), greedy=False)
+    assert memory == ()
+    assert len(np.unique(drawn)) == 5
+
+
+def test_a_density_in_the_users_units_integrates_to_one():
+    policy = served()
+    grid = jnp.linspace(0.01, 7.99, 2001)[:, None]  # a little mass lies outside the bounds
+    density = jnp.exp(policy.log_prob((), jnp.zeros((2001, 2)), grid))
+    inside = jax.scipy.stats.norm.cdf(jnp.array([-1.0, 1.0]), 0.5, jnp.exp(-1.0))
+    assert float(density.sum() * (grid[1, 0] - grid[0, 0])) == pytest.approx(float(inside[1] - inside[0]), abs=0.01)
+
+
+def test_wrong_observations_prompts_and_missing_keys_are_refused():
+    policy = served()
+    with pytest.raises(UserError, match="shape"):
+        policy(np.zeros(3, np.float32))
+    with pytest.raises(UserError, match="prompt"):
+        policy.reset({"goal": 1})
+    with pytest.raises(UserError, match="key"):
+        policy.inner.act((), jnp.zeros(2), None, greedy=False)
+    with pytest.raises(UserError, match="discrete"):
+        policy.probabilities(np.zeros(2, np.float32))
+
+
+def test_a_greedy_policy_takes_the_best_choice_with_certainty():
+    data = zoo.stitching()
+    models = critics(jax.random.key(0), data.spec, (8,), 1)
+    policy = Served(GreedyPolicy(models), identity(data.spec))
+    seen = np.eye(3, dtype=np.float32)
+    best = np.asarray(models[0].all(seen)).argmax(-1)
+    np.testing.assert_array_equal(policy(seen), best)
+    np.testing.assert_allclose(policy.probabilities(seen), np.eye(2)[best])
+    assert isinstance(policy(seen[0]), int)
+    assert policy.spec == data.spec
+
+
+def test_labels_go_in_and_come_out():
+    places = np.array(["here", "there"] * 4)
+    data = Dataset.from_arrays(
+        {"place": places}, np.array(["wait", "go"] * 4), np.zeros(8), np.ones(8, bool), kinds={"place": "category"}
+    )
+    encode = encoder(jax.random.key(0), data.spec)
+    assert encode.features == 16
+    policy = Served(ActorPolicy(lambda seen: _by_code(seen["place"])), fit_transform(data))
+    labels = data.spec.action.labels
+    assert policy({"place": np.array("there")}) == labels[1]
+    with pytest.raises(UserError, match="nowhere"):
+        policy({"place": np.array("nowhere")})
+    with pytest.raises(UserError, match="place"):
+        policy(np.zeros(2))
+
+
+def _by_code(code):
+    from weft.distributions import Categorical
+
+    return Categorical(jax.nn.one_hot(code, 2))
