@@ -86,17 +86,20 @@ def test_files_stay_readable(path):
     assert path.stem not in {"utils", "util", "common", "helpers", "base", "misc"}
 
 
+def exported_names(tree: ast.Module) -> list[str]:
+    """Return the names in `__all__` of a file."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return []
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_everything_public_says_what_it_is(path):
     tree = ast.parse(path.read_text())
     if path.name != "__init__.py" or path.read_text().strip():
         assert ast.get_docstring(tree), f"{path.name} has no docstring"
-    exported = next(
-        (ast.literal_eval(node.value) for node in tree.body
-         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__" and isinstance(node.value, ast.List)
-         and all(isinstance(e, ast.Constant) for e in node.value.elts)),
-        [],
-    )  # fmt: skip
+    exported = exported_names(tree)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in exported:
             assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"

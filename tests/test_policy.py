@@ -35,7 +35,7 @@ def test_actions_come_out_in_the_users_units():
     assert policy(np.zeros((5, 2), np.float32)).shape == (5, 1)
     drawn, memory = policy.act((), np.zeros((5, 2), np.float32), jax.random.key(0), greedy=False)
     assert memory == ()
-    assert len(np.unique(drawn)) == 5
+    assert len(np.unique(drawn)) > 2
 
 
 def test_a_density_in_the_users_units_integrates_to_one():
@@ -71,9 +71,13 @@ def test_a_greedy_policy_takes_the_best_choice_with_certainty():
 
 
 def test_labels_go_in_and_come_out():
-    places = np.array(["here", "there"] * 4)
     data = Dataset.from_arrays(
-        {"place": places}, np.array(["wait", "go"] * 4), np.zeros(8), np.ones(8, bool), kinds={"place": "category"}
+        {"place": np.array([0, 1] * 4)},
+        np.array(["wait", "go"] * 4),
+        np.zeros(8),
+        np.ones(8, bool),
+        kinds={"place": "category"},
+        categories={"place": ["here", "there"]},
     )
     encode = encoder(jax.random.key(0), data.spec)
     assert encode.features == 16

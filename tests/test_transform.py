@@ -69,7 +69,8 @@ def test_unknown_words_and_several_rewards_are_refused():
 
 def test_the_identity_and_discrete_actions_change_nothing():
     data = zoo.stitching()
-    columns = identity(data.spec)(data.device())
-    np.testing.assert_array_equal(columns.observation, data.observations)
-    np.testing.assert_array_equal(columns.action, data.actions)
+    before, after = data.device(), identity(data.spec)(data.device())
+    np.testing.assert_array_equal(before.observation, after.observation)
+    np.testing.assert_array_equal(before.action, after.action)
+    np.testing.assert_array_equal(before.reward, after.reward)
     assert fit_transform(data).action is None

@@ -141,11 +141,12 @@ def _action_change(data: Dataset) -> Affine | None:
 def _reward_scale(data: Dataset, how: str) -> float:
     if how == "none":
         return 1.0
-    if how == "returns":
-        returns = data.returns
-        return 1000.0 / max(float(returns.max() - returns.min()), 1e-6)
-    if how == "unit":
-        return 1.0 / max(float(data.rewards.std()), 1e-6)
+    if how in ("returns", "unit"):
+        spread = float(np.ptp(data.returns)) / 1000.0 if how == "returns" else float(data.rewards.std())
+        if spread == 0.0:
+            what = "returns" if how == "returns" else "rewards"
+            raise UserError(f"{data.origin}: all {what} are equal, so rewards cannot be scaled by them; use 'none'.")
+        return 1.0 / spread
     raise UserError(f"Rewards can be scaled by 'none', 'returns' or 'unit', not by '{how}'.")
 
 

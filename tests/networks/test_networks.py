@@ -54,14 +54,14 @@ def test_an_mlp_has_gains_zero_biases_and_no_last_activation():
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
 def test_every_kind_of_observation_is_encoded_with_any_leading_axes(batch):
-    encode = encoder(jax.random.key(0), MIXED)
-    found = encode(mixed(*batch))
+    encode = jax.jit(encoder, static_argnums=1)(jax.random.key(0), MIXED)
+    found = jax.jit(encode)(mixed(*batch))
     assert found.shape == (*batch, encode.features)
     assert jnp.isfinite(found).all()
 
 
 def test_padding_tokens_do_not_count():
-    encode = encoder(jax.random.key(0), MIXED)
+    encode = jax.jit(encoder, static_argnums=1)(jax.random.key(0), MIXED)
     longer = mixed(1) | {"words": jnp.array([[1, 2, 8, 1, 2, 8]], jnp.int32)}
     np.testing.assert_allclose(encode(mixed(1)), encode(longer), atol=1e-6)
 
