@@ -1,4 +1,8 @@
-"""What every test shares: compiled programs kept on disk, strict broadcasting, and the data outside the repository."""
+"""What every test shares: compiled programs kept on disk, and the data outside the repository.
+
+`jax_numpy_rank_promotion="raise"` is not set: networks and distributions take any leading axes, so every bias and every
+shared deviation is promoted on purpose. Wrong broadcasts are caught by the twins and the known answers.
+"""
 
 import os
 from pathlib import Path

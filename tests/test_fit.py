@@ -200,7 +200,7 @@ def test_only_the_last_two_checkpoints_and_those_to_keep_stay(data, tmp_path):
 
 
 def test_a_grid_of_two_structures_is_two_programs(data, tmp_path):
-    settings = weft.grid(iql(), expectile=[0.6, 0.9], hidden=[(8,), (4, 4)])
+    settings = weft.grid(bc(), learning_rate=[1e-2, 1e-3], hidden=[(8,), (4, 4)])
     before = train.advance._cache_size()
     run = weft.fit(settings, data, 20, [3, 5, 7], tmp_path / "run", log_every=5)
     assert train.advance._cache_size() == before + 2

@@ -7,11 +7,11 @@ import pytest
 import zoo
 
 from weft.dataset import Dataset
-from weft.distributions import Normal
+from weft.distributions import Categorical, Normal
 from weft.errors import UserError
 from weft.networks.critics import critics
 from weft.networks.encoder import encoder
-from weft.policy import ActorPolicy, GreedyPolicy, Policy, Served
+from weft.policy import GreedyPolicy, Policy, Served
 from weft.transform import fit_transform, identity
 
 
@@ -20,6 +20,13 @@ class Leaning(Policy):
 
     def distribution(self, memory, observation):
         return Normal(jnp.full((*observation.shape[:-1], 1), 0.5), jnp.full((*observation.shape[:-1], 1), -1.0))
+
+
+class Obedient(Policy):
+    """Chooses what the observed category says."""
+
+    def distribution(self, memory, observation):
+        return Categorical(10.0 * jax.nn.one_hot(observation["place"], 2))
 
 
 def served() -> Served:
@@ -81,16 +88,10 @@ def test_labels_go_in_and_come_out():
     )
     encode = encoder(jax.random.key(0), data.spec)
     assert encode.features == 16
-    policy = Served(ActorPolicy(lambda seen: _by_code(seen["place"])), fit_transform(data))
+    policy = Served(Obedient(), fit_transform(data))
     labels = data.spec.action.labels
     assert policy({"place": np.array("there")}) == labels[1]
     with pytest.raises(UserError, match="nowhere"):
         policy({"place": np.array("nowhere")})
     with pytest.raises(UserError, match="place"):
         policy(np.zeros(2))
-
-
-def _by_code(code):
-    from weft.distributions import Categorical
-
-    return Categorical(jax.nn.one_hot(code, 2))

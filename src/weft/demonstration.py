@@ -61,7 +61,8 @@ KEPT = 7  # states kept of every run, at growing distances
 BATCH = 128
 WALKS = 20  # of every kept policy
 TRUE_WALKS = 100  # of the policies that are judged
-REPLICATES = 10
+REPLICATES = 10  # refits of the estimate
+FITTING = 1500  # steps of every refit
 LEVEL = 0.95
 
 
@@ -101,7 +102,7 @@ def demonstrate(
         starts = held_out.units("route") == "start"
         for name, run in runs.items():
             estimates[name] = estimate_fitted_q(
-                run.policy(), held_out, starts=starts, replicates=REPLICATES, level=LEVEL, seed=seed, steps=1500
+                run.policy(), held_out, starts=starts, replicates=REPLICATES, level=LEVEL, seed=seed, steps=FITTING
             )
     made = []
     for name, (_, idea) in METHODS.items():
@@ -113,7 +114,7 @@ def demonstrate(
             "seconds": clock.found[f"train {name} × {seeds}"],
         }
         made.append(Method(name, idea, COLOUR[name], keep, **watched[name], **about))
-    versions = runs["BC"].record["versions"]
+    versions = next(iter(runs.values())).record["versions"]
     findings = _findings(data, held_out, made, seeds, steps, facts, versions, clock)
     path = DemoReport(findings).write(out)
     clock.close(findings, path)

@@ -75,18 +75,19 @@ class Run:
 
     def policy(self, seed: int = 0, setting: int = 0, step: int | None = None) -> Served:
         """Return the policy of one run in the user's units."""
-        chosen = pytree.as_arrays(self.settings[setting])
-        return Served(chosen.policy(self.state(setting, seed, step)), self.transform)
+        state = self.state(setting, seed, step)
+        return Served(pytree.as_arrays(self.settings[setting]).policy(state), self.transform)
 
     def save_policy(self, path: str | Path, seed: int = 0, setting: int = 0, step: int | None = None) -> None:
         """Write one policy as a single safetensors file that `weft.load_policy` reads without the log."""
+        policy = self.policy(seed, setting, step)
         about = {
             "setting": describe(self.settings[setting]),
             "spec": json.loads(self.spec.to_json()),
             "transform": self.transform.parts(),
             "versions": self.record["versions"],
         }
-        storage.write_tree(Path(path), self.policy(seed, setting, step), **about)
+        storage.write_tree(Path(path), policy, **about)
 
     def _known(self, group: int) -> set[int]:
         return {*folders.kept_steps(self.folder, group), *self.states[group]}

@@ -302,8 +302,8 @@ def test_no_key_is_used_twice(name, kind):
 # --- learning -------------------------------------------------------------------------------------------------------
 
 # After one update from one state, these parts may not have felt the change of a number that only another loss knows.
-# It fails when a critic pleases the actor: with L_Q + L_pi differentiated together in TD3+BC, `critics` moves with
-# `value_weight`; with the sampled actions of CQL left in the gradient of the actor, `actor` moves with `weight`.
+# It fails when two losses are differentiated together or a term is handed to the wrong learner: planted in TD3+BC,
+# a critic that is also pleased by `−value_weight · Q(s, π(s))` moves with `value_weight`.
 ISOLATED = [
     ("iql", "continuous", {}, "inverse_temperature", ("critics", "value")),
     ("iql", "discrete", {}, "inverse_temperature", ("critics", "value")),

@@ -10,7 +10,7 @@ import pytest
 from weft.networks.actors import SMALL, behaviour_actor, deterministic_actor, squashed_actor
 from weft.networks.critics import believed, critics, first_layer, lowest, value
 from weft.networks.dense import mlp, orthogonal
-from weft.networks.encoder import encoder
+from weft.networks.encoder import Encoder, encoder
 from weft.spec import ActionSpec, ObservationSpec, Spec
 
 VECTOR = Spec((ObservationSpec((3,)),), ActionSpec("continuous", (2,)))
@@ -55,7 +55,7 @@ def test_an_mlp_has_gains_zero_biases_and_no_last_activation():
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
 def test_every_kind_of_observation_is_encoded_with_any_leading_axes(batch):
     encode = jax.jit(encoder, static_argnums=1)(jax.random.key(0), MIXED)
-    found = jax.jit(encode)(mixed(*batch))
+    found = jax.jit(Encoder.__call__)(encode, mixed(*batch))
     assert found.shape == (*batch, encode.features)
     assert jnp.isfinite(found).all()
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-import pytest
+
 from weft.chart import COLOURS
 from weft.reports._findings import Findings, Maze, Method
 
@@ -11,8 +11,8 @@ STEPS = [10, 40, 100]
 
 
 def method(name: str, colour: str, believed, gets, success, low: float, high: float, true: float) -> Method:
-    """Return a made-up method; `believed` and `gets` are per kept step, seeds differ by a little."""
-    spread = np.array([0.0, 0.01])
+    """Return a made-up method; `believed` and `gets` are means per kept step."""
+    spread = np.array([-0.01, 0.01])
     walk = np.linspace([0.2, 0.2], [0.7, 0.6], 5)
     return Method(
         name=name,
@@ -59,9 +59,3 @@ def made(**changes) -> Findings:
         stages=[("train", 1.25), ("judge", 0.75)],
     )
     return dataclasses.replace(found, **changes)
-
-
-@pytest.fixture
-def findings() -> Findings:
-    """Return made-up findings of three methods."""
-    return made()

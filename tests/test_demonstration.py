@@ -1,0 +1,77 @@
+"""The demonstration end to end, with so few steps that nothing is learned: what it does, not how well."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+from browser import read
+from small import continuous
+
+from weft import demonstration
+from weft.errors import UserError
+from weft.reports.demo import DemoReport
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Make the demonstration small: two methods, next to no fitting."""
+    monkeypatch.setattr(demonstration, "REPLICATES", 2)
+    monkeypatch.setattr(demonstration, "FITTING", 20)
+    chosen = {name: demonstration.METHODS[name] for name in ("BC", "IQL")}
+    monkeypatch.setattr(demonstration, "METHODS", chosen)
+
+
+def figures(path):
+    """Return all drawings of a page, as they are written in it."""
+    return re.search(r'id="charts">(.*?)</script>', path.read_text(), re.S)[1]
+
+
+def test_the_demonstration_writes_a_page_and_says_what_it_does(small, tmp_path, capsys):
+    path = demonstration.demonstrate(tmp_path / "page" / "report.html", seeds=2, steps=14, seed=1)
+    assert path == tmp_path / "page" / "report.html"
+    found = read(path.read_text())
+    assert found.problems == []
+    assert found.links == []
+    assert "So 0 of 700 walks lead from S to G" in found.text
+    told = capsys.readouterr().out
+    for name in demonstration.METHODS:
+        assert re.search(rf"^ *[\d.]+ s  train {name} × 2$", told, re.M), name
+        assert re.search(rf"^{name} +", told, re.M), name
+    assert told.rstrip().endswith(f"Open {path}")
+
+    again = demonstration.demonstrate(tmp_path / "again.html", seeds=2, steps=14, seed=1, progress=False)
+    assert capsys.readouterr().out == ""
+    assert figures(again) == figures(path)
+
+
+@pytest.mark.slow
+def test_the_demonstration_shows_what_it_promises(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(demonstration, "DemoReport", lambda findings: kept.append(findings) or DemoReport(findings))
+    began = time.monotonic()
+    demonstration.demonstrate(tmp_path / "report.html", progress=False)
+    assert time.monotonic() - began < 300, "far slower than the 120 s of a quiet machine with two cores"
+    found = kept[0]
+    assert found.whole() == 0
+    method = {part.name: part for part in found.methods}
+    assert method["IQL"].success.mean() >= 0.95
+    assert method["CQL"].success.mean() >= 0.9
+    for name in ("BC", "Filtered BC", "Naive"):
+        assert method[name].success.mean() <= 0.2, name
+    naive = method["Naive"]
+    assert naive.believed[-1].mean() > 2 * max(naive.believed[0].mean(), naive.gets[-1].mean(), found.most)
+
+
+def test_returns_are_discounted_from_the_start_of_every_episode():
+    data = continuous(40)
+    episodes = map(data.episode, range(data.episodes))
+    wanted = np.mean([(episode.rewards * 0.9 ** np.arange(len(episode))).sum() for episode in episodes])
+    assert demonstration.discounted(data, 0.9) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize(("options", "words"), [({"seeds": 0}, "number of seeds"), ({"steps": 5}, "training steps")])
+def test_wrong_numbers_are_refused_before_anything_is_written(tmp_path, options, words):
+    with pytest.raises(UserError, match=words):
+        demonstration.demonstrate(tmp_path / "deep" / "report.html", **options)
+    assert list(tmp_path.iterdir()) == []
