@@ -89,7 +89,8 @@ class Peer:
 
     def run(self, case: str, mode: str, steps: int) -> float:
         """Take some steps and return the seconds."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(f"{case} {mode} {steps}\n")
         self.process.stdin.flush()
         while line := self.process.stdout.readline():
@@ -106,7 +107,7 @@ def measure(case: str, peer: Peer | None, modes: list[str], repeats: int, second
     ours = Ours(case)
     floor = products_alone(products(ours.program.as_text()))
     floor(1)
-    steps = {"ours": 20, "floor": 20, **{mode: 10 for mode in modes}}
+    steps = {"ours": 20, "floor": 20, **dict.fromkeys(modes, 10)}
 
     def turn(who: str) -> float:
         if who == "ours":
@@ -118,12 +119,12 @@ def measure(case: str, peer: Peer | None, modes: list[str], repeats: int, second
         assert peer is not None
         return peer.run(case, who, steps[who])
 
-    for who in steps:  # as many steps as fill a turn
-        steps[who] = max(10, int(seconds / (turn(who) / steps[who])))
+    for who, few in list(steps.items()):  # as many steps as fill a turn
+        steps[who] = max(10, int(seconds / (turn(who) / few)))
     turns = {who: [] for who in steps}
     for _ in range(repeats):
-        for who in steps:
-            turns[who].append(turn(who) / steps[who] * 1e3)
+        for who, taken in steps.items():
+            turns[who].append(turn(who) / taken * 1e3)
     middle = {who: statistics.median(found) for who, found in turns.items()}
     result: dict[str, Any] = {
         "milliseconds": {who: round(value, 3) for who, value in middle.items()},
@@ -181,7 +182,8 @@ def main() -> None:
         results["cases"][case] = found
         told = f"{found['faster_than_peer']:.2f}× d3rlpy ({found['peer_mode']})" if peer else ""
         print(
-            f"{case:13s} {found['milliseconds']['ours']:7.3f} ms a step, {found['over_floor']:.2f} × its products, {told} "
+            f"{case:13s} {found['milliseconds']['ours']:7.3f} ms a step, {found['over_floor']:.2f} × its products, "
+            f"{told} "
             f"compile {found['compile']['first_seconds']:.1f} s, cached {found['compile']['cached_seconds']:.1f} s, "
             f"peak {found['compile']['first_peak_megabytes']} MB",
             flush=True,
