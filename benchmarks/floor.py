@@ -16,7 +16,8 @@ __all__ = ["products", "products_alone"]
 
 SHAPE = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = f32\[([\d,]*)\]")
 DOT = re.compile(
-    r"f32\[[\d,]*\]\S* dot\(%?([\w.\-]+), %?([\w.\-]+)\),.*?lhs_contracting_dims=\{([\d,]*)\}, rhs_contracting_dims=\{([\d,]*)\}"
+    r"f32\[[\d,]*\]\S* dot\(%?([\w.\-]+), %?([\w.\-]+)\),"
+    r".*?lhs_contracting_dims=\{([\d,]*)\}, rhs_contracting_dims=\{([\d,]*)\}"
 )
 Product = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 

@@ -2,8 +2,8 @@
 
     python benchmarks/hopper.py RUNS_FOLDER [--peers benchmarks/results/peers_hopper.json]
 
-RUNS_FOLDER holds one run folder per method (`weft fit ... --out RUNS_FOLDER/iql --keep 60000 80000`). Every kept step of
-every seed is played for 20 episodes (episode i resets with 1000 + i, greedy actions, 1000-step limit); the score is
+RUNS_FOLDER holds one run folder per method (`weft fit ... --out RUNS_FOLDER/iql --keep 60000 80000`). Every kept step
+of every seed is played for 20 episodes (episode i resets with 1000 + i, greedy actions, 1000-step limit); the score is
 100 (return + 20.27) / 3254.57. The two gaits of the log show in the forward speed and the length of an episode.
 Differences to the peer have a bootstrap interval over seeds and episodes; with one or two seeds on the other side it
 tells little, and the page says so.
