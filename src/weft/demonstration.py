@@ -44,11 +44,11 @@ METHODS: dict[str, tuple[Algorithm, str]] = {
     "BC": (BC(**COMMON), "Imitates all that was logged."),
     "Filtered BC": (FilteredBC(fraction=0.1, **COMMON), "Imitates only the walks that paid best."),
     "IQL": (
-        IQL(expectile=0.9, inverse_temperature=20.0, **BOOTSTRAPPED),
+        IQL(expectile=0.8, inverse_temperature=20.0, **BOOTSTRAPPED),
         "Learns what states are worth from logged actions only, and imitates the actions that did better than that.",
     ),
     "CQL": (
-        CQL(weight=Fixed(0.1), temperature=Fixed(0.01), samples=3, actor_learning_rate=1e-3, **BOOTSTRAPPED),
+        CQL(weight=Fixed(0.1), temperature=Fixed(0.03), samples=3, actor_learning_rate=1e-3, **BOOTSTRAPPED),
         "Looks for the best action, but counts down the worth of actions that were not logged.",
     ),
     "Naive": (

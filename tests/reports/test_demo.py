@@ -91,7 +91,7 @@ def test_other_numbers_give_other_sentences(findings):
     assert "The 95 % interval of IQL, 0.80 to 0.90, misses the true value 0.76: it lies above it." in words
     assert "Naive believes 0.02 in the end and gets 0.00: close." in words
     assert "climbed" not in words
-    assert "That of Naive does so only because it is wider (−3.00 to 3.00)" in words
+    assert "That of Naive contains it but is wider (−3.00 to 3.00) than all that a walk can be worth" in words
 
 
 def test_all_intervals_hold(findings):

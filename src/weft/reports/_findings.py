@@ -151,8 +151,8 @@ class Findings:
         wide = [method for method in self.methods if method.holds and method.high - method.low > self.most]
         for method in wide:
             words.append(
-                f"That of {method.name} does so only because it is wider ({interval(method)}) than all that a walk can "
-                f"be worth (0 to {self.most:g}): it says nothing."
+                f"That of {method.name} contains it but is wider ({interval(method)}) than all that a walk can be "
+                f"worth (0 to {self.most:g}), so it says nothing."
             )
         return words
 
