@@ -158,7 +158,8 @@ def _declared(data: Dataset) -> dict[str, Any]:
     spec = data.spec
     found = {"reward range": None, "horizon": spec.horizon, "discount": spec.discount, "unit": spec.unit}
     if spec.reward_low is not None and spec.reward_high is not None:
-        found["reward range"] = tuple(zip(spec.reward_low, spec.reward_high, strict=True))
+        ends = zip(spec.reward_low, spec.reward_high, strict=True)
+        found["reward range"] = ", ".join(f"{low:g} to {high:g}" for low, high in ends)
     return {name: value for name, value in found.items() if value is not None}
 
 
