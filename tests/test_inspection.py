@@ -117,7 +117,7 @@ def test_warnings(changes, said):
 
 def test_declared_facts_and_notes():
     found = inspect(decisions(reward_range=(-9, 9), horizon=1, discount=0.9, notes=("Read with care.",)))
-    assert found.declared == {"reward range": ((-9.0, 9.0),), "horizon": 1, "discount": 0.9}
+    assert found.declared == {"reward range": "-9 to 9", "horizon": 1, "discount": 0.9}
     assert ("note", "Read with care.") in list(found.lines())
 
 
