@@ -1,4 +1,5 @@
 import json
+import re
 
 import jax
 import numpy as np
@@ -261,3 +262,64 @@ def test_progress_says_how_many_runs_and_programs(data, capsys):
 def test_discrete_and_dictionary_logs_train(tmp_path):
     run = weft.fit(iql(), labelled(), 10, 1, tmp_path / "run")
     assert run.policy()({"place": np.zeros(2, np.float32), "zone": np.array("north")}) in ("left", "right", "wait")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"steps": 1e5}, "The number of steps must be a whole number, got 100000.0."),
+        ({"seeds": 1.5}, "The number of seeds must be a whole number, got 1.5."),
+        ({"keep": [2.5]}, "A step to keep must be a whole number, got 2.5."),
+        ({"batch_size": 8.0}, "The batch size must be a whole number, got 8.0."),
+    ],
+)
+def test_numbers_that_are_not_whole_are_refused_before_anything_is_written(tmp_path, given, sentence):
+    with pytest.raises(weft.UserError, match=re.escape(sentence)):
+        weft.fit(weft.BC(hidden=(4,)), continuous(), out=tmp_path / "run", **{"steps": 4, **given})
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_method_refuses_is_refused_before_anything_is_written(tmp_path):
+    data = weft.load("sample:grid", episodes=4)
+    with pytest.raises(weft.UserError, match="no soft backup"):
+        weft.fit(weft.CQL(hidden=(4,), backup="soft"), data, steps=2, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"learning_rate": -1.0},
+        {"learning_rate": float("nan")},
+        {"target_rate": 5.0},
+        {"hidden": (0,)},
+        {"hidden": (-3,)},
+    ],
+)
+def test_hyperparameters_out_of_range_are_refused(wrong):
+    with pytest.raises(weft.UserError, match=next(iter(wrong))):
+        weft.IQL(**wrong)
+
+
+def test_states_kept_for_good_survive_a_resume_that_does_not_name_them(tmp_path):
+    options = {"checkpoint_seconds": 0.0, "log_every": 2}
+    weft.fit(weft.BC(hidden=(4,)), continuous(), 4, out=tmp_path / "run", keep=[2], **options)
+    weft.fit(weft.BC(hidden=(4,)), continuous(), 14, out=tmp_path / "run", resume=True, **options)
+    steps = weft.load_run(tmp_path / "run").steps
+    assert {2, 4, 14} <= set(steps)
+
+
+def test_a_torn_first_row_and_half_written_files_do_not_stay(tmp_path):
+    run = tmp_path / "run"
+    weft.fit(weft.BC(hidden=(4,)), continuous(), 4, out=run, log_every=2)
+    (run / "metrics.jsonl").write_text('{"step": 2, "se')
+    (run / "checkpoints" / ".group-0-step-000000002.safetensors.part").write_bytes(b"half")
+    weft.fit(weft.BC(hidden=(4,)), continuous(), 8, out=run, resume=True, log_every=2)
+    assert [row["step"] for row in weft.load_run(run).metrics] == [6, 8]
+    assert not list((run / "checkpoints").glob(".*.part"))
+
+
+def test_another_discount_than_the_declared_one_is_said(capsys):
+    data = weft.load("sample:grid", episodes=4)
+    weft.fit(weft.IQL(hidden=(4,)), data, steps=2, progress=True)
+    assert "The log declares the discount 1; the method uses 0.99." in capsys.readouterr().err

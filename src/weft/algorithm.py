@@ -7,6 +7,7 @@ a real branch under `vmap`.
 
 import abc
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -48,6 +49,21 @@ class Algorithm(eqx.Module):
     actions: ClassVar[frozenset[str]] = frozenset({"continuous", "discrete"})
     refresh_every: ClassVar[int] = 0  # a method that refreshes declares a static field of this name
     sampler: eqx.AbstractVar[Sampler]
+
+    def __check_init__(self) -> None:
+        """Check what every method's numbers of these names must be; methods add their own checks."""
+        for path, value in pytree.named_leaves(self):
+            if not isinstance(value, int | float):
+                continue
+            last = path.rpartition(".")[2]
+            pytree.require(math.isfinite(value), f"{self.title}: {path} must be finite, got {value}.")
+            if last.endswith("learning_rate"):
+                pytree.require(value >= 0, f"{self.title}: {path} may not be negative, got {value}.")
+            if last == "target_rate":
+                pytree.require(0 <= value <= 1, f"{self.title}: {path} must be between 0 and 1, got {value}.")
+        widths = getattr(self, "hidden", ())
+        narrow = [width for width in widths if width < 1]
+        pytree.require(not narrow, f"{self.title}: the layers in hidden must be at least 1 wide, got {widths}.")
 
     @abc.abstractmethod
     def init(self, key: PRNGKeyArray, spec: Spec, prior: PyTree = None) -> State:

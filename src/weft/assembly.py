@@ -6,7 +6,7 @@ left out or completed is said in `notes`, never done silently.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,15 @@ from .checks import (
 )
 from .columns import Ragged
 from .errors import UserError, nearest
-from .spec import Spec
+from .spec import ObservationSpec, Spec
 
-__all__ = ["assemble", "join"]
+__all__ = ["ENDS_ASSUMED", "assemble", "join"]
+
+ENDS_ASSUMED = (
+    "No column says how episodes end; each is taken to end in a terminal; pass terminal=COLUMN or ends='timeout' if "
+    "they were cut."
+)
+"""The note of a log whose ends nobody has told; `inspect` warns where it stands."""
 
 
 def assemble(
@@ -136,7 +142,7 @@ def assemble(
     extra = {key: np.asarray(value)[keep] for key, value in (columns or {}).items()}
     low, high = reward_bounds(reward_range, len(reward_names), name)
     spec = Spec(
-        observations=observation_specs(seen, kinds or {}, categories or {}),
+        observations=observation_specs(fields["store_observations"], kinds or {}, categories or {}),
         action=action_spec,
         rewards=reward_names,
         reward_low=low,
@@ -207,7 +213,8 @@ def _map(function: Any, *parts: Any) -> Any:
 def _append(first: Any, second: Any) -> Any:
     if isinstance(first, Ragged):
         return Ragged.from_rows([*(first[i] for i in range(len(first))), *(second[i] for i in range(len(second)))])
-    return np.concatenate([first, second])
+    joined = np.concatenate([first, second])
+    return joined.astype(np.float32) if joined.dtype == np.float64 else joined  # of whole numbers and floats
 
 
 def _equal_rows(after: Any, seen: Any) -> np.ndarray:
@@ -225,39 +232,40 @@ def _equal_rows(after: Any, seen: Any) -> np.ndarray:
 
 
 def join(parts: Sequence[Any], labels: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return the fields of one `Dataset` that holds the given ones (whole views) after one another."""
+    """Return the fields of one `Dataset` that holds the given ones after one another.
+
+    Durations count as ones where a part has none. What only some parts have (propensities, sources, columns) is left
+    out, and `notes` say so.
+    """
     if not parts:
         raise UserError("concatenate needs at least one log.")
-    first = parts[0].spec
-    for part in parts[1:]:
-        for what, here, there in (
-            ("observations", _forms(first), _forms(part.spec)),
-            ("actions", _action_form(first), _action_form(part.spec)),
-            ("rewards", first.rewards, part.spec.rewards),
-        ):
-            if here != there:
-                raise UserError(f"{parts[0].origin} and {part.origin} differ in their {what}: {here} and {there}.")
-    fields: dict[str, Any] = {"origin": " + ".join(part.origin for part in parts)}
+    if labels is not None and len(labels) != len(parts):
+        raise UserError(f"concatenate got {len(labels)} labels for {len(parts)} logs; give one a log.")
+    lost: list[str] = []
     rows = [part.rows for part in parts]
+    fields: dict[str, Any] = {"origin": " + ".join(part.origin for part in parts)}
     for key in ("store_actions", "store_rewards", "store_terminals", "store_timeouts"):
         fields[key] = np.concatenate([getattr(part, key)[row] for part, row in zip(parts, rows, strict=True)])
-    for key in ("store_durations", "store_log_propensities"):
-        given = [getattr(part, key) for part in parts]
-        fields[key] = (
-            None if any(g is None for g in given) else np.concatenate([g[r] for g, r in zip(given, rows, strict=True)])
-        )
-    sizes = [
-        len(
-            next(iter(p.store_observations.values()))
-            if isinstance(p.store_observations, dict)
-            else p.store_observations
-        )
-        for p in parts
-    ]
+    timed = any(part.store_durations is not None for part in parts)
+    fields["store_durations"] = np.concatenate([part.durations for part in parts]) if timed else None
+    fields["store_log_propensities"] = _shared(parts, [part.log_propensities for part in parts], "propensities", lost)
+    fields["store_sources"] = _shared(parts, [part.sources for part in parts], "sources", lost)
+    if labels is not None:
+        if any(part.store_sources is not None for part in parts):
+            lost = [*(note for note in lost if not note.startswith("The sources")), "The labels replace the sources."]
+        fields["store_sources"] = np.repeat(np.asarray(labels), [part.steps for part in parts])
+    columns = {}
+    for key in sorted({key for part in parts for key in part.columns}):
+        given = [part.columns.get(key) for part in parts]
+        given = [None if g is None else np.asarray(g)[row] for g, row in zip(given, rows, strict=True)]
+        columns[key] = _shared(parts, given, f"values of column '{key}'", lost)
+    fields["columns"] = {key: column for key, column in columns.items() if column is not None}
+    stores = [part.store_observations for part in parts]
+    sizes = [len(next(iter(store.values())) if isinstance(store, dict) else store) for store in stores]
     offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     for key in ("position", "successor"):
         fields[key] = np.concatenate([getattr(p, key)[r] + o for p, r, o in zip(parts, rows, offsets, strict=True)])
-    stores = [part.store_observations for part in parts]
+    spec = _joined_spec(parts, lost)
     stored = stores[0]
     for other in stores[1:]:
         stored = _map(_append, stored, other)
@@ -265,25 +273,64 @@ def join(parts: Sequence[Any], labels: Sequence[str] | None = None) -> dict[str,
     lengths = np.concatenate([part.lengths for part in parts])
     fields["starts"] = np.concatenate([[0], np.cumsum(lengths)])
     fields["chosen"] = np.arange(len(lengths))
-    shared = set.intersection(*(set(part.columns) for part in parts))
-    fields["columns"] = {
-        k: np.concatenate([np.asarray(p.columns[k])[r] for p, r in zip(parts, rows, strict=True)])
-        for k in sorted(shared)
-    }
-    if labels is not None:
-        fields["store_sources"] = np.repeat(np.asarray(labels), [part.steps for part in parts])
-    elif all(part.store_sources is not None for part in parts):
-        fields["store_sources"] = np.concatenate([p.store_sources[r] for p, r in zip(parts, rows, strict=True)])
-    fields["notes"] = tuple(note for part in parts for note in part.notes)
-    counts = tuple(max(c) for c in zip(*(part.spec.action.counts for part in parts), strict=True))
-    action = dataclasses.replace(first.action, counts=counts)
-    fields["spec"] = dataclasses.replace(first, action=action, longest=int(lengths.max()))
+    if spec.unit is not None and not (spec.unit in fields["columns"] or spec.unit == "source"):
+        lost.append(f"The unit '{spec.unit}' is left out: it is no column of the whole.")
+        spec = dataclasses.replace(spec, unit=None)
+    fields["notes"] = (*dict.fromkeys(note for part in parts for note in part.notes), *lost)
+    fields["spec"] = dataclasses.replace(spec, longest=int(lengths.max()))
     return fields
 
 
-def _forms(spec: Spec) -> Any:
-    return tuple((part.name, part.kind, part.shape if part.kind != "tokens" else "any") for part in spec.observations)
+def _shared(parts: Sequence[Any], given: list[Any], what: str, lost: list[str]) -> np.ndarray | None:
+    """Join a column that every part has; note it where only some have it."""
+    without = [part.origin for part, column in zip(parts, given, strict=True) if column is None]
+    if without:
+        if len(without) < len(parts):
+            lost.append(f"The {what} are left out: {', '.join(dict.fromkeys(without))} has none.")
+        return None
+    return np.concatenate(given)
 
 
-def _action_form(spec: Spec) -> Any:
-    return spec.action.kind, spec.action.shape, spec.action.labels
+def _joined_spec(parts: Sequence[Any], lost: list[str]) -> Spec:
+    """Return what holds for all parts; raise UserError where they mean different things by the same numbers."""
+    first = parts[0].spec
+    for part in parts[1:]:
+        for what, form in FORMS.items():
+            here, there = form(first), form(part.spec)
+            if here != there:
+                raise UserError(f"{parts[0].origin} and {part.origin} differ in their {what}: {here} and {there}.")
+    for fact in ("horizon", "discount", "unit"):
+        told = list(dict.fromkeys(getattr(part.spec, fact) for part in parts))
+        if len(told) > 1:
+            lost.append(f"The logs differ in their {fact} ({', '.join(map(str, told))}); the first counts.")
+    seen = tuple(_widest(alike) for alike in zip(*(part.spec.observations for part in parts), strict=True))
+    counts = tuple(max(c) for c in zip(*(part.spec.action.counts for part in parts), strict=True))
+    return dataclasses.replace(first, observations=seen, action=dataclasses.replace(first.action, counts=counts))
+
+
+def _widest(alike: Sequence[ObservationSpec]) -> ObservationSpec:
+    """Return one observation that holds the values of all."""
+    first = alike[0]
+    lows, highs = [part.low for part in alike], [part.high for part in alike]
+    return dataclasses.replace(
+        first,
+        shape=max(part.shape for part in alike),
+        dtype="float32" if len({part.dtype for part in alike}) > 1 else first.dtype,
+        low=None if None in lows else tuple(map(min, zip(*lows, strict=True))),
+        high=None if None in highs else tuple(map(max, zip(*highs, strict=True))),
+        count=max(part.count for part in alike),
+    )
+
+
+FORMS: dict[str, Callable[[Spec], Any]] = {
+    "observations": lambda spec: tuple(
+        (part.name, part.kind, "any" if part.kind == "tokens" else part.shape) for part in spec.observations
+    ),
+    "categories": lambda spec: {part.name: part.categories for part in spec.observations},
+    "actions": lambda spec: (spec.action.kind, spec.action.shape),
+    "action labels": lambda spec: spec.action.labels,
+    "action bounds": lambda spec: (spec.action.low, spec.action.high),
+    "rewards": lambda spec: spec.rewards,
+    "declared reward ranges": lambda spec: (spec.reward_low, spec.reward_high),
+}
+"""What logs must have in common to be joined, in the words of the sentence that refuses."""

@@ -125,7 +125,7 @@ def _ragged(values: Sequence[Any], part: str, name: Naming) -> Ragged:
 
 
 def observation_specs(seen: Any, kinds: Mapping[str, str], categories: Mapping[str, Sequence[str]]) -> tuple:
-    """Describe observations: shape, kind, range and categories of every component."""
+    """Describe stored observations, those after a last step included: shape, kind, range, categories of each."""
     parts = seen if isinstance(seen, dict) else {"": seen}
     made = []
     for key, part in parts.items():

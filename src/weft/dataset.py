@@ -91,8 +91,8 @@ class Dataset:
 
     @property
     def whole(self) -> bool:
-        """Whether this view holds every episode of the shared columns."""
-        return len(self.chosen) == len(self.starts) - 1
+        """Whether this view holds every episode of the shared columns, once."""
+        return np.array_equal(self.chosen, np.arange(len(self.starts) - 1))
 
     # --- columns -----------------------------------------------------------------------------------------------
 
@@ -142,6 +142,11 @@ class Dataset:
         """Time that each step took (ones unless the log says otherwise)."""
         rows = self.rows
         return np.ones(len(rows), np.float32) if self.store_durations is None else self.store_durations[rows]
+
+    @property
+    def sources(self) -> np.ndarray | None:
+        """Where each step came from, in words, if the log says so."""
+        return None if self.store_sources is None else self.store_sources[self.rows]
 
     @property
     def returns(self) -> np.ndarray:
@@ -209,12 +214,33 @@ class Dataset:
     # --- views -------------------------------------------------------------------------------------------------
 
     def select(self, episodes: np.ndarray) -> "Dataset":
-        """Return the view of some episodes, given by their numbers in this view or as a mask; nothing is copied."""
-        return dataclasses.replace(self, chosen=np.sort(self.chosen[np.asarray(episodes)]))
+        """Return the view of some episodes, given by their numbers in this view or as a mask; nothing is copied.
+
+        Raises UserError for a mask of another length, a number that is none of an episode, a repeated one, and none.
+        """
+        given = np.asarray(episodes)
+        if given.dtype == bool:
+            if given.shape != (self.episodes,):
+                raise UserError(f"{self.origin} has {self.episodes} episodes, the mask has the shape {given.shape}.")
+            given = np.flatnonzero(given)
+        if given.size == 0:
+            raise UserError(f"No episode of {self.origin} is selected; select at least one.")
+        if given.ndim != 1 or given.dtype.kind not in "iu":
+            raise UserError(f"Episodes of {self.origin} are selected by whole numbers or by a mask, in one dimension.")
+        outside = given[(given < 0) | (given >= self.episodes)]
+        if len(outside):
+            raise UserError(
+                f"{self.origin} has {self.episodes} episodes, counted from 0; there is no episode {outside[0]}."
+            )
+        numbers, times = np.unique(given, return_counts=True)
+        if len(numbers) < len(given):
+            raise UserError(f"Episode {numbers[times > 1][0]} of {self.origin} is selected more than once.")
+        return dataclasses.replace(self, chosen=self.chosen[numbers])
 
     def split(self, fractions: Sequence[float] = (0.8, 0.2), seed: int = 0, by: str | None = None) -> list["Dataset"]:
         """Split into views by whole episodes, or by whole units when `by` names a column (a user, a device).
 
+        `by="source"` splits by where the steps came from, unless a column has that name.
         Units are shuffled with the seed; every part gets the nearest whole number of them. Raises UserError for
         fractions that are not positive or sum to more than one, an unknown column, or a part that would be empty.
         """
@@ -235,12 +261,13 @@ class Dataset:
 
     def units(self, by: str) -> np.ndarray:
         """Return the value of a column for each episode of this view (its first step decides)."""
-        if by not in self.columns:
+        known = self.columns if self.store_sources is None else {"source": self.store_sources, **self.columns}
+        if by not in known:
             raise UserError(
-                f"{self.origin} has no column '{by}' to split by.{nearest(by, self.columns)} "
-                f"Known: {', '.join(self.columns) or 'none'}."
+                f"{self.origin} has no column '{by}' to split by.{nearest(by, known)} "
+                f"Known: {', '.join(known) or 'none'}."
             )
-        return np.asarray(self.columns[by])[self.starts[self.chosen]]
+        return np.asarray(known[by])[self.starts[self.chosen]]
 
     def rewarded(self, by: Mapping[str, float] | Sequence[float] | Callable[..., np.ndarray]) -> "Dataset":
         """Make one reward out of the named components: weights by name, weights in order, or a function.
@@ -339,7 +366,9 @@ class Dataset:
 def concatenate(parts: Sequence[Dataset], labels: Sequence[str] | None = None) -> Dataset:
     """Put logs of one form after one another; `labels` become the `source` of their steps.
 
-    Raises UserError when shapes, action kinds, labels or reward names differ.
+    Raises UserError when shapes, kinds, categories, action labels or bounds, reward names or declared reward ranges
+    differ, or when the labels are not one a log. Counts of categories and lengths of tokens grow to the largest.
+    What only some logs have is left out, and said in `notes`; missing durations are ones.
     """
     return Dataset(**join(parts, labels))
 

@@ -67,6 +67,8 @@ def fit(
     record = _record(plan, data, {"observations": observations, "rewards": rewards, "reward_shift": reward_shift})
     record["transform"] = transform.parts()
     groups = pytree.groups([pytree.as_arrays(setting) for setting in plan.settings])
+    for members in groups:
+        structure(plan.settings[members[0]], data.spec)  # what a method refuses, it refuses before anything is written
     folder = None if out is None else Path(out)
     run = Run(record, plan.settings, plan.seeds, data.spec, transform, groups, [{} for _ in groups], [], folder)
     with Progress() if progress else Silent() as shown, contextlib.ExitStack() as stack:
@@ -77,16 +79,17 @@ def fit(
             busy = f"{folder} is in use by another process; wait for it or choose another folder."
             stack.enter_context(storage.locked(folder / folders.LOCK, busy))
             said = _agree(run, folder, resume)
+            folders.tidy(folder)
             if not (folder / folders.RECORD).exists():
                 storage.write_tree(folder / folders.TRANSFORM, run.transform)
             storage.write_json(folder / folders.RECORD, run.record)
-        for sentence in (_headline(run), *said):
+        for sentence in (_headline(run), *_discounts(run), *said):
             shown.say(sentence)
         columns = _transformed(run.transform, data.device())
         for group in range(len(groups)):
             _train_group(
                 run,
-                dataclasses.replace(plan, log_every=run.record["log_every"]),
+                dataclasses.replace(plan, log_every=run.record["log_every"], keep=run.record["keep"]),
                 group,
                 columns,
                 checkpoint_seconds,
@@ -118,9 +121,16 @@ def _plan(
         setting.check(data.spec)
     if not pytree.all_equal(type(setting) for setting in settings):
         raise UserError("All settings of one run must be of one algorithm; start one run for each.")
+    steps = _whole(steps, "The number of steps")
+    keep = [_whole(step, "A step to keep") for step in keep]
+    log_every = None if log_every is None else _whole(log_every, "The distance of metrics in steps")
+    batch_size = None if batch_size is None else _whole(batch_size, "The batch size")
     if steps < 1:
         raise UserError(f"The number of steps must be at least 1, got {steps}.")
-    numbers = list(range(seeds)) if isinstance(seeds, int) else [operator.index(seed) for seed in seeds]
+    if np.ndim(seeds) == 0:
+        numbers = list(range(_whole(seeds, "The number of seeds")))
+    else:
+        numbers = [_whole(seed, "A seed") for seed in np.asarray(seeds)]
     if not numbers:
         raise UserError(f"The number of seeds must be at least 1, got {seeds}.")
     if len(set(numbers)) < len(numbers) or min(numbers) < 0 or max(numbers) >= 2**32:
@@ -133,6 +143,23 @@ def _plan(
     if batch_size is not None:
         settings = [pytree.replace(setting, "sampler.batch_size", batch_size) for setting in settings]
     return Plan(settings, steps, numbers, sorted(set(keep)), log_every)
+
+
+def _whole(value: Any, what: str) -> int:
+    """Return a whole number, NumPy's included; 1e5 is none."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UserError(f"{what} must be a whole number, got {value!r}.") from None
+
+
+def _discounts(run: Run) -> list[str]:
+    """Say where a method discounts otherwise than the log declares."""
+    declared = run.spec.discount
+    used = sorted({float(setting.discount) for setting in run.settings if hasattr(setting, "discount")})  # type: ignore[attr-defined]
+    if declared is None or all(abs(value - declared) < 1e-9 for value in used):
+        return []
+    return [f"The log declares the discount {declared:g}; the method uses {', '.join(f'{value:g}' for value in used)}."]
 
 
 def _record(plan: Plan, data: Dataset, units: dict[str, Any]) -> dict[str, Any]:
@@ -197,11 +224,9 @@ def _agree(run: Run, folder: Path, resume: bool) -> list[str]:
     run.transform = old.transform
     run.metrics[:] = old.metrics
     # how runs are mapped stays as it was; rows of metrics keep their distance
-    run.record = {**new, "computed": was["computed"], "log_every": was["log_every"]}
-    run.record["extended_from"] = [
-        *was.get("extended_from", []),
-        *([was["steps"]] if new["steps"] > was["steps"] else []),
-    ]
+    ended = [*was.get("extended_from", []), *([was["steps"]] if new["steps"] > was["steps"] else [])]
+    run.record = {**new, "computed": was["computed"], "log_every": was["log_every"], "extended_from": ended}
+    run.record["keep"] = sorted({*was["keep"], *new["keep"], *ended})  # what was kept for good stays
     return said
 
 
@@ -278,7 +303,7 @@ def _rows(run: Run, group: int, plan: Plan, step: int, metrics: dict[str, np.nda
 
 def _drop_later_rows(run: Run, group: int, step: int) -> None:
     """Forget the metric rows of this group that come after its last checkpoint: they will be made again."""
-    if run.folder is None or not run.metrics:
+    if run.folder is None or not (run.folder / folders.METRICS).exists():
         return
     members = run.groups[group]
     run.metrics[:] = [row for row in run.metrics if row["setting"] not in members or row["step"] <= step]

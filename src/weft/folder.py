@@ -26,6 +26,7 @@ __all__ = [
     "last_states",
     "read_rows",
     "replace_rows",
+    "tidy",
 ]
 
 CHECKPOINTS = "checkpoints"
@@ -73,6 +74,13 @@ def forget(folder: Path, group: int, keep: Collection[int]) -> None:
     for step in kept_steps(folder, group)[:-2]:
         if step not in keep:
             checkpoint_path(folder, group, step).unlink(missing_ok=True)
+
+
+def tidy(folder: Path) -> None:
+    """Delete the half-written files that a killed process left; only for who holds the folder's lock."""
+    for place in (folder, folder / CHECKPOINTS):
+        for path in place.glob(".*.part"):
+            path.unlink(missing_ok=True)
 
 
 def append_rows(folder: Path, rows: list[dict[str, Any]], durable: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .assembly import ENDS_ASSUMED
 from .columns import Ragged
 from .dataset import Dataset
 

@@ -26,8 +26,8 @@ def load(log: Any, /, *, format: str | None = None, **options: Any) -> Dataset:
     """Read a log: a path, a URI (`minari:hopper/medium-v0`, `sample:maze`), a data frame or a dictionary of arrays.
 
     `format` names the format where the source does not tell. Options are the format's own (`observations="x*"` of a
-    table) and the shared ones (`weft.format.SHARED`); `weft.load.formats()` lists the formats. Raises UserError, one
-    sentence, for a source that nobody knows, an unknown option, or anything wrong with the data.
+    table) and the shared ones (`weft.format.SHARED`); an unknown `format` is answered with the known ones.
+    Raises UserError, one sentence, for a source that nobody knows, an unknown option, or anything wrong with the data.
     """
     if (isinstance(log, str) and not _is_uri(log)) or isinstance(log, os.PathLike):
         log = Path(log).expanduser()
@@ -46,7 +46,7 @@ def load(log: Any, /, *, format: str | None = None, **options: Any) -> Dataset:
         options["kinds"] = {"": options["kinds"]}
     data = found().read(log, **options)
     unit = data.spec.unit
-    if unit is not None and unit not in data.columns:
+    if unit is not None and unit not in data.columns and not (unit == "source" and data.sources is not None):
         raise UserError(
             f"{data.origin}: there is no column '{unit}' to be the unit.{nearest(unit, data.columns)} "
             f"Known: {', '.join(data.columns) or 'none'}."
