@@ -95,3 +95,31 @@ def test_labels_go_in_and_come_out():
         policy({"place": np.array("nowhere")})
     with pytest.raises(UserError, match="place"):
         policy(np.zeros(2))
+    code, _ = policy.act((), {"place": np.array(["there", "here"])})
+    np.testing.assert_array_equal(code, [1, 0])
+    assert policy.probabilities({"place": np.array("there")}).argmax() == 1
+    with pytest.raises(UserError, match="nowhere"):
+        policy.act((), {"place": np.array("nowhere")})
+
+
+def test_acting_checks_the_form_of_an_observation_outside_compiled_programs():
+    policy = served()
+    for wrong in (0.5, np.zeros(3, np.float32), jnp.zeros((4, 1)), {"x": np.zeros(2)}):
+        with pytest.raises(UserError):
+            policy.act((), wrong)
+    seen = jnp.zeros((5, 2))
+    compiled = jax.jit(lambda seen: policy.act((), seen)[0])
+    np.testing.assert_allclose(compiled(seen), policy.act((), seen)[0])
+
+
+def test_a_draw_carries_the_density_of_what_was_drawn():
+    policy = served()
+    keys = jax.random.split(jax.random.key(0), 200)
+    action, density, _ = jax.vmap(lambda key: policy.draw((), jnp.zeros(2), key))(keys)
+    action, density = np.asarray(action), np.asarray(density)
+    clipped = (action[:, 0] <= 0.0) | (action[:, 0] >= 8.0)
+    assert 0 < clipped.sum() < 100
+    np.testing.assert_array_equal(np.isposinf(density), clipped)
+    known = policy.log_prob((), jnp.zeros((200, 2)), jnp.asarray(action))
+    np.testing.assert_allclose(density[~clipped], known[~clipped], atol=1e-4)
+    np.testing.assert_array_equal(action[0], policy.act((), jnp.zeros(2), keys[0], greedy=False)[0])

@@ -3,6 +3,7 @@
 import functools
 import importlib
 
+import equinox as eqx
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 
 from weft.algorithms.bc import BC
 from weft.dataset import Dataset
-from weft.distributions import Normal
+from weft.distributions import Categorical, Normal
 from weft.environment import environment, log
 from weft.errors import UserError
 from weft.policy import Policy, Served
@@ -114,12 +115,103 @@ def test_collecting_keeps_ends_and_last_observations_apart():
     assert data.log_propensities is None
 
 
+def narrow():
+    """A Gaussian policy that draws so close to its mean that nothing is clipped."""
+    return eqx.tree_at(lambda policy: policy.inner.actor.log_std, served(), jnp.full(2, -4.0))
+
+
 def test_drawn_actions_leave_their_density():
-    policy = served()
+    policy = narrow()
     data = collect(policy, "maze", 3, seed=2)
     known = policy.log_prob((), jnp.asarray(data.observations), jnp.asarray(data.actions))
     np.testing.assert_allclose(data.log_propensities, known, atol=1e-3)
     assert collect(policy, "maze", 3, greedy=True).log_propensities is None
+
+
+def walker(head):
+    data = collect(steady, Walk, 4)
+    method = BC(hidden=(8,), head=head)
+    return Served(method.policy(method.init(jax.random.key(0), data.spec)), fit_transform(data))
+
+
+@pytest.mark.parametrize("world", ["maze", Walk])
+@pytest.mark.parametrize("head", ["gaussian", "deterministic"])
+def test_no_density_is_left_where_there_is_none(world, head):
+    method, data = BC(hidden=(8,), head=head), log(environment("maze"), 20, 0)
+    maze = Served(method.policy(method.init(jax.random.key(0), data.spec)), fit_transform(data))
+    found = collect(maze if world == "maze" else walker(head), world, 4, seed=1)  # the untrained Gaussian is wide
+    assert found.log_propensities is None
+    assert "Without propensities" in found.notes[-1]
+
+
+def test_certain_choices_leave_propensities_of_one():
+    class Certain(Policy):
+        def distribution(self, memory, observation):
+            return Categorical(jnp.array([0.0, -jnp.inf]))
+
+    found = collect(Certain(), Shifted, 2)
+    np.testing.assert_array_equal(found.log_propensities, np.zeros(found.steps))
+    assert collect(Certain(), Shifted, 2, greedy=True).log_propensities is None
+
+
+class Shifted(gymnasium.Env):
+    """Counts its choices from 5, for three steps, and shows them in one array that it writes again and again."""
+
+    observation_space = gymnasium.spaces.Box(-50.0, 50.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2, start=5)
+
+    def reset(self, *, seed=None, options=None):
+        self.buffer, self.time = np.zeros(2, np.float32), 0
+        return self.buffer, {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.time += 1
+        self.buffer[:] = action, self.time
+        return self.buffer, 1.0, False, self.time >= 3, {}
+
+
+class Grasping(Shifted):
+    """Takes a table of numbers."""
+
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2, 3), np.float32)
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.buffer[0], self.time = action[1, 0], self.time + 1
+        return self.buffer, 1.0, False, self.time >= 3, {}
+
+
+def test_choices_are_counted_from_zero_outside_a_simulator():
+    found = collect(lambda seen: np.arange(len(seen)) % 2, Shifted, 2)
+    np.testing.assert_array_equal(found.actions, [0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(found.episode(1).observations, [[0, 0], [6, 1], [6, 2], [6, 3]])
+
+
+def test_actions_get_the_shape_that_a_simulator_takes():
+    data = collect(lambda seen: np.tile(np.arange(6, dtype=np.float32) / 8, (len(seen), 1)), Grasping, 2)
+    assert data.actions.shape == (6, 6)
+    np.testing.assert_allclose(data.next_observations[:, 0], 3 / 8)
+
+
+@pytest.mark.parametrize("name", ["maze", "grid"])
+@pytest.mark.parametrize("act", [rollout, collect])
+def test_parameters_that_are_nan_are_refused(name, act):
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), served(name).inner)
+    broken = Served(broken, served(name).transform)
+    for greedy in (True, False):
+        with pytest.raises(UserError, match="not finite"):
+            act(broken, name, 2, greedy=greedy)
+
+
+@pytest.mark.parametrize("act", [rollout, collect])
+def test_actions_that_are_not_finite_are_refused_in_compiled_worlds(act):
+    class Astray(Policy):
+        def distribution(self, memory, observation):
+            return Normal(jnp.log(observation - 9.0), jnp.zeros(2))
+
+    with pytest.raises(UserError, match="not finite"):
+        act(Astray(), "maze", 2, greedy=True)
 
 
 def test_a_memory_belongs_to_one_episode(monkeypatch):

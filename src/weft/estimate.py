@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
 
 from .dataset import Dataset
 from .errors import UserError
@@ -42,12 +45,14 @@ def estimate_fitted_q(
     (`samples` draws per observation stand for it where actions are continuous). starts: true for the episodes of
     `data` whose first observation is one that the policy will begin at; by default all.
 
-    The interval covers the luck of which episodes were logged and the chance in fitting. It does not cover what all
-    refits share: a network that cannot hold the truth, observations that hide what matters, actions that the log
-    never shows, too few steps. Then it is narrow around a wrong number. Use a log that the policy was not trained
-    on, or the estimate is too high. It is no ground for a decision by itself.
+    Episodes are drawn one by one; where the log declares its unit (a user, a device), all episodes of a drawn unit
+    come together. The interval covers the luck of which ones were logged and the chance in fitting. It does not
+    cover what all refits share: a network that cannot hold the truth, observations that hide what matters, actions
+    that the log never shows, too few steps. Then it is narrow around a wrong number. Use a log that the policy was
+    not trained on, or the estimate is too high. It is no ground for a decision by itself.
 
-    Raises UserError for a policy with memory, forms that differ from the log's, and settings that make no sense.
+    Raises UserError for a policy with memory, forms or labels that differ from the log's, a log of a single unit, and
+    settings that make no sense.
     """
     if discount is None:
         discount = 0.99 if data.spec.discount is None else data.spec.discount
@@ -71,7 +76,7 @@ def judge(
     if not 0 < level < 1:
         raise UserError(f"The level of an interval lies between 0 and 1, got {level}.")
     candidate, columns, weights, initial = question(policy, data, starts, greedy, samples, seed)
-    found = interval(method, candidate, columns, weights, initial, jax.random.key(seed), level)
+    found = interval(method, candidate, columns, weights, initial, jax.random.key(seed), level, _units(data))
     outside = unsupported(candidate, columns, data.rows, jax.random.key(seed))
     return Estimate(
         found.value,
@@ -87,6 +92,21 @@ def judge(
         outside,
         _notes(data, outside),
     )
+
+
+def _units(data: Dataset) -> Int[Array, "episode"] | None:
+    """Number the declared units of a log's episodes, or return None where none are declared."""
+    if not data.spec.unit:
+        return None
+    found = data.units(data.spec.unit)
+    known, number = np.unique(found.astype(str) if found.dtype == object else found, return_inverse=True)
+    if len(known) < 2:
+        raise UserError(
+            f"{data.origin} holds one value of its unit '{data.spec.unit}', and an interval needs at least two to draw."
+        )
+    units = np.zeros(len(data.starts) - 1, np.int32)  # those outside the view have no weight
+    units[data.chosen] = number
+    return jnp.asarray(units)
 
 
 def _notes(data: Dataset, outside: float | None) -> tuple[str, ...]:

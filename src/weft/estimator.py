@@ -21,7 +21,7 @@ from .columns import Columns
 from .dataset import Dataset
 from .distributions import Categorical
 from .errors import UserError
-from .policy import Policy, Served
+from .policy import Policy, Served, check_parameters, check_same
 from .pytree import static
 from .spec import Spec
 from .transform import Transform, fit_transform
@@ -36,7 +36,8 @@ class Candidate(eqx.Module):
     """What a policy would do at every observation of a log; `None` where that is not defined.
 
     `probability` of every choice (discrete); `action` drawn actions, one if greedy, in the units of the transformed
-    log (continuous); `log_prob` of the logged actions, in the user's units, where the policy has a density.
+    log, beyond [−1, 1] where they leave the log's range and no bounds are declared (continuous); `log_prob` of the
+    logged actions, in the user's units, where the policy has a density.
     """
 
     probability: Float[Array, "observation choice"] | None
@@ -131,8 +132,9 @@ def tabulate(
         return _certain(jnp.asarray(answer), spec, transform, len(jax.tree.leaves(seen)[0]))
     if jax.tree.leaves(policy.reset()):
         raise UserError("A policy with a memory cannot be judged at single observations yet; roll it out instead.")
-    if isinstance(policy, Served) and _forms(policy.spec) != _forms(spec):
-        raise UserError(f"{data.origin} has observations or actions of another form than the policy was trained on.")
+    if isinstance(policy, Served):
+        check_same(policy.spec, spec, data.origin)
+    check_parameters(policy)
     asked: Policy = policy
     if greedy:
         answer = _each(lambda one: asked.act((), one, None, True)[0], seen)
@@ -145,7 +147,7 @@ def tabulate(
     drawn = [_each(lambda one, k=k: asked.act((), one, k, False)[0], seen) for k in keys]
     at = jax.tree.map(lambda part: part[columns.position], seen)
     log_prob = policy.log_prob((), at, columns.action)
-    return Candidate(None, transform.unenact(jnp.stack(drawn, 1)), log_prob, spec)
+    return Candidate(None, _inward(jnp.stack(drawn, 1), spec, transform), log_prob, spec)
 
 
 def _probabilities(policy: Policy, seen: PyTree) -> Array:
@@ -173,11 +175,19 @@ def _certain(answer: Array, spec: Spec, transform: Transform, count: int) -> Can
         return Candidate(jax.nn.one_hot(answer, spec.action.size), None, None, spec)
     if answer.shape != (count, *spec.action.shape):
         raise UserError(f"The policy must answer with actions {(count, *spec.action.shape)}, got {answer.shape}.")
-    return Candidate(None, transform.unenact(answer)[:, None], None, spec)
+    return Candidate(None, _inward(answer, spec, transform)[:, None], None, spec)
 
 
-def _forms(spec: Spec) -> Any:
-    return [(part.name, part.shape) for part in spec.observations], spec.action.kind, spec.action.size
+def _inward(action: Array, spec: Spec, transform: Transform) -> Array:
+    """Bring a policy's actions into the units of the transformed log, clipped only where bounds are declared.
+
+    A world clips to its bounds; the range that a log happens to show is none, and a policy that leaves it is judged
+    as the one that it is.
+    """
+    if transform.action is None or spec.action.low is None or spec.action.high is None:
+        return action if transform.action is None else transform.action(action)
+    bounded = np.isfinite(spec.action.low) & np.isfinite(spec.action.high)
+    return jnp.where(bounded, transform.unenact(action), transform.action(action))
 
 
 def question(

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from . import pytree
 from .columns import Columns
@@ -46,8 +46,13 @@ class Interval(eqx.Module):
         initial: Float[Array, "episode"],
         key: PRNGKeyArray,
         level: float,
+        units: Int[Array, "episode"] | None = None,
     ) -> Bounds:
-        """Return the estimate with its bounds at a level such as 0.95 (two-sided); arguments as `Estimator.value`."""
+        """Return the estimate with its bounds at a level such as 0.95 (two-sided); arguments as `Estimator.value`.
+
+        units: a number per episode of the store, from 0 on; episodes with the same one depend on each other. By
+        default every episode is independent of every other.
+        """
 
 
 def intervals() -> dict[str, type[Interval]]:

@@ -13,14 +13,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from .distributions import Categorical, Distribution
 from .errors import UserError
-from .spec import Spec
+from .spec import ObservationSpec, Spec
 from .transform import Transform
 
-__all__ = ["ActorPolicy", "GreedyPolicy", "Policy", "Served"]
+__all__ = ["ActorPolicy", "GreedyPolicy", "Policy", "Served", "check_parameters", "check_same"]
 
 Memory = PyTree
 
@@ -52,6 +53,13 @@ class Policy(eqx.Module):
             raise UserError("A policy that is not greedy needs a key to draw with.")
         return found.sample(key), memory
 
+    def draw(
+        self, memory: Memory, observation: PyTree, key: PRNGKeyArray
+    ) -> tuple[Shaped[Array, "..."], Float[Array, "..."], Memory]:
+        """Draw an action and return it with the log-probability of what was drawn, not finite where it has none."""
+        action, following = self.act(memory, observation, key, False)
+        return action, self.log_prob(memory, observation, action), following
+
     def observe(self, memory: Memory, action: Array, reward: Array, terminal: Array) -> Memory:
         """Take note of what came of an action; policies without memory keep `()`."""
         del action, reward, terminal
@@ -70,6 +78,11 @@ class ActorPolicy(Policy):
     def distribution(self, memory: Memory, observation: PyTree) -> Distribution:
         del memory
         return self.actor(observation)
+
+    def draw(
+        self, memory: Memory, observation: PyTree, key: PRNGKeyArray
+    ) -> tuple[Shaped[Array, "..."], Float[Array, "..."], Memory]:
+        return *self.distribution(memory, observation).sample_and_log_prob(key), memory
 
 
 class GreedyPolicy(Policy):
@@ -105,8 +118,23 @@ class Served(Policy):
     def act(
         self, memory: Memory, observation: PyTree, key: PRNGKeyArray | None = None, greedy: bool = True
     ) -> tuple[Shaped[Array, "..."], Memory]:
-        seen = jax.tree.map(jnp.asarray, observation)
+        """Choose an action: codes where actions are choices, unlike a call, which returns labels.
+
+        Categories may be given as codes or labels. Raises UserError for observations of another form than the log's.
+        """
+        seen = jax.tree.map(jnp.asarray, _coded(self.spec, observation))
         return _act(self, memory, seen, jax.random.key(0) if key is None and greedy else key, greedy)
+
+    def draw(
+        self, memory: Memory, observation: PyTree, key: PRNGKeyArray
+    ) -> tuple[Shaped[Array, "..."], Float[Array, "..."], Memory]:
+        """Draw an action with its log-density in the user's units: infinite where the draw was clipped to the bounds,
+        because what is done then has no density.
+        """
+        action, inside, following = self.inner.draw(memory, self.transform.observe(observation), key)
+        if self.transform.action is not None:
+            inside = jnp.where((jnp.abs(action) > 1.0).any(-1), jnp.inf, inside - self.transform.volume())
+        return self.transform.enact(action), inside, following
 
     def observe(self, memory: Memory, action: Array, reward: Array, terminal: Array) -> Memory:
         return self.inner.observe(memory, self.transform.unenact(action), reward, terminal)
@@ -118,7 +146,7 @@ class Served(Policy):
 
     def probabilities(self, observation: PyTree) -> Float[Array, "... choice"]:
         """Probability of every choice (discrete actions only, policies without memory)."""
-        found = self.distribution(self.reset(), jax.tree.map(jnp.asarray, observation))
+        found = self.distribution(self.reset(), jax.tree.map(jnp.asarray, _coded(self.spec, observation)))
         if not isinstance(found, Categorical):
             raise UserError("Only a policy over discrete actions has a probability for every choice; use log_prob.")
         return found.probabilities()
@@ -128,7 +156,7 @@ class Served(Policy):
         memory = self.reset()
         if jax.tree.leaves(memory):
             raise UserError("This policy has a memory; use reset() and act(memory, observation, key).")
-        action, _ = self.act(memory, _coded(self.spec, observation))
+        action, _ = self.act(memory, observation)
         found = np.asarray(action)
         labels = self.spec.action.labels
         if labels:
@@ -143,15 +171,58 @@ def _act(policy: Served, memory: Memory, observation: PyTree, key: PRNGKeyArray,
     return policy.transform.enact(action), memory
 
 
+def check_parameters(policy: Any) -> None:
+    """Raise UserError for a policy with parameters that are NaN, whose choices would look like any others."""
+    for leaf in jax.tree.leaves(policy) if isinstance(policy, Policy) else ():
+        if eqx.is_inexact_array_like(leaf) and np.isnan(np.asarray(leaf)).any():
+            raise UserError(
+                "The policy's actions are not finite, because its parameters are NaN; its training went astray."
+            )
+
+
+def check_same(trained: Spec, shown: Spec, where: str) -> None:
+    """Raise UserError when observations or actions of another spec would mean something else to a policy than those
+    that it was trained on. Labels are compared where both sides have them.
+    """
+    here, there = (sorted(_form(part) for part in spec.observations) for spec in (shown, trained))
+    if here != there:
+        raise UserError(f"{where} shows observations {here}, the policy was trained on {there}.")
+    for part in shown.observations:
+        _check_labels(trained.observation(part.name).categories, part.categories, f"{where}: observation '{part.name}'")
+    act, known = shown.action, trained.action
+    if (act.kind, act.size) != (known.kind, known.size):
+        raise UserError(
+            f"{where} takes {act.kind} actions of size {act.size}, the policy gives {known.kind} ones of size "
+            f"{known.size}."
+        )
+    _check_labels(known.labels, act.labels, f"{where}: the action")
+
+
+def _form(part: ObservationSpec) -> tuple[str, str, tuple[int, ...]]:
+    return part.name, part.kind, () if part.kind == "tokens" else part.shape
+
+
+def _check_labels(trained: tuple[str, ...], shown: tuple[str, ...], what: str) -> None:
+    if trained and shown and trained != shown:
+        counted, known = (", ".join(labels) for labels in (shown, trained))
+        raise UserError(f"{what} is coded as {counted}, the policy was trained on {known}.")
+
+
 def _coded(spec: Spec, observation: Any) -> Any:
-    """Turn category labels into codes and check that the observation has the form of the log's."""
+    """Turn category labels into codes and check that the observation has the form of the log's.
+
+    Inside a compiled program there are no labels, and who compiles answers for the form.
+    """
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(observation)):
+        return observation
     parts = {"": observation} if spec.plain else observation
     if not isinstance(parts, dict) or set(parts) != {part.name for part in spec.observations}:
         names = ", ".join(part.name for part in spec.observations)
         raise UserError(f"An observation of this policy is a dictionary with {names}.")
     coded = {}
     for part in spec.observations:
-        values = np.asarray(parts[part.name])
+        values = parts[part.name]
+        values = values if isinstance(values, jax.Array) else np.asarray(values)
         if part.categories and values.dtype.kind in "UO":
             code = {label: index for index, label in enumerate(part.categories)}
             missing = [label for label in values.reshape(-1).tolist() if label not in code]

@@ -15,18 +15,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from . import environment as worlds
 from .dataset import Dataset
 from .environment import Environment, Trajectory, unroll
 from .errors import UserError, nearest
-from .policy import Policy
+from .policy import Policy, check_parameters, check_same
 from .simulation import Simulator, check_form, make_simulator
 
 __all__ = ["collect", "rollout"]
 
 SLOTS = 32  # simulators that run side by side
+NO_DENSITY = "Without propensities: the policy has no density, or drawn actions were clipped to its bounds."
 LONGEST = 100_000  # steps after which an episode without a time limit is taken for an endless one
 
 
@@ -43,7 +44,9 @@ def rollout(
     """
     world = _prepare(policy, environment, episodes)
     if isinstance(world, Environment) and isinstance(policy, Policy):
-        return np.asarray(_totals(policy, world, jnp.int32(seed), episodes, greedy), np.float64)
+        totals, finite = _totals(policy, world, jnp.int32(seed), episodes, greedy)
+        _check_finite(bool(finite))
+        return np.asarray(totals, np.float64)
     found = simulate(policy, _simulator(world), episodes, seed, greedy, SLOTS)
     return np.array([sum(episode.rewards) for episode in found])
 
@@ -53,15 +56,20 @@ def collect(
 ) -> Dataset:
     """Return `episodes` whole episodes as a log, their last observations included; arguments as for `rollout`.
 
-    A weft policy that draws its actions (`greedy=False`) leaves its propensities in the log.
+    A weft policy that draws its actions (`greedy=False`) leaves its propensities in the log. It does not, and a note
+    says so, where a deterministic policy has no density, or where a drawn action was clipped to the policy's bounds:
+    an action at a bound then stands for all beyond it, and the density of the draw is not that of what was done.
     """
     world = _prepare(policy, environment, episodes)
     drawn = isinstance(policy, Policy) and not greedy
     if isinstance(world, Environment) and isinstance(policy, Policy):
         found = _trajectories(policy, world, jnp.int32(seed), episodes, greedy)
-        return worlds.flatten(world, found, f"collected:{worlds.name_of(world)}", propensities=drawn)
+        _check_finite(bool(_finite(found)))
+        dense = bool((jnp.isfinite(found.log_propensity) | ~found.alive).all())
+        name, notes = f"collected:{worlds.name_of(world)}", (NO_DENSITY,) if drawn and not dense else ()
+        return worlds.flatten(world, found, name, propensities=drawn and dense, notes=notes)
     simulator = _simulator(world)
-    return log_of(simulate(policy, simulator, episodes, seed, greedy, SLOTS), simulator)
+    return log_of(simulate(policy, simulator, episodes, seed, greedy, SLOTS), simulator, drawn)
 
 
 def _prepare(policy: Any, environment: Any, episodes: int) -> Any:
@@ -69,10 +77,12 @@ def _prepare(policy: Any, environment: Any, episodes: int) -> Any:
         raise UserError(f"A roll-out needs at least one episode, got {episodes}.")
     if not callable(policy) and not isinstance(policy, Policy):
         raise UserError(f"A policy is a weft policy or a function of observations, not a {type(policy).__name__}.")
+    check_parameters(policy)
     named = isinstance(environment, str) and worlds.known(environment)
     world = worlds.environment(environment) if named else environment
-    if isinstance(world, Environment):
-        _same_form(policy, world)
+    trained = getattr(policy, "spec", None)
+    if isinstance(world, Environment) and trained is not None:
+        check_same(trained, world.spec, worlds.name_of(world))
     return world
 
 
@@ -86,18 +96,11 @@ def _simulator(world: Any) -> Simulator:
     return make_simulator(world)
 
 
-def _same_form(policy: Any, world: Environment) -> None:
-    spec = getattr(policy, "spec", None)
-    if spec is None:
-        return
-    here, there = ([(part.name, part.shape) for part in found.observations] for found in (world.spec, spec))
-    if here != there:
-        raise UserError(f"{worlds.name_of(world)} shows observations {here}, the policy was trained on {there}.")
-    if (world.spec.action.kind, world.spec.action.size) != (spec.action.kind, spec.action.size):
-        raise UserError(
-            f"{worlds.name_of(world)} takes {world.spec.action.kind} actions of size {world.spec.action.size}, the "
-            f"policy gives {spec.action.kind} ones of size {spec.action.size}."
-        )
+def _take(policy: Policy, memory: PyTree, seen: PyTree, key: Array, greedy: bool) -> tuple[Array, Array, PyTree]:
+    if not greedy:
+        return policy.draw(memory, seen, key)
+    action, following = policy.act(memory, seen, key, True)
+    return action, jnp.zeros(()), following
 
 
 def _run(policy: Policy, world: Environment, seed: Array, episodes: int, greedy: bool) -> Trajectory:
@@ -106,9 +109,7 @@ def _run(policy: Policy, world: Environment, seed: Array, episodes: int, greedy:
 
         def take(memory: PyTree, state: PyTree, act_key: Array) -> tuple[Array, Array, PyTree]:
             seen = world.observe(state)
-            action, following = policy.act(memory, seen, act_key, greedy)
-            log_propensity = jnp.zeros(()) if greedy else policy.log_prob(memory, seen, action)
-            return action, log_propensity, following
+            return _take(policy, memory, seen, act_key, greedy)
 
         return unroll(world, take, policy.observe, world.reset(reset_key), policy.reset(), run_key)
 
@@ -123,8 +124,19 @@ def _trajectories(policy: Policy, world: Environment, seed: Int[Array, ""], epis
 @partial(jax.jit, static_argnames=("episodes", "greedy"))
 def _totals(
     policy: Policy, world: Environment, seed: Int[Array, ""], episodes: int, greedy: bool
-) -> Float[Array, "episode"]:
-    return jax.vmap(Trajectory.total)(_run(policy, world, seed, episodes, greedy))
+) -> tuple[Float[Array, "episode"], Bool[Array, ""]]:
+    found = _run(policy, world, seed, episodes, greedy)
+    return jax.vmap(Trajectory.total)(found), _finite(found)
+
+
+def _finite(found: Trajectory) -> Bool[Array, ""]:
+    done = jnp.isfinite(found.action)
+    return (done.reshape(*found.alive.shape, -1).all(-1) | ~found.alive).all()
+
+
+def _check_finite(finite: bool) -> None:
+    if not finite:
+        raise UserError("The policy's actions are not finite; its training went astray.")
 
 
 @dataclasses.dataclass
@@ -164,8 +176,7 @@ class Answers:
         action = np.asarray(action)
         if len(action) != len(times):
             raise UserError(f"The policy answered {len(times)} observations with {len(action)} actions.")
-        if not np.isfinite(action).all():
-            raise UserError("The policy's actions are not finite; its training went astray.")
+        _check_finite(bool(np.isfinite(action).all()))
         return action, np.asarray(log_propensity)
 
     def note(self, action: np.ndarray, reward: np.ndarray, terminal: np.ndarray) -> None:
@@ -185,8 +196,7 @@ def _answer(
 ) -> tuple[Array, Array, PyTree]:
     def one(memory: PyTree, seen: PyTree, seed: Array, time: Array) -> tuple[Array, Array, PyTree]:
         key = jax.random.fold_in(jax.random.key(seed), time)
-        action, following = policy.act(memory, seen, key, greedy)
-        return action, jnp.zeros(()) if greedy else policy.log_prob(memory, seen, action), following
+        return _take(policy, memory, seen, key, greedy)
 
     return jax.vmap(one)(memory, seen, seeds, times)
 
@@ -210,7 +220,7 @@ def simulate(policy: Any, simulator: Simulator, episodes: int, seed: int, greedy
         if holds[slot] < 0:
             return
         records.append(Recorded([], [], [], []))
-        current[slot] = envs[slot].reset(seed=seed + int(holds[slot]))[0]
+        current[slot] = _copied(envs[slot].reset(seed=seed + int(holds[slot]))[0])
         answers.start(slot)
 
     try:
@@ -221,7 +231,8 @@ def simulate(policy: Any, simulator: Simulator, episodes: int, seed: int, greedy
             actions, log_propensities = answers.act(_batch(current), holds, times)
             for slot in np.flatnonzero(holds >= 0):
                 record = records[holds[slot]]
-                seen, reward, terminal, timeout, _ = envs[slot].step(_enacted(actions[slot], simulator))
+                seen, reward, terminal, timeout, _ = envs[slot].step(simulator.enact(actions[slot]))
+                seen = _copied(seen)
                 record.observations.append(current[slot])
                 record.actions.append(actions[slot])
                 record.rewards.append(float(reward))
@@ -247,29 +258,30 @@ def _batch(current: list[Any]) -> Any:
     return np.stack(current)
 
 
-def _enacted(action: np.ndarray, simulator: Simulator) -> Any:
-    if simulator.kind == "discrete":
-        return int(action)
-    return np.asarray(action, simulator.dtype)
+def _copied(seen: Any) -> Any:
+    """Copy an observation, because a simulator may write the next one into the same array."""
+    return {key: np.array(part) for key, part in seen.items()} if isinstance(seen, dict) else np.array(seen)
 
 
-def log_of(records: list[Recorded], simulator: Simulator) -> Dataset:
-    """Return recorded episodes as a log, with propensities where actions were drawn."""
+def log_of(records: list[Recorded], simulator: Simulator, drawn: bool) -> Dataset:
+    """Return recorded episodes as a log, with propensities where actions were drawn from a density."""
     seen = [row for record in records for row in record.observations]
     after = [row for record in records for row in (*record.observations[1:], record.last)]
     ends = np.concatenate([np.arange(len(record.rewards)) == len(record.rewards) - 1 for record in records])
     over = np.repeat([record.terminal for record in records], [len(record.rewards) for record in records])
     logs = np.concatenate([record.log_propensities for record in records])
+    dense = bool(np.isfinite(logs).all())
     return Dataset.from_arrays(
         _batch(seen),
         np.stack([action for record in records for action in record.actions]),
         np.concatenate([record.rewards for record in records]),
         ends & over,
         ends & ~over,
-        propensities=np.exp(logs) if logs.any() else None,
+        propensities=np.exp(logs) if drawn and dense else None,
         next_observations=_batch(after),
         action_bounds=simulator.bounds,
         action_count=simulator.size if simulator.kind == "discrete" else None,
         horizon=simulator.horizon,
         origin=f"collected:{simulator.name}",
+        notes=(NO_DENSITY,) if drawn and not dense else (),
     )

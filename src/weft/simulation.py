@@ -21,7 +21,8 @@ class Simulator:
     """How to make simulators and what they take: `make()` has `reset(seed=)`, `step(action)` and `close()`.
 
     `observations` are the shapes of the components (one named "" where an observation is an array); `single` says
-    that only one can be had, `lent` that it is not ours to close.
+    that only one can be had, `lent` that it is not ours to close. Policies give flat actions and count choices from 0;
+    `shape` and `start` are what the simulator takes.
     """
 
     name: str
@@ -34,6 +35,15 @@ class Simulator:
     horizon: int | None
     single: bool = False
     lent: bool = False
+    shape: tuple[int, ...] = ()
+    start: Any = 0
+
+    def enact(self, action: np.ndarray) -> Any:
+        """Return one action of a policy as the simulator takes it."""
+        if self.kind == "discrete":
+            return int(action) + self.start
+        made = np.asarray(action, self.dtype).reshape(self.shape)
+        return made + self.start if self.kind == "multidiscrete" else made
 
 
 class Hosted:
@@ -83,7 +93,8 @@ def make_simulator(source: Any) -> Simulator:
         shapes = {part.name: part.shape for part in spec.observations}
         bounds = None if action.low is None else (action.low, action.high)
         make, kind = partial(Hosted, source), action.kind
-        return Simulator(name_of(source), make, shapes, kind, action.size, bounds, action.dtype, spec.horizon)
+        name, horizon = name_of(source), spec.horizon
+        return Simulator(name, make, shapes, kind, action.size, bounds, action.dtype, horizon, shape=action.shape)
     import gymnasium
 
     if isinstance(source, gymnasium.Env):
@@ -118,18 +129,19 @@ def _described(env: Any, make: Callable[[], Any], lent: bool = False) -> Simulat
             )
     shapes = {key: tuple(part.shape or ()) for key, part in parts.items()}
     horizon = env.spec.max_episode_steps if env.spec is not None else None
-    bounds = None
+    bounds, start = None, 0
     if isinstance(act, gymnasium.spaces.Discrete):
-        kind, size = "discrete", int(act.n)
+        kind, size, start = "discrete", int(act.n), int(act.start)
     elif isinstance(act, gymnasium.spaces.MultiDiscrete):
-        kind, size = "multidiscrete", int(act.nvec.sum())
+        kind, size, start = "multidiscrete", int(act.nvec.sum()), np.asarray(act.start, act.dtype)
     elif isinstance(act, gymnasium.spaces.Box):
         kind, size = "continuous", int(np.prod(act.shape))
         bounds = (act.low.reshape(-1), act.high.reshape(-1))
         bounds = bounds if np.isfinite(bounds).all() else None
     else:
         raise UserError(f"{name} takes {type(act).__name__} actions, which weft cannot give.")
-    return Simulator(name, make, shapes, kind, size, bounds, act.dtype, horizon, lent, lent)
+    shape = tuple(act.shape or ())
+    return Simulator(name, make, shapes, kind, size, bounds, act.dtype, horizon, lent, lent, shape, start)
 
 
 def check_form(spec: Spec | None, simulator: Simulator) -> None:

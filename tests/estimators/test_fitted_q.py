@@ -135,6 +135,28 @@ def test_an_estimate_has_its_interval_and_says_what_it_assumes():
     assert leave.value == pytest.approx(0.6, abs=0.02)
 
 
+def test_declared_units_are_drawn_whole():
+    size, users = 60, np.repeat(["ann", "bob", "eve", "joe", "kim", "lea"], 10)
+    reward = np.repeat([3.0, -1.0, 0.0, 1.0, 4.0, -4.0], 10)
+    seen, ends = np.ones((size, 1), np.float32), np.ones(size, bool)
+    data = Dataset.from_arrays(
+        seen, np.zeros(size, int), reward, ends, action_count=2, columns={"user": users}, origin="log.csv"
+    )
+    options = {"steps": 400, "learning_rate": 0.02, "hidden": (), "replicates": 8}
+
+    def zero(seen):
+        return np.zeros(len(seen), np.int32)
+
+    alone = estimate_fitted_q(zero, data, **options)
+    whole = estimate_fitted_q(zero, data.declare(unit="user"), **options)
+    assert whole.deviation > 1.5 * alone.deviation
+    assert "independent" in alone.notes[0]
+    assert not whole.notes
+    part = data.declare(unit="user").select(np.arange(10))
+    with pytest.raises(UserError, match=r"log\.csv holds one value of its unit 'user'"):
+        estimate_fitted_q(zero, part, **options)
+
+
 def test_what_the_log_never_shows_is_said():
     data = log(environment("maze"), 60, 0)
     options = {"steps": 20, "hidden": (8,), "replicates": 2}

@@ -1,5 +1,7 @@
 """The episode bootstrap: against the textbook on a mean, whose answer is known."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,9 +39,9 @@ def data():
     )
 
 
-def bounds(log, replicates=400, level=0.95, seed=0):
+def bounds(log, replicates=400, level=0.95, seed=0, units=None):
     asked = question(lambda seen: np.zeros(len(seen), np.int32), log, None, True, 1, 0)
-    return Bootstrap(replicates)(Mean(), *asked, jax.random.key(seed), level)
+    return Bootstrap(replicates)(Mean(), *asked, jax.random.key(seed), level, units)
 
 
 def test_the_deviation_is_the_standard_error_of_a_mean():
@@ -61,10 +63,31 @@ def test_only_the_views_episodes_are_drawn():
 
 def test_as_many_are_drawn_as_there_are():
     weights = jnp.asarray([1.0, 0.0, 1.0, 1.0, 0.0, 1.0])
-    drawn = np.asarray(resample(jax.random.key(0), weights, 50))
+    drawn = np.asarray(resample(jax.random.key(0), weights, jnp.arange(6), 50))
     assert (drawn.sum(1) == 4).all()
     assert (drawn[:, [1, 4]] == 0).all()
     assert drawn.max() > 1
+
+
+def test_the_episodes_of_a_unit_are_drawn_together():
+    weights, units = jnp.asarray([1.0, 0.0, 1.0, 1.0, 0.0, 1.0]), jnp.asarray([0, 0, 0, 1, 2, 2])
+    drawn = np.asarray(resample(jax.random.key(0), weights, units, 50))
+    np.testing.assert_array_equal(drawn[:, 0], drawn[:, 2])
+    assert (drawn[:, [1, 4]] == 0).all()
+    assert (drawn[:, [0, 3, 5]].sum(1) == 3).all()
+
+
+def test_the_deviation_with_units_is_that_of_their_means():
+    log = data()
+    units = np.arange(EPISODES) // 4
+    effect = np.repeat(np.random.default_rng(1).normal(0, 3, EPISODES // 4), 4)
+    rewards = log.store_rewards.copy()
+    rewards[log.starts[:-1], 0] += effect
+    log = dataclasses.replace(log, store_rewards=rewards)
+    means = log.returns.reshape(-1, 4).mean(1)
+    found = bounds(log, units=jnp.asarray(units))
+    assert found.deviation == pytest.approx(means.std() / np.sqrt(len(means)), rel=0.12)
+    assert found.deviation > 1.3 * bounds(log).deviation
 
 
 def test_few_replicates_reach_further_and_a_seed_repeats():
