@@ -192,6 +192,22 @@ def test_one_step_with_a_next_observation():
     assert data.next_observations.tolist() == [[1, 1]]
 
 
+def test_tokens_and_categories_seen_only_at_the_end_are_counted():
+    tokens = build(observations=[[1], [2, 3], [0], [1]], next_observations=[[2, 3], [7, 8, 9], [1], [4]])
+    assert (tokens.spec.observation().count, tokens.spec.observation().shape) == (10, (3,))
+    words = build(
+        observations={"word": np.array([0, 1, 0, 1])},
+        next_observations={"word": np.array([1, 0, 1, 5])},
+        kinds={"word": "category"},
+    )
+    assert words.spec.observation("word").count == 6
+
+
+def test_whole_numbers_and_floats_become_floats():
+    data = build(observations=np.arange(4)[:, None], next_observations=np.arange(4)[:, None] + 1.5)
+    assert (data.observations.dtype, data.spec.observation().dtype) == (np.float32, "float32")
+
+
 def test_large_integers_do_not_wrap():
     assert build(observations=np.array([[2**40], [1], [2], [3]])).observations[0, 0] == 2.0**40
 

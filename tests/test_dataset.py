@@ -1,5 +1,7 @@
 """Logs: episodes and their last observations, splits, rewards, concatenation, identity, and the two first examples."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -226,6 +228,132 @@ def test_concatenate_refuses_other_forms():
         concatenate([first, second])
     with pytest.raises(UserError, match=r"^concatenate needs at least one log\.$"):
         concatenate([])
+
+
+def coded(categories=("east", "west"), **options) -> Dataset:
+    """Two steps whose observation is the second of two categories, and a number of tokens."""
+    parts = {"actions": [0, 1], "tokens": [[1], [2, 3]], **options}
+    return Dataset.from_arrays(
+        {"side": np.array([0, 1]), "text": parts.pop("tokens")},
+        parts.pop("actions"),
+        [0.0, 1.0],
+        [True, True],
+        kinds={"side": "category"},
+        categories={"side": categories},
+        **parts,
+    )
+
+
+CONTINUOUS = {"actions": [[0.5], [-0.5]]}
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "sentence"),
+    [
+        (
+            {},
+            {"categories": ("north", "west")},
+            "a and b differ in their categories: {'side': ('east', 'west'), 'text': ()} and "
+            "{'side': ('north', 'west'), 'text': ()}.",
+        ),
+        (
+            {"action_labels": ["no", "yes"]},
+            {"action_labels": ["yes", "no"]},
+            "a and b differ in their action labels: ('no', 'yes') and ('yes', 'no').",
+        ),
+        (
+            {**CONTINUOUS, "action_bounds": (-1, 1)},
+            {**CONTINUOUS, "action_bounds": (-2, 1)},
+            "a and b differ in their action bounds: ((-1.0,), (1.0,)) and ((-2.0,), (1.0,)).",
+        ),
+        (
+            {"reward_range": (0, 1)},
+            {"reward_range": (0, 5)},
+            "a and b differ in their declared reward ranges: ((0.0,), (1.0,)) and ((0.0,), (5.0,)).",
+        ),
+    ],
+)
+def test_concatenate_refuses_what_means_something_else(here, there, sentence):
+    with pytest.raises(UserError) as caught:
+        concatenate([coded(**here, origin="a"), coded(**there, origin="b")])
+    assert str(caught.value) == sentence
+
+
+def test_concatenate_takes_the_largest_counts_and_lengths():
+    small, large = coded((), tokens=[[1], [2, 0]]), coded((), tokens=[[9], [1, 2, 3]], actions=[0, 6])
+    large = large.declare(
+        observations=tuple(dataclasses.replace(p, count=p.count + 1) for p in large.spec.observations)
+    )
+    joined = concatenate([small, large])
+    assert (joined.spec.observation("side").count, joined.spec.observation("text").count) == (3, 11)
+    assert joined.spec.observation("text").shape == (3,)
+    assert joined.spec.action.counts == (7,)
+    low, high = (Dataset.from_arrays([[float(x)], [x + 1.0]], [0, 1], [0, 1], [1, 1]) for x in (0, 5))
+    spec = concatenate([high, low]).spec.observation()
+    assert (spec.low, spec.high) == ((0.0,), (6.0,))
+
+
+def test_concatenate_fills_durations_and_says_what_it_drops():
+    timed = small_log(
+        durations=np.full(6, 2.0), propensities=np.full(6, 0.5), sources=["s"] * 6, columns={"user": np.arange(6)},
+        unit="user", horizon=3, origin="timed",
+    )  # fmt: skip
+    joined = concatenate([timed, small_log(origin="plain")])
+    assert joined.durations.tolist() == [2] * 6 + [1] * 6
+    assert joined.log_propensities is joined.sources is joined.spec.unit is None
+    assert joined.notes == (
+        "The logs differ in their horizon (3, None); the first counts.",
+        "The logs differ in their unit (user, None); the first counts.",
+        "The propensities are left out: not given in plain.",
+        "The sources are left out: not given in plain.",
+        "Columns that not every log has are left out: user.",
+        "The unit 'user' is left out: it is no column of the whole.",
+    )
+    assert concatenate([timed, timed]).notes == ()
+    assert concatenate([timed, timed], ["a", "b"]).notes == ("The labels replace the sources.",)
+
+
+def test_concatenate_counts_the_labels():
+    with pytest.raises(UserError, match=r"^concatenate got 1 labels for 2 logs; give one a log\.$"):
+        concatenate([small_log(), small_log()], labels=["old"])
+
+
+def test_sources_are_sliced_and_split_by():
+    joined = concatenate([small_log(), small_log(), small_log()], labels=["a", "b", "c"])
+    parts = joined.split((0.34, 0.66), by="source")
+    assert [part.episodes for part in parts] == [3, 6]
+    assert parts[0].sources is not None
+    assert len(set(parts[0].sources)) == 1
+    assert not {*parts[0].units("source")} & {*parts[1].units("source")}
+    assert small_log().sources is None
+    with pytest.raises(UserError, match=r"^arrays has no column 'source' to split by\. Known: none\.$"):
+        small_log().units("source")
+
+
+@pytest.mark.parametrize(
+    ("episodes", "sentence"),
+    [
+        ([0, 2, 2], "Episode 2 of log.npz is selected more than once."),
+        ([3], "log.npz has 3 episodes, counted from 0; there is no episode 3."),
+        ([0, -1], "log.npz has 3 episodes, counted from 0; there is no episode -1."),
+        ([], "No episode of log.npz is selected; select at least one."),
+        ([False] * 3, "No episode of log.npz is selected; select at least one."),
+        ([True, False], "log.npz has 3 episodes, the mask has the shape (2,)."),
+        ([0.0, 1.0], "Episodes of log.npz are selected by whole numbers or by a mask, in one dimension."),
+    ],
+)
+def test_bad_selections(episodes, sentence):
+    with pytest.raises(UserError) as caught:
+        small_log(origin="log.npz").select(np.array(episodes))
+    assert str(caught.value) == sentence
+
+
+def test_a_view_is_whole_by_its_episodes_and_not_by_their_number():
+    data = small_log()
+    repeated = dataclasses.replace(data, chosen=np.array([0, 0, 2]))
+    assert data.select(np.array([2, 0, 1])).whole
+    assert not repeated.whole
+    assert repeated.rewards.tolist() == [1, 2, 1, 2, 6]
 
 
 def test_fingerprint_follows_the_content():

@@ -5,6 +5,7 @@ import pytest
 from test_dataset import robot_and_chatbot, small_log
 
 from weft import Dataset
+from weft.assembly import ENDS_ASSUMED
 from weft.inspection import inspect
 from weft.load import load
 
@@ -113,6 +114,12 @@ def test_propensities():
 )
 def test_warnings(changes, said):
     assert said in warned(decisions(**changes))
+
+
+def test_ends_that_were_not_said():
+    said = "How episodes end was not said: nothing is expected to follow their last rows, wrongly if they were cut."
+    assert said in inspect(decisions(notes=(ENDS_ASSUMED,))).warnings
+    assert said not in inspect(decisions()).warnings
 
 
 def test_declared_facts_and_notes():

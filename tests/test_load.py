@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import weft
 from weft import UserError
 from weft.load import formats, load
 
@@ -116,6 +117,19 @@ def test_unit_must_be_a_column():
     assert sentence(arrays(user=np.arange(4)), unit="usr") == (
         "the arrays: there is no column 'usr' to be the unit. Did you mean 'user'? Known: user."
     )
+
+
+def test_sources_can_be_the_unit():
+    table = {"x": [1.0, 2.0], "a": [0, 1], "r": [0, 1], "site": ["n", "s"]}
+    data = load(table, observations="x", action="a", reward="r", source="site", unit="source")
+    assert data.units("source").tolist() == ["n", "s"]
+    assert sentence({**table}, observations="x", action="a", reward="r", unit="source").startswith("the dict: there is")
+
+
+def test_the_docstring_sends_nobody_to_what_cannot_be_reached():
+    assert weft.load is load
+    assert "weft.load." not in str(load.__doc__)
+    assert "Known: d4rl, minari" in sentence(arrays(), format="?")
 
 
 def test_samples_load():

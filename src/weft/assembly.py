@@ -242,6 +242,7 @@ def join(parts: Sequence[Any], labels: Sequence[str] | None = None) -> dict[str,
     if labels is not None and len(labels) != len(parts):
         raise UserError(f"concatenate got {len(labels)} labels for {len(parts)} logs; give one a log.")
     lost: list[str] = []
+    spec = _joined_spec(parts, lost)
     rows = [part.rows for part in parts]
     fields: dict[str, Any] = {"origin": " + ".join(part.origin for part in parts)}
     for key in ("store_actions", "store_rewards", "store_terminals", "store_timeouts"):
@@ -254,18 +255,19 @@ def join(parts: Sequence[Any], labels: Sequence[str] | None = None) -> dict[str,
         if any(part.store_sources is not None for part in parts):
             lost = [*(note for note in lost if not note.startswith("The sources")), "The labels replace the sources."]
         fields["store_sources"] = np.repeat(np.asarray(labels), [part.steps for part in parts])
-    columns = {}
-    for key in sorted({key for part in parts for key in part.columns}):
-        given = [part.columns.get(key) for part in parts]
-        given = [None if g is None else np.asarray(g)[row] for g, row in zip(given, rows, strict=True)]
-        columns[key] = _shared(parts, given, f"values of column '{key}'", lost)
-    fields["columns"] = {key: column for key, column in columns.items() if column is not None}
+    every = sorted({key for part in parts for key in part.columns})
+    common = [key for key in every if all(key in part.columns for part in parts)]
+    if len(common) < len(every):
+        lost.append(f"Columns that not every log has are left out: {', '.join(sorted({*every} - {*common}))}.")
+    fields["columns"] = {
+        key: np.concatenate([np.asarray(part.columns[key])[row] for part, row in zip(parts, rows, strict=True)])
+        for key in common
+    }
     stores = [part.store_observations for part in parts]
     sizes = [len(next(iter(store.values())) if isinstance(store, dict) else store) for store in stores]
     offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     for key in ("position", "successor"):
         fields[key] = np.concatenate([getattr(p, key)[r] + o for p, r, o in zip(parts, rows, offsets, strict=True)])
-    spec = _joined_spec(parts, lost)
     stored = stores[0]
     for other in stores[1:]:
         stored = _map(_append, stored, other)
@@ -286,7 +288,7 @@ def _shared(parts: Sequence[Any], given: list[Any], what: str, lost: list[str]) 
     without = [part.origin for part, column in zip(parts, given, strict=True) if column is None]
     if without:
         if len(without) < len(parts):
-            lost.append(f"The {what} are left out: {', '.join(dict.fromkeys(without))} has none.")
+            lost.append(f"The {what} are left out: not given in {', '.join(dict.fromkeys(without))}.")
         return None
     return np.concatenate(given)
 
@@ -298,7 +300,8 @@ def _joined_spec(parts: Sequence[Any], lost: list[str]) -> Spec:
         for what, form in FORMS.items():
             here, there = form(first), form(part.spec)
             if here != there:
-                raise UserError(f"{parts[0].origin} and {part.origin} differ in their {what}: {here} and {there}.")
+                shown = f"{_short(here)} and {_short(there)}"
+                raise UserError(f"{parts[0].origin} and {part.origin} differ in their {what}: {shown}.")
     for fact in ("horizon", "discount", "unit"):
         told = list(dict.fromkeys(getattr(part.spec, fact) for part in parts))
         if len(told) > 1:
@@ -306,6 +309,11 @@ def _joined_spec(parts: Sequence[Any], lost: list[str]) -> Spec:
     seen = tuple(_widest(alike) for alike in zip(*(part.spec.observations for part in parts), strict=True))
     counts = tuple(max(c) for c in zip(*(part.spec.action.counts for part in parts), strict=True))
     return dataclasses.replace(first, observations=seen, action=dataclasses.replace(first.action, counts=counts))
+
+
+def _short(form: Any) -> str:
+    text = str(form)
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def _widest(alike: Sequence[ObservationSpec]) -> ObservationSpec:

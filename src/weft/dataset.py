@@ -264,8 +264,7 @@ class Dataset:
         known = self.columns if self.store_sources is None else {"source": self.store_sources, **self.columns}
         if by not in known:
             raise UserError(
-                f"{self.origin} has no column '{by}' to split by.{nearest(by, known)} "
-                f"Known: {', '.join(known) or 'none'}."
+                f"{self.origin} has no column '{by}' of units.{nearest(by, known)} Known: {', '.join(known) or 'none'}."
             )
         return np.asarray(known[by])[self.starts[self.chosen]]
 

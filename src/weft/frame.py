@@ -15,7 +15,26 @@ from .errors import UserError, nearest
 if TYPE_CHECKING:
     import polars
 
-__all__ = ["coded", "extra_columns", "flags", "frame_of", "is_text", "number", "pick", "pick_one", "rows_of", "values"]
+__all__ = [
+    "coded",
+    "extra_columns",
+    "finite",
+    "flags",
+    "frame_of",
+    "is_text",
+    "moments",
+    "number",
+    "pick",
+    "pick_one",
+    "rows_of",
+    "values",
+]
+
+MOMENT = (
+    r"^(?:(?P<date>(?:1[789]|2[01])\d\d-\d\d-\d\d)(?:[T ]|$))?"  # the years that nanoseconds can count
+    r"(?:(?P<clock>\d\d:\d\d)(?P<second>:\d\d(?:\.\d{1,9})?)?(?P<zone>Z|[+-]\d\d:?\d\d)?)?$"
+)
+"""Dates and times as ISO 8601 writes them: `2024-05-01`, `2024-05-01T09:05:00.5Z`, `09:05`."""
 
 
 def frame_of(table: Any, origin: str) -> "polars.DataFrame":
@@ -158,6 +177,50 @@ def _tokens(column: "polars.Series", name: str, origin: str) -> Ragged:
             "lists of numbers as columns of their own or of a fixed length."
         )
     return Ragged.from_rows(rows)
+
+
+def finite(found: Any, name: str, origin: str) -> Any:
+    """Return numbers as they are; raise UserError that names the column where one is NaN or infinite."""
+    if not isinstance(found, Ragged) and found.dtype.kind == "f":
+        bad = ~np.isfinite(found).reshape(len(found), -1).all(1)
+        if bad.any():
+            raise UserError(f"{origin}: column '{name}' is NaN or infinite ({rows_of(bad)}); mend or drop these rows.")
+    return found
+
+
+def moments(frame: "polars.DataFrame", name: str, origin: str) -> "polars.Series":
+    """Return a column that can be sorted by time: numbers, moments, or words that are ISO dates or times.
+
+    Raises UserError for missing values, NaN, and words of any other form, which would be sorted by their letters.
+    """
+    import polars
+
+    column = frame[name]
+    gone = column.is_null().to_numpy()
+    if gone.any():
+        raise UserError(f"{origin}: column '{name}' has no value ({rows_of(gone)}); mend or drop these rows.")
+    if column.dtype.is_float():
+        finite(column.to_numpy(), name, origin)
+    if column.dtype.is_numeric() or column.dtype.is_temporal():
+        return column
+    if not is_text(column):
+        raise UserError(f"{origin}: column '{name}' holds {column.dtype} values; give numbers, dates or times.")
+    part = column.cast(polars.String).str.extract_groups(MOMENT).struct.unnest()
+    zone = part["zone"].replace("Z", "+00:00")
+    date, clock, second = part["date"].fill_null("1970-01-01"), part["clock"].fill_null("00:00"), part["second"]
+    whole = date + " " + clock + second.fill_null(":00") + zone.fill_null("+00:00")
+    found = whole.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="ns", strict=False)
+    bad = (found.is_null() | (part["date"].is_null() & part["clock"].is_null())).to_numpy()
+    if bad.any():
+        raise UserError(
+            f"{origin}: column '{name}' holds words that are no ISO dates or times, such as 2024-05-01T09:05:00 or "
+            f"09:05 ({rows_of(bad)}); they would be sorted by their letters."
+        )
+    for what, side in (("dates", part["date"]), ("time zones", zone)):
+        without = side.is_null().to_numpy()
+        if without.any() and not without.all():
+            raise UserError(f"{origin}: column '{name}' gives {what} in some rows only ({rows_of(without)} without).")
+    return found
 
 
 def number(frame: "polars.DataFrame", name: str, origin: str) -> np.ndarray:

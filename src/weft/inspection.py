@@ -89,6 +89,12 @@ class Inspection:
         """Whether every episode is one decision, so that returns are rewards."""
         return self.lengths.most == 1
 
+    def __str__(self) -> str:
+        """The findings as a table of two columns."""
+        rows = list(self.lines())
+        width = max(len(what) for what, _ in rows)
+        return "\n".join(f"{what.ljust(width)}  {text}" for what, text in rows)
+
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield `(what, how much)` in plain text, ready to be laid out; warnings come last."""
         yield "log", self.origin
@@ -229,6 +235,8 @@ def _warnings(data: Dataset, found: Inspection) -> Iterator[str]:
         yield "There is one episode: it cannot be split, and no interval can be given."
     if found.timeouts and not found.terminals:
         yield "Every episode ends by a timeout: no end of the task was seen, so values rest on the discount."
+    if ENDS_ASSUMED in data.notes:
+        yield "How episodes end was not said: nothing is expected to follow their last rows, wrongly if they were cut."
     if found.constant:
         yield f"Observation columns that never change: {_some(found.constant)}."
     if found.duplicated:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from weft import UserError
 from weft.columns import Ragged
+from weft.inspection import inspect
 from weft.load import load
 
 PARTS = {"observations": "x*", "action": "a", "reward": "r"}
@@ -73,6 +74,47 @@ def test_ends_terminal_and_timeout():
     known = load(frame(y0=[0.0] * 6, y1=[1] * 6), **EPISODES, ends="timeout", next_observations="y*")
     assert known.lengths.tolist() == [3, 3]
     assert known.next_observations[2].tolist() == [0, 1]
+
+
+def test_ends_that_nobody_tells_are_terminals_and_a_note_says_so(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "user,ts,x1,x2,item,reward,click,p\n"
+        "ann,2024-05-01T10:01:00,1.5,2,tea,0,1,0.5\n"
+        "bob,2024-05-01T08:00:00,2.5,0,ale,0,0,0.25\n"
+        "ann,2024-05-01T09:05:00,0.5,1,ale,0,0,0.5\n"
+    )
+    data = load(str(path), observations="x*", action="item", reward="click", episode="user", time="ts", propensity="p")
+    assert (data.lengths.tolist(), data.terminals.tolist()) == ([2, 1], [False, True, True])
+    assert data.observations[:, 0].tolist() == [0.5, 1.5, 2.5]
+    assert data.notes[-1] == (
+        "No column says how episodes end; each is taken to end in a terminal; pass terminal=COLUMN or ends='timeout' "
+        "if they were cut."
+    )
+    assert any("How episodes end was not said" in warning for warning in inspect(data).warnings)
+    told = load(frame(), **EPISODES, ends="terminal")
+    assert told.fingerprint == load(frame(), **EPISODES).fingerprint
+    assert not any("How episodes end" in text for text in (*told.notes, *inspect(told).warnings))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["10:01", "09:05", "08:00", "08:00:00.5", "23:59", "10:01:01"],
+        ["2024-05-02", "2024-05-01T23:59", "2023-01-01", "2023-01-02 00:00:00.25", "2024-01-01", "2024-05-02T00:01"],
+        [
+            "2024-05-01T09:00:00Z",
+            "2024-05-01T10:30:00+02:00",
+            "2024-05-01T23:00+0300",
+            "2024-05-01 20:00:00.000000001+00:00",
+            "2024-05-01 20:00:00.000000002+00:00",
+            "2024-05-01T09:00:01Z",
+        ],
+    ],
+)
+def test_words_that_are_iso_times_are_sorted_as_times(times):
+    data = load(frame(t=times), **EPISODES, ends="terminal")
+    assert data.rewards.tolist() == [0, 0.5, 1.5, 1, 2, 3]
 
 
 def test_terminal_and_timeout_columns():
@@ -143,8 +185,8 @@ def test_propensity_duration_source_and_unit():
     )  # fmt: skip
     assert data.log_propensities == pytest.approx(np.log(0.5))
     assert data.durations.tolist() == [2, 1, 6, 3, 4, 5]
-    assert data.store_sources is not None
-    assert data.store_sources.tolist() == ["y", "x", "y", "x", "y", "x"]
+    assert data.sources is not None
+    assert data.sources.tolist() == ["y", "x", "y", "x", "y", "x"]
     assert (data.spec.unit, data.spec.horizon) == ("e", 3)
 
 
@@ -173,128 +215,6 @@ def test_pandas():
     assert sentence(table, **PARTS) == (
         "the DataFrame: column 'r' has no value (2 rows, first 1, 5); mend or drop these rows."
     )
-
-
-BAD = {
-    "missing column": (
-        {},
-        {"reward": "rr"},
-        "there is no column 'rr' (reward). Did you mean 'r'? Known: e, t, x0, x1, a, r, end.",
-    ),
-    "missing pattern": (
-        {},
-        {"observations": "z*"},
-        "no column matches 'z*' (observations). Known: e, t, x0, x1, a, r, end.",
-    ),
-    "not said": (
-        {},
-        {"action": None},
-        "say which columns are the action, as action='...': e, t, x0, x1, a, r, end.",
-    ),
-    "several for one": ({}, {"episode": "x*"}, "episode must be one column, 'x*' means x0, x1."),
-    "no ends": (
-        {},
-        {"episode": "e"},
-        "say how episodes end: terminal=COLUMN (--terminal COLUMN) where a column tells, or ends='terminal' or "
-        "ends='timeout' (--ends) where all end alike.",
-    ),
-    "unknown end": ({}, {"episode": "e", "ends": "done"}, "ends must be 'terminal' or 'timeout', got 'done'."),
-    "two ends": (
-        {},
-        {"episode": "e", "ends": "terminal", "terminal": "end"},
-        "ends='terminal' says that every episode ends itself; leave terminal and timeout out.",
-    ),
-    "ends without episodes": (
-        {},
-        {"terminal": "end"},
-        "without episode=COLUMN each row is one decision that ends itself; name the column that tells episodes apart "
-        "(--episode COLUMN), or leave terminal, timeout and ends out.",
-    ),
-    "terminal inside": (
-        {"end": [0, 0, 1, 0, 1, 1]},
-        {"episode": "e", "time": "t", "terminal": "end"},
-        "column 'end' is true inside an episode (row 2); end the episode there, or pass terminal_inside='keep' "
-        "(--terminal-inside keep) if steps after a terminal are meant.",
-    ),
-    "terminal values": (
-        {"end": [0, 0, 7, 0, 1, 1]},
-        {"episode": "e", "time": "t", "terminal": "end"},
-        "column 'end' must hold true or false, 0 or 1 (row 2).",
-    ),
-    "terminal words": (
-        {"end": ["no", "no", "true", "no", "true", "true"]},
-        {"episode": "e", "terminal": "end"},
-        "column 'end' must hold true or false, 0 or 1 (3 rows, first 0, 1, 3).",
-    ),
-    "null": (
-        {"x1": [1, None, 0, 1, None, 2]},
-        {},
-        "column 'x1' has no value (2 rows, first 1, 4); mend or drop these rows.",
-    ),
-    "null in time": (
-        {"t": [2, 1, None, 2, 3, 3]},
-        {"episode": "e", "time": "t", "ends": "terminal"},
-        "column 't' has no value (row 2); mend or drop these rows.",
-    ),
-    "reward NaN": (
-        {"r": [0.0, float("nan"), 1, 2, 3, float("inf")]},
-        {"episode": "e", "time": "t", "ends": "terminal"},
-        "column 'r' is NaN or infinite (2 rows, first 1, 5); mend or drop these rows.",
-    ),
-    "observation infinite": (
-        {"x1": [0.0, 1, 2, float("-inf"), 3, 4]},
-        {},
-        "column 'x0, x1' is NaN or infinite (row 3); mend or drop these rows.",
-    ),
-    "reward words": (
-        {"r": ["1", "two", "3", "4", "five", "6"]},
-        {},
-        "column 'r' holds words where numbers are needed (2 rows, first 1, 4).",
-    ),
-    "action bounds": (
-        {"a": [0.5, 0.5, 3.0, 0.5, 0.5, 0.5]},
-        {"action_bounds": (-1, 1), "episode": "e", "time": "t", "ends": "terminal"},
-        "column 'a' is outside its bounds [[-1.0], [1.0]] (row 2).",
-    ),
-    "several labels": (
-        {"b": ["x"] * 6},
-        {"action": "a,b"},
-        "column 'b' holds words; several action columns must be numbers.",
-    ),
-    "propensity": (
-        {"p": [0.5, 0.5, 0.0, 1.5, 1, 1]},
-        {"propensity": "p"},
-        "column 'p' must be positive (row 2); it is a probability or density.",
-    ),
-    "propensity above one": (
-        {"p": [0.5, 0.5, 1.0, 1.5, 1, 1]},
-        {"propensity": "p", "episode": "e", "time": "t", "ends": "terminal"},
-        "column 'p' is a probability of a discrete action and may not exceed 1 (row 3).",
-    ),
-    "next observations": (
-        {},
-        {"next_observations": "x0"},
-        "next_observations means 1 columns (x0), observations 2 (x0, x1); give as many, in the same order.",
-    ),
-    "kind of nothing": (
-        {},
-        {"kinds": {"x9": "category"}},
-        "there is no column 'x9' (kinds). Did you mean 'x1'? Known: e, t, x0, x1, a, r, end.",
-    ),
-    "no pattern": (
-        {},
-        {"reward": 5},
-        "reward must be a column, a pattern such as 'x*', or a list of these, got 5.",
-    ),
-}
-
-
-@pytest.mark.parametrize(("columns", "options", "said"), BAD.values(), ids=BAD)
-@pytest.mark.parametrize("stored", ["csv", "frame"])
-def test_bad_tables(columns, options, said, stored, tmp_path):
-    table = frame(**columns)
-    log = csv(tmp_path, table) if stored == "csv" else table
-    assert sentence(log, **{**PARTS, **options}) == f"{log if stored == 'csv' else 'the DataFrame'}: {said}"
 
 
 def test_zero_length_episode():

@@ -1,8 +1,9 @@
 """Tables: Parquet, CSV, pandas and polars data frames, dictionaries of columns; options say which column is what.
 
 Without an `episode` column each row is one terminal decision. With one, `terminal=COLUMN` or `ends=` says how
-episodes end. Words become categories, kept in the `Spec`. Rows of one episode are put together in the order of
-`time`; complaints count rows as they are in the table, from 0.
+episodes end; where nothing does, each ends in a terminal, and a note says so. Words become categories, kept in the
+`Spec`. Rows of one episode are put together in the order of `time`; complaints count rows as they are in the table,
+from 0.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .. import frame as frames
+from ..assembly import ENDS_ASSUMED
 from ..columns import Ragged
 from ..dataset import Dataset
 from ..errors import UserError
@@ -61,9 +63,10 @@ class Table(Format):
 
         observations: numbers become one array; words, columns called a category in `kinds`, and lists (tokens) become
         components of their own. action: one column of whole numbers or words (choices), else numbers (continuous;
-        whole numbers, too, when `action_bounds` is given). reward: one column, or several as named components. ends:
-        `terminal` or `timeout`, how every episode ends. duration: the time a step took; the `time` column itself
-        means the differences of it. propensity: probability (choices) or density of the action.
+        whole numbers, too, when `action_bounds` is given). reward: one column, or several as named components. time:
+        numbers, moments, or words that are ISO dates or times. ends: `terminal` (also where nothing is said) or
+        `timeout`, how every episode ends. duration: the time a step took; the `time` column itself means the
+        differences of it. propensity: probability (choices) or density of the action.
 
         Raises UserError, naming file, column and rows, for whatever is missing or wrong.
         """
@@ -78,6 +81,8 @@ class Table(Format):
             raise UserError(f"{origin}: there are no steps; give a log with at least one.")
         reader = _Columns(frame, origin, shared.pop("kinds", None) or {})
         order, last, notes = _order(reader, episode, time)
+        if episode is not None and terminal is None and timeout is None and ends is None:
+            ends, notes = "terminal", [*notes, ENDS_ASSUMED]
         ended = _ends(reader, last, order, episode, terminal, timeout, ends)
         observed = frames.pick(frame, observations, "observations", origin)
         following = next_observations and frames.pick(frame, next_observations, "next_observations", origin)
@@ -118,6 +123,9 @@ class _Columns:
     def one(self, name: str, part: str) -> str:
         return frames.pick_one(self.frame, name, part, self.origin)
 
+    def finite(self, name: str) -> Any:
+        return frames.finite(frames.values(self.frame, name, self.origin), name, self.origin)
+
     def observations(self, seen: list[str], after: Any) -> tuple[Any, Any, dict[str, Any]]:
         """Return the observations, the ones after (or nothing), and their kinds and categories."""
         if after and len(after) != len(seen):
@@ -130,7 +138,7 @@ class _Columns:
         numeric: list[list[np.ndarray]] = [[] for _ in sides]
         facts: dict[str, Any] = {"kinds": {}, "categories": {}}
         for name, *others in zip(*sides, strict=True):
-            found = [frames.values(self.frame, column, self.origin) for column in (name, *others)]
+            found = [self.finite(column) for column in (name, *others)]
             kinds = {
                 "tokens" if isinstance(f, Ragged) else "words" if f.dtype.kind == "U" else "numbers" for f in found
             }
@@ -151,7 +159,7 @@ class _Columns:
 
     def actions(self, chosen: list[str], bounded: bool) -> tuple[np.ndarray, dict[str, str]]:
         """Return actions `(rows,)` or `(rows, act)`, and how the user calls them."""
-        found = [frames.values(self.frame, name, self.origin) for name in chosen]
+        found = [self.finite(name) for name in chosen]
         for name, column in zip(chosen, found, strict=True):
             if isinstance(column, Ragged) or (len(found) > 1 and (column.ndim > 1 or column.dtype.kind == "U")):
                 kind = "lists" if isinstance(column, Ragged) or column.ndim > 1 else "words"
@@ -213,12 +221,7 @@ def _words(reader: _Columns, name: str) -> np.ndarray:
 def _order(reader: _Columns, episode: str | None, time: str | None) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return the rows with episodes together and sorted by time, and which of them end an episode."""
     frame, origin = reader.frame, reader.origin
-    when = None if time is None else frame[reader.one(time, "time")]
-    if when is not None and when.is_null().any():
-        gone = when.is_null().to_numpy()
-        raise UserError(
-            f"{origin}: column '{when.name}' has no value ({frames.rows_of(gone)}); mend or drop these rows."
-        )
+    when = None if time is None else reader.one(time, "time")
     if episode is None:
         return np.arange(frame.height), np.ones(frame.height, bool), []
     number = frames.values(frame, reader.one(episode, "episode"), origin)
@@ -226,7 +229,9 @@ def _order(reader: _Columns, episode: str | None, time: str | None) -> tuple[np.
         raise UserError(f"{origin}: column '{episode}' holds lists; one number or word a row names the episode.")
     _, first, member = np.unique(number, return_index=True, return_inverse=True)
     place = np.argsort(np.argsort(first))[member]  # episodes stay in the order in which they begin
-    rank = np.zeros(frame.height, int) if when is None else when.rank("dense").to_numpy().astype(int)
+    rank = np.zeros(frame.height, int)
+    if when is not None:
+        rank = frames.moments(frame, when, origin).rank("dense").to_numpy().astype(int)
     order = np.lexsort((rank, place))
     moved = int((order != np.arange(len(order))).sum())
     notes = [f"{moved} rows were moved to bring episodes together and in order of time."] if moved else []
@@ -243,7 +248,7 @@ def _ends(
     timeout: str | None,
     ends: str | None,
 ) -> dict[str, np.ndarray]:
-    """Return terminals and timeouts; raise UserError when the table does not say how episodes end."""
+    """Return terminals and timeouts; raise UserError where the options contradict one another or say too little."""
     origin, frame = reader.origin, reader.frame
     given = terminal is not None or timeout is not None
     if ends not in (None, "terminal", "timeout"):
@@ -261,8 +266,8 @@ def _ends(
         return {"terminals": last, "timeouts": np.zeros(len(last), bool)}
     if terminal is None and ends is None:
         raise UserError(
-            f"{origin}: say how episodes end: terminal=COLUMN (--terminal COLUMN) where a column tells, or "
-            "ends='terminal' or ends='timeout' (--ends) where all end alike."
+            f"{origin}: timeout={timeout!r} says which episodes were cut; say how the others end, by terminal=COLUMN "
+            "(--terminal COLUMN), or by ends='timeout' (--ends timeout) where all were cut."
         )
     found = {}
     for part, name in (("terminal", terminal), ("timeout", timeout)):
