@@ -150,7 +150,7 @@ def test_declared_unit_is_split_by_default():
         ({"fractions": (-0.5, 0.6)}, "Split fractions must be positive and sum to at most 1, got (-0.5, 0.6)."),
         ({"fractions": ()}, "Split fractions must be positive and sum to at most 1, got ()."),
         ({"fractions": (0.99, 0.01)}, "A split of 3 episodes into (0.99, 0.01) leaves a part empty."),
-        ({"by": "usr"}, "shop.csv has no column 'usr' to split by. Did you mean 'user'? Known: user."),
+        ({"by": "usr"}, "shop.csv has no column 'usr' of units. Did you mean 'user'? Known: user."),
     ],
 )
 def test_bad_splits(arguments, sentence):
@@ -326,7 +326,7 @@ def test_sources_are_sliced_and_split_by():
     assert len(set(parts[0].sources)) == 1
     assert not {*parts[0].units("source")} & {*parts[1].units("source")}
     assert small_log().sources is None
-    with pytest.raises(UserError, match=r"^arrays has no column 'source' to split by\. Known: none\.$"):
+    with pytest.raises(UserError, match=r"^arrays has no column 'source' of units\. Known: none\.$"):
         small_log().units("source")
 
 

@@ -153,3 +153,11 @@ def test_shared_open_bandit_log(shared_data):
     found = inspect(data)
     assert found.rewards["reward"].mean == pytest.approx(0.0069, abs=1e-6)
     assert len(found.action_counts) == 34
+
+
+def test_an_inspection_prints_as_a_table():
+    data = Dataset.from_arrays(np.zeros((4, 2)), np.array([0, 1, 1, 0]), np.arange(4.0), [0, 1, 0, 1])
+    text = str(inspect(data))
+    assert len(text.splitlines()) == len(list(inspect(data).lines()))
+    assert "steps" in text
+    assert "Inspection(" not in text
