@@ -159,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--peers", help="the interpreter of the peers' environment; without it only the floor")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--modes", nargs="+", default=["eager", "torch_compile"])
+    parser.add_argument("--modes", nargs="+", default=["eager", "compile_graph"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

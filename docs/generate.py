@@ -139,7 +139,7 @@ def _speed(found: dict[str, Any]) -> str:
     return (
         f"## Speed (`make bench`)\n\n{where['processor']}, {where['cores']} cores, JAX {where['jax']}; batch 256, observation "
         f"17, action 6, two hidden layers of 256, sampling included; medians over {found['repeats']} alternating turns. "
-        "The peer is d3rlpy 2.8.1, the faster of eager and torch.compile (its own `compile_graph` does nothing on a CPU). "
+        "The peer is d3rlpy 2.8.1, the faster of eager and `compile_graph` (which d3rlpy ignores on a CPU). "
         "Torch is unusually slow on this kind of processor.\n\n" + _table(head, rows)
     )
 
