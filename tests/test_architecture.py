@@ -22,7 +22,6 @@ FLOORS = {
 }  # fmt: skip
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
 NOUNS = ["algorithms", "samplers", "formats", "environments", "estimators", "intervals", "reports", "commands"]
-TOUCHES_THE_WORLD = {"formats", "environments", "networks"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -136,7 +136,7 @@ def unroll(
     return jax.lax.scan(body, start, jnp.arange(world.horizon))[1]
 
 
-def episode_keys(seed: int, episodes: int) -> PRNGKeyArray:
+def episode_keys(seed: Int[Array, ""], episodes: int) -> PRNGKeyArray:
     """Return one key per episode: episode i has that of `seed + i`, whatever is run beside it."""
     return jax.vmap(jax.random.key)(jnp.arange(episodes) + seed)
 

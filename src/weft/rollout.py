@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from . import environment as worlds
 from .dataset import Dataset
-from .environment import Environment, Trajectory, unroll
+from .environment import Environment, Trajectory, episode_keys, unroll
 from .errors import UserError, nearest
 from .policy import Policy, check_parameters, check_same
 from .simulation import Simulator, check_form, make_simulator
@@ -113,7 +113,7 @@ def _run(policy: Policy, world: Environment, seed: Array, episodes: int, greedy:
 
         return unroll(world, take, policy.observe, world.reset(reset_key), policy.reset(), run_key)
 
-    return jax.vmap(one)(jax.vmap(jax.random.key)(jnp.arange(episodes) + seed))
+    return jax.vmap(one)(episode_keys(seed, episodes))
 
 
 @partial(jax.jit, static_argnames=("episodes", "greedy"))

@@ -18,7 +18,7 @@ from .algorithm import Algorithm, Tick
 from .columns import Columns
 from .spec import Spec
 
-__all__ = ["advance", "begin", "mapping"]
+__all__ = ["advance", "begin", "mapping", "over_runs"]
 
 
 def mapping() -> str:
@@ -26,7 +26,8 @@ def mapping() -> str:
     return "sequential" if jax.default_backend() == "cpu" else "parallel"
 
 
-def _over_runs(function: Callable[..., Any], how: str) -> Callable[..., Any]:
+def over_runs(function: Callable[..., Any], how: str) -> Callable[..., Any]:
+    """Return the function of whole runs: `parallel` side by side, `sequential` one after another."""
     if how == "parallel":
         return jax.vmap(function)
     return lambda *trees: jax.lax.map(lambda parts: function(*parts), trees)
@@ -40,7 +41,7 @@ def begin(settings: Algorithm, keys: PRNGKeyArray, columns: Columns, spec: Spec,
         prepare_key, init_key = jax.random.split(jax.random.fold_in(key, 0))
         return setting.init(init_key, spec, setting.prepare(prepare_key, columns))
 
-    return _over_runs(first, how)(settings, keys)
+    return over_runs(first, how)(settings, keys)
 
 
 @partial(jax.jit, static_argnames=("how",), donate_argnames=("states",))
@@ -71,7 +72,7 @@ def advance(
         state, sums = jax.lax.fori_loop(start, stop, accumulate, (state, blank))
         return state, jax.tree.map(lambda total_: total_ / jnp.maximum(stop - start, 1), sums)
 
-    return _over_runs(run, how)(settings, states, keys)
+    return over_runs(run, how)(settings, states, keys)
 
 
 def one_step(

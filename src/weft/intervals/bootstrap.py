@@ -29,6 +29,7 @@ from ..columns import Columns
 from ..estimator import Candidate, Estimator
 from ..interval import Bounds, Interval
 from ..pytree import require, static
+from ..train import mapping, over_runs
 
 __all__ = ["Bootstrap"]
 
@@ -49,9 +50,8 @@ class Bootstrap(Interval):
         resampled = resample(weight_key, weights, units, self.replicates)
         every = jnp.concatenate([weights[None], resampled])
         keys = jax.random.split(fit_key, len(every))
-        how = "sequential" if jax.default_backend() == "cpu" else "parallel"
         found = np.asarray(
-            refit(pytree.as_arrays(estimator), candidate, columns, every, initial, keys, how), np.float64
+            refit(pytree.as_arrays(estimator), candidate, columns, every, initial, keys, mapping()), np.float64
         )
         value, replicates = float(found[0]), found[1:]
         deviation = float(replicates.std(ddof=1))
@@ -88,9 +88,7 @@ def refit(
 ) -> Float[Array, "replicate"]:
     """Compute the estimate for every row of weights: side by side on a GPU, one after another on a CPU."""
 
-    def one(parts: tuple) -> Array:
-        return estimator.value(candidate, columns, parts[0], initial, parts[1])
+    def one(row: Array, key: PRNGKeyArray) -> Array:
+        return estimator.value(candidate, columns, row, initial, key)
 
-    return (
-        jax.vmap(lambda *parts: one(parts))(weights, keys) if how == "parallel" else jax.lax.map(one, (weights, keys))
-    )
+    return over_runs(one, how)(weights, keys)
