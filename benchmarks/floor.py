@@ -19,6 +19,7 @@ DOT = re.compile(
     r"f32\[[\d,]*\]\S* dot\(%?([\w.\-]+), %?([\w.\-]+)\),"
     r".*?lhs_contracting_dims=\{([\d,]*)\}, rhs_contracting_dims=\{([\d,]*)\}"
 )
+LOOP = re.compile(r"while\(.*?body=%?([\w.\-]+).*?\"known_trip_count\":\{\"n\":\"(\d+)\"\}")
 Product = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
@@ -28,10 +29,14 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def products(program: str) -> list[Product]:
-    """Return `(left shape, right shape, left contracted, right contracted)` of every dot in an optimised program."""
+    """Return `(left shape, right shape, left contracted, right contracted)` of every dot in an optimised program.
+
+    A dot inside a loop of known length (pieces of a batch) is listed as often as it runs.
+    """
     found = []
+    times = {name: int(count) for name, count in LOOP.findall(program)}
     for computation in re.split(r"\n(?=\S)", program):
-        shapes = {}
+        shapes, repeats = {}, times.get(computation.lstrip("%").split(" ")[0], 1)
         for line in computation.splitlines():
             named = SHAPE.match(line)
             if named:
@@ -41,7 +46,7 @@ def products(program: str) -> list[Product]:
         for dot in DOT.finditer(computation):
             if "lhs_batch_dims" in dot[0]:
                 raise ValueError("a batched product was found; the floor does not measure those")
-            found.append((shapes[dot[1]], shapes[dot[2]], numbers(dot[3]), numbers(dot[4])))
+            found += [(shapes[dot[1]], shapes[dot[2]], numbers(dot[3]), numbers(dot[4]))] * repeats
     return found
 
 

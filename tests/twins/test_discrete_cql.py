@@ -23,6 +23,7 @@ def test_ten_updates_equal_d3rlpy():
         discount=numbers["discount"],
         weight=Fixed(numbers["conservative_weight"]),
         error="huber",
+        backup="plain",
     )
     adam = optax.adam(1.0)
     critics = learner(peer.discrete("init/critic0"), adam)

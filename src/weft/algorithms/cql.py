@@ -12,7 +12,8 @@ drawn from pi (`plain`), also with its entropy (`soft`), or the mode (`greedy`).
 
 Order of updates: Q with the old w, alpha and pi; w; alpha; pi with the new alpha and the new Q; target critics.
 Differs from the reference: the estimate subtracts log(3 samples), so thresholds are 3.4 lower for 10 samples, and they
-are not multiplied by a weight; one multiplier for both critics; no warm-up by default, there 40 000 updates.
+are not multiplied by a weight; one multiplier for both critics; no warm-up by default, there 40 000 updates; the
+target is `greedy` by default, there `plain`: after 5000 steps on the Hopper replay log 26 and 29 points against 11, 12.
 """
 
 from typing import ClassVar
@@ -24,7 +25,7 @@ import optax
 
 from ..algorithm import Algorithm
 from ..distributions import pick
-from ..learner import Learner, descend, learner, polyak
+from ..learner import Learner, descend_in_pieces, learner, polyak
 from ..losses import backup, huber, imitation, proposals, sampled_logsumexp
 from ..multipliers import Fixed, Lagrange
 from ..networks.actors import squashed_actor
@@ -58,8 +59,8 @@ class CQL(Algorithm):
     discount: float = 0.99
     target_rate: float = 0.005
     weight: Fixed | Lagrange = Fixed(5.0)
-    temperature: Fixed | Lagrange = Lagrange(threshold=1.0)
-    backup: str = static(default="plain")
+    temperature: Fixed | Lagrange = Lagrange(threshold=1.0, learning_rate=1e-4)
+    backup: str = static(default="greedy")
     error: str = static(default="squared")
     samples: int = static(default=10)
     warm_up: int = static(default=0)
@@ -88,18 +89,19 @@ class CQL(Algorithm):
 
     def update(self, state, batch, tick):
         actor_key, *keys = jax.random.split(tick.key, 3)
-        next_value, score = self._samples(state, batch, *keys) if state.actor else self._choices(state, batch)
+        next_value, score, examples, rows = (self._samples if state.actor else self._choices)(state, batch, *keys)
         goal = backup(batch.reward, batch.terminal, batch.duration, self.discount, next_value)
         distance = huber if self.error == "huber" else jnp.square
 
-        def critic_loss(models):
-            scores = [score(q) for q in models]
-            errors = sum(jnp.mean(distance(logged - goal)) for logged, _ in scores)
+        def critic_loss(models, part):
+            scores = [score(q, *part[1:]) for q in models]
+            errors = sum(jnp.mean(distance(logged - part[0])) for logged, _ in scores)
             gaps = sum(jnp.mean(everywhere - logged) for logged, everywhere in scores)
             extras = {"td_error": errors, "gap": gaps / len(models), "mean_q": jnp.mean(scores[0][0])}
             return errors + self.weight.at(state.weight) * gaps, extras
 
-        models, (q_loss, metrics) = descend(state.critics, optax.adam(self.learning_rate), critic_loss, auxiliary=True)
+        adam = optax.adam(self.learning_rate)
+        models, (q_loss, metrics) = descend_in_pieces(state.critics, adam, critic_loss, (goal, *examples), rows)
         weight = self.weight.follow(state.weight, metrics["gap"])
         target = polyak(state.target, models.model, self.target_rate)
         metrics |= {"critic_loss": q_loss, "weight": self.weight.at(weight)}
@@ -107,25 +109,23 @@ class CQL(Algorithm):
             return State(None, models, target, weight, ()), metrics
 
         def gain(chosen, action):
-            value = lowest(models.model, batch.observation, action)
-            return (
-                jnp.where(tick.step < self.warm_up, -imitation(chosen, batch.action), value) if self.warm_up else value
-            )
+            value, first = lowest(models.model, batch.observation, action), tick.step < self.warm_up
+            return jnp.where(first, -imitation(chosen, batch.action), value) if self.warm_up else value
 
         adam, heat = optax.adam(self.actor_learning_rate), state.temperature
         actor, heat, more = improve(state.actor, adam, self.temperature, heat, batch.observation, actor_key, gain)
         return State(actor, models, target, weight, heat), metrics | more
 
-    def _choices(self, state, batch):
-        """Discrete actions: the next value, and how a critic scores the logged action and all together."""
+    def _choices(self, state, batch, *_):
+        """Discrete actions: the next value, how a critic scores the logged action and all together, and on what."""
         after = state.target[0].all(batch.next_observation)
         chooser = after if self.backup == "greedy" else state.critics.model[0].all(batch.next_observation)
 
-        def score(q):
-            values = q.all(batch.observation)
-            return pick(values, batch.action), jax.nn.logsumexp(values, axis=-1)
+        def score(q, observation, action):
+            values = q.all(observation)
+            return pick(values, action), jax.nn.logsumexp(values, axis=-1)
 
-        return pick(after, chooser.argmax(-1)), score
+        return pick(after, chooser.argmax(-1)), score, (batch.observation, batch.action), 1
 
     def _samples(self, state, batch, next_key, sample_key):
         """Continuous actions: the same; a critic scores the logged and the sampled actions in one product."""
@@ -137,11 +137,11 @@ class CQL(Algorithm):
         sampled, density = proposals(sample_key, here, there, self.samples)
         actions = jnp.concatenate([batch.action[:, None], sampled], axis=1)
 
-        def score(q):
-            values = q.with_actions(q.state_half(batch.observation)[:, None], actions)
+        def score(q, observation, actions, density):
+            values = q.with_actions(q.state_half(observation)[:, None], actions)
             return values[:, 0], sampled_logsumexp(values[:, 1:], density)
 
-        return next_value, score
+        return next_value, score, (batch.observation, actions, density), actions.shape[1]
 
     def policy(self, state):
         return GreedyPolicy(state.critics.model) if state.actor is None else ActorPolicy(state.actor.model)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from ..distributions import pick
 from ..pytree import static
 from ..spec import Spec
-from .dense import MLP, Linear, mlp, orthogonal, relu
+from .dense import MLP, Linear, mlp, orthogonal, product, relu
 from .encoder import Encoder, encoder
 
 __all__ = ["ContinuousCritic", "DiscreteCritic", "Value", "believed", "critic", "critics", "lowest"]
@@ -41,7 +41,7 @@ class ContinuousCritic(eqx.Module):
 
     def with_actions(self, half: Float[Array, "... hidden"], action: Float[Array, "... act"]) -> Float[Array, "..."]:
         """Finish `Q(s, a)` from the state's half; further leading axes of either are broadcast."""
-        first = half + action @ self.action_half
+        first = half + product(action, self.action_half)
         return (first if self.rest is None else self.rest(self.activation(first)))[..., 0]
 
 
