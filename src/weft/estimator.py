@@ -1,8 +1,10 @@
 """What an off-policy estimate is: a number for the value of a policy, computed from a log of another one.
 
 An estimator sees the policy only through what it would do at every logged observation (`Candidate`), so plain Python
-functions and weft policies are judged alike. Its primitive is `value` for given episode weights: an interval that
-refits re-computes it for resampled weights. A `Statistic` has per-episode terms that are computed once.
+functions and weft policies are judged alike. Its primitive is `value` for a `Weighing` of the episodes: an interval
+that refits re-computes it for resampled weights. A `Statistic` has per-episode terms that are computed once, and
+`combine` makes the estimate of them for any weights; its derivative in the weights is the estimate's influence
+function, so every interval comes for nothing.
 """
 
 import abc
@@ -14,7 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from . import pytree
 from .columns import Columns
@@ -26,7 +28,19 @@ from .pytree import static
 from .spec import Spec
 from .transform import Transform, fit_transform
 
-__all__ = ["Candidate", "Estimate", "Estimator", "Statistic", "estimator", "estimators", "question", "tabulate"]
+__all__ = [
+    "Candidate",
+    "Estimate",
+    "Estimator",
+    "Statistic",
+    "Weighing",
+    "estimator",
+    "estimators",
+    "mean",
+    "question",
+    "tabulate",
+    "weighing",
+]
 
 PACKAGE = "weft.estimators"
 ROWS = 8192  # observations that are answered at once
@@ -46,52 +60,78 @@ class Candidate(eqx.Module):
     spec: Spec = static()
 
 
+class Weighing(eqx.Module):
+    """How much each episode of the store counts.
+
+    weights: how often an episode occurs (0 outside the view). initial: 1 for episodes whose first observation is one
+    that the policy will begin at, 0 for those that only teach. unit: episodes with the same number depend on each
+    other.
+    """
+
+    weights: Float[Array, "episode"]
+    initial: Float[Array, "episode"]
+    unit: Int[Array, "episode"]
+
+    @property
+    def starts(self) -> Float[Array, "episode"]:
+        """Weights of the episodes that the estimated value is a mean over."""
+        return self.weights * self.initial
+
+    def reweighted(self, weights: Float[Array, "episode"]) -> "Weighing":
+        """Return the same with other weights."""
+        return Weighing(weights, self.initial, self.unit)
+
+
 class Estimator(eqx.Module):
     """A way of estimating a policy's value. One final class per file in `estimators/`.
 
-    Class attributes: `title`, `paper`. Float fields are traced, everything else is static.
+    Class attributes: `title`, `paper`; `weighs` where it needs propensities and densities, `single` where every
+    episode must be one decision, `smooth` unless derivatives in the weights say nothing. Float fields are traced,
+    everything else is static. An estimator with a field `discount` or `horizon` gets the log's declared one.
     """
 
     title: ClassVar[str]
     paper: ClassVar[str]
+    weighs: ClassVar[bool] = False
+    single: ClassVar[bool] = False
+    smooth: ClassVar[bool] = True
 
     @abc.abstractmethod
-    def value(
-        self,
-        candidate: Candidate,
-        columns: Columns,
-        weights: Float[Array, "episode"],
-        initial: Float[Array, "episode"],
-        key: PRNGKeyArray,
-    ) -> Float[Array, ""]:
-        """Estimate the mean discounted return in the units of the transformed rewards.
-
-        weights: how often each episode of the store counts (0 outside the view). initial: 1 for episodes whose first
-        observation is one that the policy will begin at, 0 for those that only teach.
-        """
+    def value(self, candidate: Candidate, columns: Columns, weighing: Weighing, key: PRNGKeyArray) -> Float[Array, ""]:
+        """Estimate the mean discounted return in the units of the transformed rewards."""
 
 
 class Statistic(Estimator):
     """An estimator that is a weighted statistic of per-episode terms: intervals re-weigh, they do not refit."""
 
     @abc.abstractmethod
-    def terms(self, candidate: Candidate, columns: Columns, key: PRNGKeyArray) -> PyTree[Float[Array, "episode ..."]]:
-        """Return what each episode contributes."""
+    def terms(
+        self, candidate: Candidate, columns: Columns, weighing: Weighing, key: PRNGKeyArray
+    ) -> PyTree[Float[Array, "episode ..."]]:
+        """Return what each episode contributes. What is fitted for it is fitted with the weights given here."""
 
     @abc.abstractmethod
-    def combine(self, terms: PyTree, weights: Float[Array, "episode"]) -> Float[Array, ""]:
+    def combine(self, terms: PyTree, weighing: Weighing) -> Float[Array, ""]:
         """Return the estimate for given episode weights."""
 
-    def value(self, candidate, columns, weights, initial, key):
-        return self.combine(self.terms(candidate, columns, key), weights * initial)
+    def value(self, candidate, columns, weighing, key):
+        return self.combine(self.terms(candidate, columns, weighing, key), weighing)
+
+
+def mean(values: Float[Array, "episode ..."], weights: Float[Array, "episode"]) -> Float[Array, "..."]:
+    """Return a weighted mean over episodes; those without weight may hold anything."""
+    counted = jnp.where(weights.reshape(-1, *(1,) * (values.ndim - 1)) != 0, values, 0.0)
+    return jnp.tensordot(weights, counted, 1) / jnp.maximum(weights.sum(), 1e-9)
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
     """An estimated value with its interval. `replicates` are the refits; `deviation` is their standard deviation;
-    `unsupported` is the share of the policy's actions that the log never shows (`weft.support`).
+    `unsupported` is the share of the policy's actions that the log never shows (`weft.support`);
+    `effective_sample_size` is that of the weights over whole episodes, None where nothing is weighed.
 
-    `low` and `high` cover what the interval's docstring says and nothing else; `notes` say what was assumed.
+    `low` and `high` cover what the interval's docstring says and nothing else; `notes` say what was assumed,
+    `warnings` what speaks against the number.
     """
 
     value: float
@@ -106,6 +146,8 @@ class Estimate:
     episodes: int
     unsupported: float | None = None
     notes: tuple[str, ...] = ()
+    effective_sample_size: float | None = None
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         share = f"{100 * self.level:g} %"
@@ -113,7 +155,7 @@ class Estimate:
 
 
 def tabulate(
-    policy: Policy | Callable[[Any], Any],
+    policy: Any,
     data: Dataset,
     columns: Columns,
     transform: Transform,
@@ -123,35 +165,95 @@ def tabulate(
 ) -> Candidate:
     """Ask a policy once at every observation of a log (`columns` as the log has them, in the user's units).
 
-    A function answers a batch of observations with a batch of actions and is deterministic. Raises UserError for a
-    policy with memory, whose answer depends on more than the observation, and for answers of a wrong form.
+    A policy is one of weft's; a function that answers a batch of observations with probabilities `(n, choice)`, with
+    choices `(n,)`, or with continuous actions `(n, act)` (the last two are deterministic); or an object with
+    `sample(observations, key)` and `log_prob(observations, actions)`. A policy with memory is asked along the logged
+    history. `greedy` is about weft's policies only. Raises UserError for answers of a wrong form.
     """
     spec, seen = data.spec, columns.observation
-    if not isinstance(policy, Policy):
-        answer = np.asarray(policy(jax.tree.map(np.asarray, seen)))
-        return _certain(jnp.asarray(answer), spec, transform, len(jax.tree.leaves(seen)[0]))
-    if jax.tree.leaves(policy.reset()):
-        raise UserError("A policy with a memory cannot be judged at single observations yet; roll it out instead.")
+    at = jax.tree.map(lambda part: part[columns.position], seen)
     if isinstance(policy, Served):
         check_same(policy.spec, spec, data.origin)
     check_parameters(policy)
+    if not isinstance(policy, Policy):
+        if hasattr(policy, "sample") and hasattr(policy, "log_prob"):
+            if spec.discrete:
+                raise UserError("The log's actions are choices; pass a function that answers with their probabilities.")
+            shown, logged = jax.tree.map(np.asarray, (seen, at))
+            drawn = [jnp.asarray(policy.sample(shown, k)) for k in jax.random.split(key, samples)]
+            log_prob = jnp.asarray(policy.log_prob(logged, np.asarray(columns.action)), jnp.float32)
+            if log_prob.shape != columns.terminal.shape:
+                raise UserError(
+                    f"log_prob must give one number per action {columns.terminal.shape}, got {log_prob.shape}."
+                )
+            action = jnp.stack([_inward(_shaped(one, spec, len(one)), spec, transform) for one in drawn], 1)
+            return Candidate(None, action, log_prob, spec)
+        if not callable(policy):
+            raise UserError(
+                f"A {type(policy).__name__} is no policy: pass that of a run (run.policy()), a function of "
+                "observations, or an object with sample and log_prob."
+            )
+        answer = np.asarray(policy(jax.tree.map(np.asarray, seen)))
+        return _answered(jnp.asarray(answer), columns, spec, transform, len(jax.tree.leaves(seen)[0]))
     asked: Policy = policy
+    if jax.tree.leaves(policy.reset()):
+        return _along(policy, columns, data, transform, key, greedy, samples)
     if greedy:
         answer = _each(lambda one: asked.act((), one, None, True)[0], seen)
-        return _certain(answer, spec, transform, len(answer))
+        return _answered(answer, columns, spec, transform, len(answer))
     if spec.discrete:
-        probability = _each(lambda one: _probabilities(asked, one), seen)
-        log_prob = jnp.log(probability[columns.position, columns.action])
-        return Candidate(probability, None, log_prob, spec)
+        return _chances(_each(lambda one: _probabilities(asked, one), seen), columns, spec)
     keys = jax.random.split(key, samples)
     drawn = [_each(lambda one, k=k: asked.act((), one, k, False)[0], seen) for k in keys]
-    at = jax.tree.map(lambda part: part[columns.position], seen)
     log_prob = policy.log_prob((), at, columns.action)
     return Candidate(None, _inward(jnp.stack(drawn, 1), spec, transform), log_prob, spec)
 
 
-def _probabilities(policy: Policy, seen: PyTree) -> Array:
-    found = policy.distribution((), seen)
+def _along(
+    policy: Policy, columns: Columns, data: Dataset, transform: Transform, key: Array, greedy: bool, samples: int
+) -> Candidate:
+    """Ask a policy with memory at every observation as it would be after the logged history of the episode."""
+    spec = data.spec
+
+    def answer(memory: PyTree, seen: PyTree, key: Array) -> Array:
+        if spec.discrete and not greedy:
+            return _probabilities(policy, seen, memory)
+        if greedy:
+            found = policy.act(memory, seen, None, True)[0]
+            return jax.nn.one_hot(found, spec.action.size) if spec.discrete else found[None]
+        return jnp.stack([policy.act(memory, seen, k, False)[0] for k in jax.random.split(key, samples)])
+
+    def decide(carry: tuple[PyTree, Array], row: Array) -> tuple[tuple[PyTree, Array], tuple]:
+        memory, key = carry
+        fresh = policy.reset()
+        memory = jax.tree.map(lambda old, new: jnp.where(columns.step[row] == 0, new, old), memory, fresh)
+        now, later = (
+            jax.tree.map(lambda part, i=i: part[i], columns.observation)
+            for i in (columns.position[row], columns.successor[row])
+        )
+        action = columns.action[row]
+        key, here_key, there_key = jax.random.split(key, 3)
+        does = answer(memory, now, here_key)
+        log_prob = jnp.zeros(()) if greedy else policy.log_prob(memory, now, action)
+        _, memory = policy.act(memory, now, here_key, True)
+        memory = policy.observe(memory, action, columns.reward[row, 0], columns.terminal[row])
+        return (memory, key), (does, answer(memory, later, there_key), log_prob)
+
+    rows = jnp.arange(len(columns.terminal))
+    does, next_, log_prob = jax.lax.scan(decide, (policy.reset(), key), rows)[1]
+    table = jnp.zeros((len(jax.tree.leaves(columns.observation)[0]), *does.shape[1:]))
+    table = table.at[columns.successor].set(next_).at[columns.position].set(does)
+    if spec.discrete:
+        return _chances(table, columns, spec)
+    return Candidate(None, _inward(table, spec, transform), None if greedy else log_prob, spec)
+
+
+def _chances(probability: Float[Array, "observation choice"], columns: Columns, spec: Spec) -> Candidate:
+    return Candidate(probability, None, jnp.log(probability[columns.position, columns.action]), spec)
+
+
+def _probabilities(policy: Policy, seen: PyTree, memory: PyTree = ()) -> Array:
+    found = policy.distribution(memory, seen)
     if not isinstance(found, Categorical):
         raise UserError("The log's actions are discrete, the policy's are not.")
     return found.probabilities()
@@ -167,15 +269,34 @@ def _each(function: Callable[[PyTree], Array], seen: PyTree) -> Array:
     return jnp.concatenate(found)
 
 
-def _certain(answer: Array, spec: Spec, transform: Transform, count: int) -> Candidate:
-    """Return the candidate that always does the same at an observation."""
+def _answered(answer: Array, columns: Columns, spec: Spec, transform: Transform, count: int) -> Candidate:
+    """Return the candidate for probabilities of choices, or for what is always done at an observation."""
+    size = spec.action.size
+    if spec.discrete and answer.shape == (count, size) and jnp.issubdtype(answer.dtype, jnp.floating):
+        total = np.asarray(answer.sum(1))
+        wrong = np.flatnonzero((np.asarray(answer).min(1) < 0) | (np.abs(total - 1) > 1e-3) | ~np.isfinite(total))
+        if len(wrong):
+            raise UserError(
+                f"The policy's probabilities must be at least 0 and sum to 1; at observation {wrong[0]} they sum to "
+                f"{total[wrong[0]]:.6g}. Pass probabilities, not their logarithms or scores."
+            )
+        return _chances(answer.astype(jnp.float32), columns, spec)
     if spec.discrete:
         if answer.shape != (count,) or not jnp.issubdtype(answer.dtype, jnp.integer):
-            raise UserError(f"The policy must answer {count} observations with one choice each, got {answer.shape}.")
-        return Candidate(jax.nn.one_hot(answer, spec.action.size), None, None, spec)
+            raise UserError(
+                f"The policy must answer {count} observations with one choice each or with probabilities "
+                f"{(count, size)}, got {answer.shape}."
+            )
+        if count and (int(answer.min()) < 0 or int(answer.max()) >= size):
+            raise UserError(f"The policy chooses action {int(answer.max())}; the log's choices are 0 to {size - 1}.")
+        return _chances(jax.nn.one_hot(answer, size), columns, spec)
+    return Candidate(None, _inward(_shaped(answer, spec, count), spec, transform)[:, None], None, spec)
+
+
+def _shaped(answer: Array, spec: Spec, count: int) -> Array:
     if answer.shape != (count, *spec.action.shape):
         raise UserError(f"The policy must answer with actions {(count, *spec.action.shape)}, got {answer.shape}.")
-    return Candidate(None, _inward(answer, spec, transform)[:, None], None, spec)
+    return answer
 
 
 def _inward(action: Array, spec: Spec, transform: Transform) -> Array:
@@ -192,11 +313,11 @@ def _inward(action: Array, spec: Spec, transform: Transform) -> Array:
 
 def question(
     policy: Any, data: Dataset, starts: Any, greedy: bool, samples: int, seed: int
-) -> tuple[Candidate, Columns, Float[Array, "episode"], Float[Array, "episode"]]:
-    """Return what an estimator needs to judge a policy on a log: candidate, transformed columns, weights, initial.
+) -> tuple[Candidate, Columns, Weighing]:
+    """Return what an estimator needs to judge a policy on a log: candidate, transformed columns, weighing.
 
     `starts` is a mask over the episodes of the view, or None for all. Raises UserError for a mask of another length,
-    or one that chooses no episode.
+    one that chooses no episode, and a declared unit of which the log holds one value.
     """
     chosen = np.ones(data.episodes, bool) if starts is None else np.asarray(starts)
     if chosen.shape != (data.episodes,) or chosen.dtype != bool:
@@ -206,9 +327,26 @@ def question(
     transform = fit_transform(data)
     columns = data.device()
     candidate = tabulate(policy, data, columns, transform, jax.random.key(seed), greedy, samples)
-    weights, initial = np.zeros((2, len(data.starts) - 1), np.float32)
-    weights[data.chosen], initial[data.chosen] = 1.0, chosen
-    return candidate, transform(columns), jnp.asarray(weights), jnp.asarray(initial)
+    return candidate, transform(columns), weighing(data, chosen)
+
+
+def weighing(data: Dataset, starts: np.ndarray | None = None) -> Weighing:
+    """Return the weighing of a view: every episode once, numbered by its unit where the log declares one."""
+    episodes = len(data.starts) - 1
+    weights, initial = np.zeros((2, episodes), np.float32)
+    weights[data.chosen] = 1.0
+    initial[data.chosen] = 1.0 if starts is None else starts
+    unit = np.arange(episodes, dtype=np.int32)
+    if data.spec.unit:
+        found = data.units(data.spec.unit)
+        known, number = np.unique(found.astype(str) if found.dtype == object else found, return_inverse=True)
+        if len(known) < 2:
+            raise UserError(
+                f"{data.origin} holds one value of its unit '{data.spec.unit}', and an interval needs at least two."
+            )
+        unit = np.zeros(episodes, np.int32)  # those outside the view have no weight
+        unit[data.chosen] = number
+    return Weighing(jnp.asarray(weights), jnp.asarray(initial), jnp.asarray(unit))
 
 
 def estimators() -> dict[str, type[Estimator]]:

@@ -4,37 +4,41 @@ One final class per file in `intervals/`. Every one says in its docstring what i
 """
 
 import abc
-import dataclasses
 from typing import ClassVar
 
 import equinox as eqx
-import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from . import pytree
 from .columns import Columns
-from .estimator import Candidate, Estimator
+from .estimator import Candidate, Estimator, Statistic, Weighing
 
-__all__ = ["Bounds", "Interval", "interval", "intervals"]
+__all__ = ["Bounds", "Interval", "influence", "interval", "intervals", "resample", "spread"]
 
 PACKAGE = "weft.intervals"
 
 
-@dataclasses.dataclass(frozen=True)
-class Bounds:
-    """An estimate, its lower and upper bound, and the values that it was computed from."""
+class Bounds(eqx.Module):
+    """An estimate, its lower and upper bound, its standard deviation and the values that these were computed from."""
 
-    value: float
-    low: float
-    high: float
-    deviation: float
-    replicates: np.ndarray
+    value: Float[Array, ""]
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+    deviation: Float[Array, ""]
+    replicates: Float[Array, "replicate"]
 
 
 class Interval(eqx.Module):
-    """A way of saying how far an estimate may be off. Class attribute: `title`."""
+    """A way of saying how far an estimate may be off: a pure function that compiles. Class attributes: `title`;
+    `statistic` where it needs an estimator with terms, `bounded` where it is about per-decision importance sampling
+    with declared ranges. `level` is a Python number.
+    """
 
     title: ClassVar[str]
+    statistic: ClassVar[bool] = False
+    bounded: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(
@@ -42,17 +46,50 @@ class Interval(eqx.Module):
         estimator: Estimator,
         candidate: Candidate,
         columns: Columns,
-        weights: Float[Array, "episode"],
-        initial: Float[Array, "episode"],
+        weighing: Weighing,
         key: PRNGKeyArray,
         level: float,
-        units: Int[Array, "episode"] | None = None,
     ) -> Bounds:
-        """Return the estimate with its bounds at a level such as 0.95 (two-sided); arguments as `Estimator.value`.
+        """Return the estimate with its bounds at a level such as 0.95 (two-sided)."""
 
-        units: a number per episode of the store, from 0 on; episodes with the same one depend on each other. By
-        default every episode is independent of every other.
-        """
+
+def influence(
+    estimator: Statistic, terms: PyTree, weighing: Weighing
+) -> tuple[Float[Array, ""], Float[Array, "unit"], Float[Array, ""]]:
+    """Return the estimate, the influence of every unit on it (summing to 0), and the number of units that begin where
+    the candidate does.
+
+    The derivative of the estimate in the weights of the episodes, summed over the episodes of a unit: the
+    infinitesimal jackknife (Efron 1982), which is the delta method for whatever `combine` does.
+    """
+    value, slope = jax.value_and_grad(lambda weights: estimator.combine(terms, weighing.reweighted(weights)))(
+        weighing.weights
+    )
+    size = len(slope)
+    each = jnp.zeros(size).at[weighing.unit].add(slope * weighing.weights)
+    there = jnp.zeros(size).at[weighing.unit].max(weighing.starts) > 0
+    return value, each, there.sum()
+
+
+def spread(each: Float[Array, "unit"], count: Float[Array, ""]) -> Float[Array, ""]:
+    """Return the clustered standard error of an estimate from the influence of its units."""
+    return jnp.sqrt(jnp.square(each).sum() * count / jnp.maximum(count - 1, 1))
+
+
+def resample(
+    key: PRNGKeyArray, weights: Float[Array, "episode"], units: Int[Array, "episode"], count: int
+) -> Float[Array, "replicate episode"]:
+    """Return how often each episode occurs when as many units as there are get drawn with replacement, `count` times.
+
+    A unit is drawn in proportion to the largest weight of its episodes; those without weight never occur.
+    """
+    size = len(weights)
+    heaviest = jnp.zeros(size).at[units].max(weights)
+    chance = jnp.where(heaviest > 0, jnp.log(heaviest), -jnp.inf)
+    drawn = jax.random.categorical(key, chance, shape=(count, size))
+    kept = jnp.arange(size) < (heaviest > 0).sum()  # a view of the log draws as many as it has
+    often = jax.vmap(lambda row: jnp.zeros(size).at[row].add(kept.astype(jnp.float32)))(drawn)
+    return often[:, units] * (weights > 0)
 
 
 def intervals() -> dict[str, type[Interval]]:

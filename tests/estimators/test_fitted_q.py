@@ -42,9 +42,9 @@ class Noisy(Policy):
 
 
 def fit(method, policy, data, greedy=True, samples=8, **changes):
-    candidate, columns, weights, initial = question(policy, data, None, greedy, samples, 0)
+    candidate, columns, weighing = question(policy, data, None, greedy, samples, 0)
     run = eqx.filter_jit(type(method).value)
-    return float(run(dataclasses.replace(method, **changes), candidate, columns, weights, initial, jax.random.key(1)))
+    return float(run(dataclasses.replace(method, **changes), candidate, columns, weighing, jax.random.key(1)))
 
 
 @functools.cache
@@ -178,7 +178,7 @@ def test_mistakes_are_named():
         (lambda: estimate_fitted_q(zero, data, discount=2.0), "discount"),
         (lambda: estimate_fitted_q(zero, data, starts=np.ones(3, bool)), "each of the 9 episodes"),
         (lambda: estimate_fitted_q(zero, data, starts=np.zeros(9, bool)), "no episode"),
-        (lambda: estimate_fitted_q(lambda seen: np.zeros((len(seen), 2)), data), "one choice each"),
+        (lambda: estimate_fitted_q(lambda seen: np.zeros((len(seen), 3)), data), "one choice each"),
     ):
         with pytest.raises(UserError, match=sentence):
             call()

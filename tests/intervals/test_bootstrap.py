@@ -10,7 +10,8 @@ import pytest
 from weft.columns import Columns
 from weft.dataset import Dataset
 from weft.estimator import Statistic, question
-from weft.intervals.bootstrap import Bootstrap, resample
+from weft.interval import resample
+from weft.intervals.bootstrap import Bootstrap
 
 
 class Mean(Statistic):
@@ -18,11 +19,11 @@ class Mean(Statistic):
 
     title = "mean return"
 
-    def terms(self, candidate, columns: Columns, key):
+    def terms(self, candidate, columns: Columns, weighing, key):
         return jnp.zeros(EPISODES).at[columns.episode].add(columns.reward[:, 0])
 
-    def combine(self, terms, weights):
-        return (weights * terms).sum() / weights.sum()
+    def combine(self, terms, weighing):
+        return (weighing.weights * terms).sum() / weighing.weights.sum()
 
 
 EPISODES = 80
@@ -40,8 +41,13 @@ def data():
 
 
 def bounds(log, replicates=400, level=0.95, seed=0, units=None):
-    asked = question(lambda seen: np.zeros(len(seen), np.int32), log, None, True, 1, 0)
-    return Bootstrap(replicates)(Mean(), *asked, jax.random.key(seed), level, units)
+    candidate, columns, weighing = question(lambda seen: np.zeros(len(seen), np.int32), log, None, True, 1, 0)
+    if units is not None:
+        weighing = dataclasses.replace(weighing, unit=units)
+    found = jax.jit(Bootstrap(replicates), static_argnums=(0, 5))(
+        Mean(), candidate, columns, weighing, jax.random.key(seed), level
+    )
+    return jax.tree.map(np.asarray, found)
 
 
 def test_the_deviation_is_the_standard_error_of_a_mean():

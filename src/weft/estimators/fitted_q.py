@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..columns import Columns
-from ..estimator import Candidate, Estimator
+from ..estimator import Candidate, Estimator, mean
 from ..learner import Learner, descend, learner, polyak
 from ..losses import backup
 from ..networks.critics import critic
@@ -59,7 +59,8 @@ class FittedQ(Estimator):
         require(self.steps >= 1, f"Fitted Q evaluation needs at least one step, got {self.steps}.")
         require(self.batch_size >= 1, f"The batch size must be at least 1, got {self.batch_size}.")
 
-    def value(self, candidate, columns, weights, initial, key):
+    def value(self, candidate, columns, weighing, key):
+        weights = weighing.weights
         init_key, run_key = jax.random.split(key)
         table = weighted_rows(columns, weights)
         scale = _largest_return(columns, weights)
@@ -74,8 +75,7 @@ class FittedQ(Estimator):
         online, _ = jax.lax.fori_loop(0, self.steps, body, start)
         first = jnp.zeros(len(weights), jnp.int32).at[columns.episode].set(columns.episode_start)
         values = _expected(online.model, candidate, columns, columns.position[first])
-        counted = weights * initial
-        return scale * (counted * values).sum() / jnp.maximum(counted.sum(), 1e-9)
+        return scale * mean(values, weighing.starts)
 
     def _descend(
         self, online: Learner, target: PyTree, rows: Rows, table: Int[Array, "row"], key: PRNGKeyArray, step: Array

@@ -15,19 +15,15 @@ interval is narrow around a wrong number, and more data make that worse. Bounds 
 guarantee; a decision needs logged propensities (see the evaluation guide).
 """
 
-from functools import partial
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 from scipy.special import stdtrit
 
-from .. import pytree
-from ..columns import Columns
-from ..estimator import Candidate, Estimator
-from ..interval import Bounds, Interval
+from ..estimator import Statistic
+from ..interval import Bounds, Interval, resample
 from ..pytree import require, static
 from ..train import mapping, over_runs
 
@@ -44,51 +40,21 @@ class Bootstrap(Interval):
     def __check_init__(self):
         require(self.replicates >= 2, f"A bootstrap needs at least two replicates, got {self.replicates}.")
 
-    def __call__(self, estimator, candidate, columns, weights, initial, key, level, units=None):
-        units = jnp.arange(len(weights)) if units is None else units
+    def __call__(self, estimator, candidate, columns, weighing, key, level):
         weight_key, fit_key = jax.random.split(key)
-        resampled = resample(weight_key, weights, units, self.replicates)
-        every = jnp.concatenate([weights[None], resampled])
-        keys = jax.random.split(fit_key, len(every))
-        found = np.asarray(
-            refit(pytree.as_arrays(estimator), candidate, columns, every, initial, keys, mapping()), np.float64
-        )
-        value, replicates = float(found[0]), found[1:]
-        deviation = float(replicates.std(ddof=1))
-        reach = float(stdtrit(self.replicates - 1, 0.5 + level / 2)) * deviation
+        drawn = resample(weight_key, weighing.weights, weighing.unit, self.replicates)
+        every = jnp.concatenate([weighing.weights[None], drawn])
+        if isinstance(estimator, Statistic):
+            terms = estimator.terms(candidate, columns, weighing, fit_key)
+            found = jax.lax.map(lambda row: estimator.combine(terms, weighing.reweighted(row)), every, batch_size=50)
+        else:
+            keys = jax.random.split(fit_key, len(every))
+
+            def refit(row: Array, key: PRNGKeyArray) -> Array:
+                return estimator.value(candidate, columns, weighing.reweighted(row), key)
+
+            found = over_runs(refit, mapping())(every, keys)
+        value, replicates = found[0], found[1:]
+        deviation = replicates.std(ddof=1)
+        reach = stdtrit(self.replicates - 1, 0.5 + level / 2) * deviation
         return Bounds(value, value - reach, value + reach, deviation, replicates)
-
-
-@partial(jax.jit, static_argnames="count")
-def resample(
-    key: PRNGKeyArray, weights: Float[Array, "episode"], units: Int[Array, "episode"], count: int
-) -> Float[Array, "replicate episode"]:
-    """Return how often each episode occurs when as many units as there are get drawn with replacement, `count` times.
-
-    A unit is drawn in proportion to the largest weight of its episodes; those without weight never occur.
-    """
-    size = len(weights)
-    heaviest = jnp.zeros(size).at[units].max(weights)
-    chance = jnp.where(heaviest > 0, jnp.log(heaviest), -jnp.inf)
-    drawn = jax.random.categorical(key, chance, shape=(count, size))
-    kept = jnp.arange(size) < (heaviest > 0).sum()  # a view of the log draws as many as it has
-    often = jax.vmap(lambda row: jnp.zeros(size).at[row].add(kept.astype(jnp.float32)))(drawn)
-    return often[:, units] * (weights > 0)
-
-
-@partial(jax.jit, static_argnames="how")
-def refit(
-    estimator: Estimator,
-    candidate: Candidate,
-    columns: Columns,
-    weights: Float[Array, "replicate episode"],
-    initial: Float[Array, "episode"],
-    keys: PRNGKeyArray,
-    how: str,
-) -> Float[Array, "replicate"]:
-    """Compute the estimate for every row of weights: side by side on a GPU, one after another on a CPU."""
-
-    def one(row: Array, key: PRNGKeyArray) -> Array:
-        return estimator.value(candidate, columns, row, initial, key)
-
-    return over_runs(one, how)(weights, keys)

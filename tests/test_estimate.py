@@ -1,0 +1,170 @@
+"""Estimates from the outside: what is refused and in which words, what is said, and whose discount counts."""
+
+import numpy as np
+import pytest
+
+from weft.dataset import Dataset
+from weft.errors import UserError
+from weft.estimate import estimate
+from weft.estimators.doubly_robust import DoublyRobust
+from weft.estimators.per_decision import PerDecision
+from weft.intervals.betting import Betting
+
+LENGTHS = np.tile([1, 2, 3, 3], 8)
+
+
+def policy(seen):
+    return np.tile([0.4, 0.6], (len(seen), 1))
+
+
+def made(lengths=LENGTHS, continuous=False, cut=False, shift=0.0, **options):
+    """Return a log of random episodes with propensities; the last step is a terminal or, if `cut`, a time-out."""
+    size = int(np.sum(lengths))
+    ends = np.zeros(size, bool)
+    ends[np.cumsum(lengths) - 1] = True
+    random = np.random.default_rng(1)
+    action = random.normal(size=(size, 1)) if continuous else random.integers(0, 2, size)
+    known = {
+        "propensities": np.full(size, 0.5),
+        "origin": "log.csv",
+        "next_observations": random.normal(size=(size, 2)),
+    }
+    known |= options if continuous else {"action_count": 2} | options
+    reward = shift + random.uniform(size=size)
+    return Dataset.from_arrays(random.normal(size=(size, 2)), action, reward, ends & (not cut), ends & cut, **known)
+
+
+def declared(data, **changes):
+    return data.declare(**{"reward_low": (0.0,), "reward_high": (1.0,), "horizon": 3, "discount": 1.0} | changes)
+
+
+def still(seen):
+    return np.zeros((len(seen), 1), np.float32)
+
+
+class Sampler:
+    def sample(self, seen, key):
+        return np.zeros((len(seen), 1), np.float32)
+
+    def log_prob(self, seen, action):
+        return np.zeros((len(seen), 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: estimate(policy, made(propensities=None)), "csv has no propensities, and 'Doubly robust' weighs"),
+        (lambda: estimate(still, made(continuous=True)), "deterministic and actions are continuous.*'linear_q'"),
+        (lambda: estimate(policy, made(), "switch"), r"'Switch' is for episodes of one decision; log\.csv has up to 3"),
+        (
+            lambda: estimate(policy, made(), "per_decision", "betting"),
+            r"betting interval needs what log\.csv does not declare: reward_low, reward_high, horizon\. Declare it",
+        ),
+        (
+            lambda: estimate(policy, declared(made(), reward_high=(0.5,)), "per_decision", "bernstein"),
+            r"rewards of log\.csv lie outside the declared \[0, 0\.5\], the first is .* at step",
+        ),
+        (
+            lambda: estimate(policy, declared(made(), horizon=2), "per_decision", "betting"),
+            r"An episode of log\.csv has 3 steps, more than the horizon of 2",
+        ),
+        (lambda: estimate(policy, made(), horizon=2), "3 steps, more than the horizon of 2, and 'Doubly"),
+        (
+            lambda: estimate(policy, declared(made(), reward_low=(0.9,)), "per_decision", "betting"),
+            "rewards of log.csv lie outside",
+        ),
+        (
+            lambda: estimate(
+                policy, declared(made(shift=1.0), reward_low=(1.0,), reward_high=(2.0,)), "per_decision", "betting"
+            ),
+            "differ in length, so steps after an end count as reward 0",
+        ),
+        (lambda: estimate(lambda s: np.full((len(s), 2), 0.4), made()), "sum to 1; at observation 0 they sum to 0.8"),
+        (lambda: estimate(lambda s: np.log(policy(s)), made()), "Pass probabilities, not their logarithms"),
+        (lambda: estimate(lambda s: np.full((len(s), 3), 1 / 3), made()), r"probabilities \(\d+, 2\), got \(\d+, 3\)"),
+        (lambda: estimate(lambda s: np.full(len(s), 5), made()), "chooses action 5; the log's choices are 0 to 1"),
+        (lambda: estimate(lambda s: np.zeros((len(s), 2), np.float32), made(continuous=True)), "answer with actions"),
+        (lambda: estimate(Sampler(), made(continuous=True)), "one number per action"),
+        (lambda: estimate(Sampler(), made()), "actions are choices; pass a function"),
+        (lambda: estimate(policy, made(), "doubly_robus"), "doubly_robust"),
+        (lambda: estimate(policy, made(), "linear_q", "norml"), "normal"),
+        (lambda: estimate(policy, made(), "linear_q", foldz=2), "'linear_q' has no setting 'foldz'. Known: discount,"),
+        (lambda: estimate(policy, made(), DoublyRobust(), folds=2), "Settings .folds. go with a method's name"),
+        (lambda: estimate(policy, made(), folds=1), "at least two folds"),
+        (lambda: estimate(policy, made(), level=95), "between 0 and 1"),
+        (lambda: estimate(policy, made(), discount=1.5), "discount must be between 0 and 1"),
+        (lambda: estimate(policy, made(), horizon=0), "at least one step"),
+        (lambda: estimate(policy, made(), DoublyRobust(0.5), discount=0.9), "discount of the method is 0.5"),
+        (lambda: estimate(policy, made([3])), r"log\.csv has one independent unit to begin at"),
+        (lambda: estimate(policy, made(), starts=np.arange(32) == 3), "one independent unit"),
+        (lambda: estimate(policy, made(cut=True), "linear_q", discount=1.0), r"values are infinite; declare a horizon"),
+        (lambda: estimate(policy, made(cut=True), "fitted_q", discount=1.0), "beyond the end of the log"),
+        (lambda: estimate(policy, made(), "magic", "normal"), "needs a method with terms; use 'bootstrap' for 'MAGIC'"),
+        (lambda: estimate(policy, made(), "quantile", "student"), "no derivative in the weights"),
+        (lambda: estimate(policy, declared(made()), "doubly_robust", "betting"), "is for the method 'per_decision'"),
+        (
+            lambda: estimate(policy, declared(made()), "per_decision", "betting", self_normalised=True),
+            "for the method 'per_decision' as it is",
+        ),
+        (
+            lambda: estimate(policy, declared(made()), "per_decision", Betting(0.0, 1.0, 1.0, 2)),
+            r"is for .* = \(0\.0, 1\.0, 1\.0, 2\), the log and the method for \(0\.0, 1\.0, 1\.0, 3\)",
+        ),
+        (
+            lambda: estimate(
+                policy, declared(made(durations=np.full(72, 2.0)), discount=0.9), "per_decision", "betting"
+            ),
+            "discounts by step, and steps of .* differ in time",
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(call, sentence):
+    with pytest.raises(UserError, match=sentence):
+        call()
+
+
+def test_the_discount_and_the_horizon_of_the_log_count_unless_others_are_given():
+    data = declared(made(), discount=0.5)
+    found = [
+        estimate(policy, data, *rest, interval="normal", **given)
+        for rest, given in ((("per_decision",), {}), ((PerDecision(0.5),), {}), (("per_decision",), {"discount": 0.5}))
+    ]
+    assert found[0].discount == found[1].discount == found[2].discount == 0.5
+    assert found[0].value == found[1].value == found[2].value
+    other = estimate(policy, data, PerDecision(discount=1.0), "betting")
+    assert other.discount == 1.0
+    assert other.low < other.value < other.high
+
+
+def test_what_is_said_of_an_estimate():
+    plain = estimate(policy, made(), "per_decision", "student", discount=1.0)
+    assert plain.estimator == "Per-decision importance sampling"
+    assert plain.interval == "Student's t"
+    assert plain.episodes == 32
+    assert "independent" in plain.notes[0]
+    ratio = 2 * np.array([0.4, 0.6])[made().actions]
+    weight = np.multiply.reduceat(ratio, np.cumsum(LENGTHS) - LENGTHS)
+    assert plain.effective_sample_size == pytest.approx(weight.sum() ** 2 / (weight**2).sum(), rel=1e-4)
+    assert not plain.warnings
+    few = estimate(lambda s: np.tile([0.02, 0.98], (len(s), 1)), made(), "per_decision", "student", discount=1.0)
+    assert any("worth" in one for one in few.warnings)
+    cut = estimate(policy, made(cut=True).declare(horizon=5), "per_decision", "normal", discount=1.0)
+    assert any("cut before the horizon" in one for one in cut.warnings)
+    assert not any("cut" in one for one in estimate(policy, made(cut=True), interval="normal").warnings)
+    users = np.repeat(np.repeat(np.arange(8), 4), LENGTHS)
+    whole = estimate(policy, made(columns={"user": users}).declare(unit="user"), "per_decision", "normal")
+    assert not whole.notes
+
+
+def test_a_view_is_judged_alone():
+    data = made()
+    view, alone = data.select(np.arange(4, 16)), made(LENGTHS)
+    found = estimate(policy, view, "per_decision", "student", discount=1.0)
+    terms = []
+    for i in range(4, 16):
+        one = alone.episode(i)
+        weight = np.cumprod(2 * np.array([0.4, 0.6])[np.asarray(one.actions)])
+        terms.append((weight * np.asarray(one.rewards).ravel()).sum())
+    assert found.value == pytest.approx(np.mean(terms), rel=1e-5)
+    assert found.deviation == pytest.approx(np.std(terms, ddof=1) / np.sqrt(12), rel=1e-4)
+    assert found.episodes == 12
