@@ -1,0 +1,242 @@
+r"""Betting: evidence that a mean exceeds a number, from nonnegative terms, valid for every n and at every stop.
+
+Let Y_i ≥ 0 be one term per independent unit with E Y_i ≤ 1 if the null hypothesis is true. Whoever stakes the fraction
+λ of a wealth of 1 on every term has, after n of them, Π (1 + λ (Y_i − 1)), whose mean is at most 1 under the null.
+So has the average over a fixed grid of fractions (the *mixture*), and by Ville's inequality
+
+    P(some n has wealth_n ≥ 1/risk) ≤ risk
+
+without a bound on the terms from above. The mixture needs no order of the units (the final wealth is the same in every
+order), may be looked at after every unit, and may go on in a staged roll-out. Nothing is fitted on the terms.
+Terms may be correlated in one way: given the past, the mean of the next is at most 1.
+
+Sources: Waudby-Smith & Ramdas 2024 (arXiv:2010.09686), Karampatziakis, Mineiro & Ramdas 2021 (arXiv:2102.09540);
+mixtures over a grid are universal portfolios (Cover 1991). All functions are pure, compile, and map over leading axes
+with `vmap`; wealth is kept as a logarithm in float32.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp, ndtri
+from jaxtyping import Array, Bool, Float
+
+__all__ = ["FRACTIONS", "Power", "learned_prior", "log_wealth", "lower_bound", "path", "power", "predicted_bound",
+           "upper_bound"]  # fmt: skip
+
+Number = Float[Array, ""] | float
+
+# Chosen by measurement on seven kinds of terms (paired importance-sampling improvements of 1 to 10 steps, small to full
+# dose, log-normal weights): the share that certifies is within .04 of the best of eight grids in all but the case of
+# very strong effects (.53 against .69 of even steps); 12 points cost .01 to .03, 60 gain nothing, fractions below
+# .02 cost .02 and never paid.
+FRACTIONS = np.geomspace(0.02, 0.99, 24).astype(np.float32)
+ROUNDING = 1e-5  # how far below its bound a float32 term may lie, relative to the size of the bound
+HALVINGS = 48
+
+
+class Power(NamedTuple):
+    """What is needed to certify: `units` (infinite where no number suffices), the best `fraction`, and its `growth`,
+    the mean logarithm of the factor that one unit adds to the wealth."""
+
+    units: Float[Array, ""]
+    fraction: Float[Array, ""]
+    growth: Float[Array, ""]
+
+
+def _gains(
+    terms: Float[Array | np.ndarray, "unit"],
+    fractions: Float[Array | np.ndarray, "fraction"],
+    mask: Bool[Array | np.ndarray, "unit"] | None,
+) -> Float[Array, "unit fraction"]:
+    """Return log(1 + λ (Y − 1)) per unit and fraction; 0 for padded units, NaN for a negative term."""
+    terms = jnp.asarray(terms, jnp.float32)
+    checked = jnp.where(terms < -ROUNDING, jnp.nan, jnp.maximum(terms, 0.0))
+    gains = jnp.log1p(jnp.asarray(fractions) * (checked[:, None] - 1.0))
+    return gains if mask is None else jnp.where(mask[:, None], gains, 0.0)
+
+
+def _mixed(
+    logs: Float[Array, "*any fraction"], prior: Float[Array | np.ndarray, "fraction"] | None
+) -> Float[Array, "*any"]:
+    weights = jnp.ones(logs.shape[-1]) if prior is None else jnp.asarray(prior)
+    return logsumexp(logs, b=weights / weights.sum(), axis=-1)
+
+
+@jax.jit
+def learned_prior(
+    terms: Float[Array | np.ndarray, "unit"],
+    fractions: Float[Array | np.ndarray, "fraction"] = FRACTIONS,
+    mask: Bool[Array | np.ndarray, "unit"] | None = None,
+) -> Float[Array, "fraction"]:
+    """Return weights of the fractions learned on other units (the select fold): half equal, half by their wealth there.
+
+    Weights that were fixed before the certify fold was seen keep the promise. With half as many units as there are to
+    certify they raise the share that certifies by up to .06 (from .16 to .22), and cost at most log 2 of the
+    logarithm of wealth.
+    """
+    return 0.5 / len(fractions) + 0.5 * jax.nn.softmax(_gains(terms, fractions, mask).sum(0))
+
+
+@jax.jit
+def log_wealth(
+    terms: Float[Array | np.ndarray, "unit"],
+    fractions: Float[Array | np.ndarray, "fraction"] = FRACTIONS,
+    mask: Bool[Array | np.ndarray, "unit"] | None = None,
+    prior: Float[Array | np.ndarray, "fraction"] | None = None,
+) -> Float[Array, ""]:
+    """Return the logarithm of the mixture's wealth after all units: log mean_λ Π (1 + λ (Y_i − 1)).
+
+    mask: the units that count; padding is False. prior: weights of the fractions (equal by default). Reject E Y ≤ 1 at
+    a risk of .05 where the result is ≥ log 20. A negative term makes it NaN, because then nothing is guaranteed.
+    """
+    return _mixed(_gains(terms, fractions, mask).sum(0), prior)
+
+
+@jax.jit
+def path(
+    terms: Float[Array | np.ndarray, "unit"],
+    fractions: Float[Array | np.ndarray, "fraction"] = FRACTIONS,
+    mask: Bool[Array | np.ndarray, "unit"] | None = None,
+    prior: Float[Array | np.ndarray, "fraction"] | None = None,
+) -> Float[Array, "unit"]:
+    """Return the logarithm of the wealth after each unit, in the given order (of time, of a staged roll-out).
+
+    Its running maximum may be compared with log(1/risk): the promise holds at every stop, chosen by whatever rule.
+    """
+    return _mixed(jnp.cumsum(_gains(terms, fractions, mask), 0), prior)
+
+
+@jax.jit
+def lower_bound(
+    values: Float[Array | np.ndarray, "unit"],
+    lower: Number,
+    risk: Number,
+    mask: Bool[Array | np.ndarray, "unit"] | None = None,
+    fractions: Float[Array | np.ndarray, "fraction"] = FRACTIONS,
+    prior: Float[Array | np.ndarray, "fraction"] | None = None,
+) -> Float[Array, ""]:
+    """Return the smallest mean that the values do not reject: it exceeds their mean with probability ≤ risk.
+
+    values: one per unit, each ≥ `lower`, a number known beforehand (for the improvement X ≥ −B it is −B).
+    Every margin m is tested by Y = (X − lower) / (m − lower). Wealth falls in m, so halving finds the bound, to
+    1e-6 of its distance from `lower`. NaN where a value lies below `lower`.
+    """
+    shifted = jnp.asarray(values, jnp.float32) - lower
+    counted = shifted if mask is None else jnp.where(mask, shifted, 0.0)
+    below = (counted < -ROUNDING * jnp.maximum(1.0, jnp.abs(lower))).any() | jnp.isnan(counted).any()
+    counted = jnp.maximum(counted, 0.0)
+    found = _smallest(lambda terms: log_wealth(terms, fractions, mask, prior), counted, risk)
+    return jnp.where(below, jnp.nan, found + lower)
+
+
+def _smallest(
+    wealth: Callable[[Float[Array, "unit"]], Array], counted: Float[Array, "unit"], risk: Number
+) -> Float[Array, ""]:
+    """Return the smallest mean m whose terms `counted / m` do not make `wealth` enough to reject, by halving."""
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        rejected = wealth(counted / middle) >= -jnp.log(risk)
+        return jnp.where(rejected, middle, low), jnp.where(rejected, high, middle)
+
+    top = jnp.maximum(counted.max(), jnp.finfo(jnp.float32).tiny)
+    return jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(top), top))[1]
+
+
+def upper_bound(
+    opposite: Float[Array | np.ndarray, "unit"],
+    lower: Number,
+    risk: Number,
+    mask: Bool[Array | np.ndarray, "unit"] | None = None,
+    fractions: Float[Array | np.ndarray, "fraction"] = FRACTIONS,
+    prior: Float[Array | np.ndarray, "fraction"] | None = None,
+) -> Float[Array, ""]:
+    """Return a number that the mean exceeds with probability ≤ risk, from values of the *opposite* quantity.
+
+    opposite: one per unit with mean −E X, each ≥ `lower`: for the improvement of π over π₀, that of π₀ over π with
+    the two policies swapped in the weights. (−X itself has no lower bound where weights have no upper one.)
+    """
+    return -lower_bound(opposite, lower, risk, mask, fractions, prior)
+
+
+def _moments(
+    terms: Float[Array | np.ndarray, "unit"],
+    fractions: Float[Array | np.ndarray, "fraction"],
+    mask: Bool[Array | np.ndarray, "unit"] | None,
+) -> tuple[Array, Array]:
+    """Return mean and variance, over units, of the logarithm of the factor that a unit adds."""
+    gains = _gains(terms, fractions, mask)
+    weights = jnp.ones(len(gains)) if mask is None else jnp.asarray(mask, jnp.float32)
+    share = weights / jnp.maximum(weights.sum(), 1.0)
+    mean = share @ gains
+    return mean, share @ jnp.square(gains - mean)
+
+
+def _quantile(
+    mean: Array, variance: Array, units: Array, chance: Number, prior: Array | np.ndarray | None
+) -> Float[Array, ""]:
+    """Return what the log-wealth after some units exceeds with a chance: quantiles of the fractions, mixed."""
+    spread = ndtri(chance) * jnp.sqrt(units * variance)
+    return _mixed(units * mean - spread, prior)
+
+
+@jax.jit
+def power(
+    values: Float[Array | np.ndarray, "unit"],
+    lower: Number,
+    margin: Number,
+    risk: Number,
+    chance: Number = 0.8,
+    mask: Bool[Array | np.ndarray, "unit"] | None = None,
+    fractions: Float[Array | np.ndarray, "fraction"] = FRACTIONS,
+    prior: Float[Array | np.ndarray, "fraction"] | None = None,
+) -> Power:
+    """Predict how many units certify a mean above `margin` at a risk, with a chance of 80 %.
+
+    values: those of the select fold, taken for the distribution of what comes. The log-wealth of each fraction after n
+    units is about normal with mean n·growth; the number returned is the least n whose mixture of 20 % quantiles
+    reaches log(1/risk). It is as uncertain as the values: heavy tails that the select fold has not seen are missing.
+    """
+    mean, variance = _moments((jnp.asarray(values, jnp.float32) - lower) / (margin - lower), fractions, mask)
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        enough = _quantile(mean, variance, jnp.exp(middle), chance, prior) >= -jnp.log(risk)
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    best = mean.argmax()
+    most = jnp.log(jnp.float32(1e9))
+    _, found = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.float32(0.0), most))
+    reachable = _quantile(mean, variance, jnp.exp(most), chance, prior) >= -jnp.log(risk)
+    return Power(jnp.where(reachable, jnp.ceil(jnp.exp(found)), jnp.inf), jnp.asarray(fractions)[best], mean[best])
+
+
+@jax.jit
+def predicted_bound(
+    values: Float[Array | np.ndarray, "unit"],
+    lower: Number,
+    risk: Number,
+    units: Number,
+    chance: Number = 0.8,
+    mask: Bool[Array | np.ndarray, "unit"] | None = None,
+    fractions: Float[Array | np.ndarray, "fraction"] = FRACTIONS,
+    prior: Float[Array | np.ndarray, "fraction"] | None = None,
+) -> Float[Array, ""]:
+    """Predict the lower bound that so many further units exceed with a chance of 80 %: the score of a candidate.
+
+    values: those of the select fold; arguments as `power`. The best score is the candidate that is easiest to certify.
+    """
+    shifted = jnp.asarray(values, jnp.float32) - lower
+    counted = shifted if mask is None else jnp.where(mask, shifted, 0.0)
+
+    def wealth(terms: Array) -> Array:
+        mean, variance = _moments(terms, fractions, mask)
+        return _quantile(mean, variance, jnp.asarray(units, jnp.float32), chance, prior)
+
+    return _smallest(wealth, counted, risk) + lower

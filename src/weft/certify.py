@@ -1,0 +1,411 @@
+"""The gate: whether a policy may replace another one, decided once on units that nothing has seen.
+
+Tier 1 (certified): logged propensities, declared reward range and horizon; a betting e-value on per-unit improvements
+(`weft.gate`). Tier 2 (estimated): fitted values, after tests of what they assume; never more than a staged roll-out.
+Tier 3: abstain, with the reason. What an answer promises, and what it does not, is part of the answer.
+
+What can be known without looking at what the policy would earn (no exploration, propensities that do not fit, one
+unit) is answered before the fold is opened and costs nothing.
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import gate
+from .assumptions import behaviour_test
+from .certificate import Range
+from .dataset import Dataset
+from .decision import Decision, promise
+from .diagnostics import Diagnostics, diagnose, ratio_test
+from .errors import UserError
+from .estimate import check_kept, cut_early, declared_discount, effective
+from .estimator import Candidate, Weighing, question, tabulate
+from .estimators.double_reinforcement import DoubleReinforcement
+from .estimators.linear_q import LinearQ
+from .interval import influence, spread
+from .ledger import GRANTED, Ledger
+from .linear import features
+from .paths import paths
+from .provenance import refuse_touched
+from .transform import fit_transform
+
+__all__ = ["certify", "compared", "declared_range", "missing"]
+
+FEW = 20  # effective episodes below which what the weights say of a test's other half is not repeated
+MOST = 1e7  # units beyond which nobody waits for more of them
+UNITS = 30  # needed for a normal approximation in the second tier
+OUTSIDE = 0.2  # share of actions unlike any logged one beyond which fitted values are not believed
+SAME = 1e-6  # improvement, as a share of what could be lost, that numbers of 32 bits may make up
+BEGIN = 0.05  # dose of a staged test that rests on an estimate
+
+Question = tuple[Candidate, Any, Weighing]
+
+
+def certify(
+    policy: Any,
+    data: Dataset,
+    baseline: Any = None,
+    margin: float = 0.0,
+    risk: float = 0.05,
+    *,
+    doses: tuple[float, ...] = gate.DOSES,
+    greedy: bool = True,
+    seed: int = 0,
+    show: str = "report",
+    ledger: Ledger | str | Path | None = None,
+    diagnostics: bool = False,
+) -> Decision:
+    """Decide whether a policy is better than a baseline by more than a margin, from a log that nothing has seen.
+
+    policy, baseline: as in `weft.estimate`; without a baseline the policy is compared with the one that made the log.
+    margin: in units of the return. risk: of deploying a policy that is no better than the margin. doses: shares of the
+    decisions that the policy takes over from the logging one, tested from small to large (with a margin above 0 each
+    at an equal share of the risk, because small doses cannot pass it); with a baseline only the whole policy is tested.
+    show: `report`, or `decision` for "certified" or "not certified" alone, which leaves unspent risk for a further
+    test. ledger: the folder that remembers which units were opened; by default `$WEFT_LEDGER`, else one per user. The
+    same question on the same log is answered again without cost. diagnostics: also look into everything that can be
+    known about the log (`weft.diagnose`), which takes longer than the decision.
+
+    Raises UserError for a policy that weft trained on any of the units, a fold that is spent, rewards and episodes
+    that do not keep to what is declared, and policies that do not fit the log.
+    """
+    if not 0 < risk < 1:
+        raise UserError(f"The risk lies between 0 and 1, got {risk}.")
+    if not (margin >= 0 and np.isfinite(margin)):
+        raise UserError(f"The margin is how much better the policy must be, at least 0, got {margin}.")
+    if show not in ("report", "decision"):
+        raise UserError(f"A certificate shows the whole 'report' or the 'decision' alone, not '{show}'.")
+    steps = tuple(sorted({float(dose) for dose in doses})) if baseline is None else (1.0,)
+    if not steps or not (steps[0] > 0 and steps[-1] <= 1):
+        raise UserError(f"Doses are shares of the decisions, above 0 and at most 1, got {doses}.")
+    check_kept(data)
+    known = refuse_touched(policy, data)
+    known = known if baseline is None else refuse_touched(baseline, data) and known
+    about: dict[str, Any] = {"margin": margin, "risk": risk, "units": _units(data)}
+    about["baseline"] = "the logging policy" if baseline is None else "the given baseline"
+    if about["units"] < 2:
+        return Decision("ABSTAIN", reason="there is one independent unit, and chance needs at least two", **about)
+    asked = question(policy, data, None, greedy, 8, seed)
+    other = compared(baseline, data, greedy, seed)
+    hopeless = _hopeless(data, asked, other, seed)
+    if hopeless:
+        return Decision("ABSTAIN", reason=hopeless, **about)
+    kept = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
+    name = _digest(data, asked, other, margin, risk, steps)
+    _open(kept, data, name, risk, show)
+    absent = missing(data, asked[0], other)
+    wanted = diagnostics or (absent and about["units"] >= UNITS)
+    look = diagnose_both(policy, baseline, data, seed, greedy) if wanted else None
+    if absent:
+        found = _estimated(data, asked, other, absent, look, seed, about)
+    else:
+        found = _certified(data, asked, other, steps, about)
+    if isinstance(look, tuple):
+        found = dataclasses.replace(found, diagnostics=look[0])
+    found = found.assuming(tuple(_assumptions(data, known, not absent)))
+    if show == "report":
+        return found
+    if found.certified or found.action == "STAGED":
+        kept.spend(data, name, 0.0, "report")  # more than "not certified" is known now
+    return found.bare()
+
+
+def compared(baseline: Any, data: Dataset, greedy: bool, seed: int) -> Candidate | None:
+    """Return what a baseline would do at every observation of a log; None for the logging policy itself."""
+    if baseline is None:
+        return None
+    return tabulate(baseline, data, data.device(), fit_transform(data), jax.random.key(seed), greedy)
+
+
+def declared_range(data: Dataset) -> Range:
+    """Return the declared reward range, discount (1 where none is declared) and horizon of a log.
+
+    The range is widened to contain 0 where episodes are shorter than the horizon: what follows an end counts as 0.
+    """
+    spec = data.spec
+    assert spec.reward_low is not None
+    assert spec.reward_high is not None
+    assert spec.horizon is not None
+    low, high = spec.reward_low[0], spec.reward_high[0]
+    if int(data.lengths.min()) < spec.horizon:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Range(low, high, 1.0 if spec.discount is None else spec.discount, spec.horizon)
+
+
+def missing(data: Dataset, candidate: Candidate, other: Candidate | None) -> str:
+    """Return why there can be no certificate, empty if there can."""
+    if data.store_log_propensities is None:
+        return "the log has no propensities"
+    if data.propensities_estimated:
+        return "the propensities were estimated, not logged"
+    if candidate.log_prob is None or (other is not None and other.log_prob is None):
+        return "a policy is deterministic over continuous actions and has no density"
+    words = ("reward_low", "reward_high", "horizon")
+    absent = [word for word in words if getattr(data.spec, word) is None]
+    if absent:
+        return f"the log does not declare {', '.join(absent)} (from what is known of the system, not from the data)"
+    if data.spec.discount not in (None, 1, 1.0) and bool((data.durations != 1).any()):
+        return "steps last differently long, so the sum of discounts is not known beforehand"
+    return ""
+
+
+def _units(data: Dataset) -> int:
+    return len(np.unique(data.units(data.spec.unit).astype(str))) if data.spec.unit else data.episodes
+
+
+def _hopeless(data: Dataset, asked: Question, other: Candidate | None, seed: int) -> str:
+    """Return why nobody could tell from this log, without looking at what the policy would earn; empty if one might."""
+    spec, rewards = data.spec, np.asarray(data.rewards)
+    if float(np.ptp(rewards)) == 0 and (rewards[0] == 0 or np.ptp(data.lengths) == 0):
+        return f"all rewards are equal ({rewards[0]:g}), so no policy is better than another"
+    chance = data.log_propensities
+    if chance is None:
+        return ""
+    if spec.action.kind != "continuous" and not data.propensities_estimated and not (chance < np.log1p(-1e-6)).any():
+        return (
+            "no exploration: every logged action was certain, so the log cannot tell what others are worth. Let 5 % of "
+            "the decisions be taken at random with their chances logged; see `weft advise`"
+        )
+    for one, whose in ((asked[0], "policy"), (other, "baseline")):
+        if one is None or one.log_prob is None:
+            continue
+        logs = np.asarray(one.log_prob)[data.rows]
+        if np.isnan(logs).any() or (logs == np.inf).any():
+            raise UserError(
+                f"The {whose} gives {data.origin} probabilities or densities that are not finite, the first at step "
+                f"{np.flatnonzero(np.isnan(logs) | (logs == np.inf))[0]}."
+            )
+        found = ratio_test((one, *asked[1:]), jax.random.split(jax.random.key(seed), 6)[0])
+        if found.alarm:
+            below = found.z is not None and found.z < -3
+            what = "no overlap, or wrong propensities" if below else f"the propensities do not fit the {whose}"
+            return f"{what}: {found.sentence.rstrip('.')}"
+    return ""
+
+
+def _assumptions(data: Dataset, known: bool, certified: bool) -> Any:
+    """Yield what is taken on trust."""
+    spec, lengths = data.spec, data.lengths
+    yield from data.notes
+    if not known:
+        yield "It is taken on trust that the policy was not chosen or trained with these units."
+    if not spec.unit:
+        yield "No unit is declared: episodes are taken to be independent of each other."
+    elif len(set(np.unique(data.units(spec.unit).astype(str), return_counts=True)[1])) > 1:
+        yield f"Values of '{spec.unit}' have different numbers of episodes; each counts the same."
+    if not certified:
+        return
+    assert spec.reward_low is not None
+    assert spec.reward_high is not None
+    if spec.discount is None:
+        yield "No discount is declared: returns are plain sums of rewards."
+    if not spec.reward_low[0] <= 0 <= spec.reward_high[0] and int(lengths.min()) == spec.horizon:
+        yield f"Every episode is taken to last {spec.horizon} steps, as all logged ones do."
+    ends = np.cumsum(lengths) - 1
+    if (data.timeouts[ends] & (lengths < (spec.horizon or 0))).any():
+        yield "Some episodes were cut before the horizon; what would have followed counts as nothing."
+
+
+# --- the ledger -----------------------------------------------------------------------------------------------------
+
+
+def _digest(data: Dataset, asked: Question, other: Candidate | None, *settings: Any) -> str:
+    """Return a name for a question: the log, what is declared of it, what the policies would do, what is asked."""
+    spec = data.spec
+    declared = (spec.reward_low, spec.reward_high, spec.horizon, spec.discount, spec.unit, data.propensities_estimated)
+    found = hashlib.sha256(repr((data.fingerprint, declared, settings)).encode())
+    for leaf in jax.tree.leaves((asked[0], other, asked[2])):
+        found.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
+    return found.hexdigest()[:16]
+
+
+def _open(ledger: Ledger, data: Dataset, name: str, risk: float, show: str) -> None:
+    """Write down that the fold is opened; nothing is spent where the very same question was answered before."""
+    before = [entry for entry in ledger.entries() if entry.policy == name]
+    if not before:
+        ledger.spend(data, name, risk, show, granted=max(risk, GRANTED))
+    elif show == "report" and all(entry.shown != "report" for entry in before):
+        ledger.spend(data, name, 0.0, "report")
+
+
+# --- the first tier -------------------------------------------------------------------------------------------------
+
+
+@eqx.filter_jit
+def _weigh(
+    candidate: Candidate, other: Candidate | None, columns: Any, weighing: Weighing, declared: Range, doses: Any,
+    margin: Any, risk: Any, ordered: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    found = gate.terms(candidate, other, columns, weighing, declared, doses)
+    ends = jnp.stack([doses[0], doses[-1]])
+    against = gate.evidence(gate.opposite(candidate, other, columns, weighing, declared, ends), ends, 1e-3, risk / 2)
+    return (
+        found,
+        gate.evidence(found, doses, margin, risk, ordered),
+        gate.needed(found, margin, risk if ordered else risk / len(doses)),
+        -against.low,
+        gate.randomised(candidate, columns, weighing, declared, margin, risk),
+        effective(candidate, columns, weighing),
+    )
+
+
+def _certified(
+    data: Dataset, asked: Question, other: Candidate | None, steps: tuple[float, ...], about: dict[str, Any]
+) -> Decision:
+    """Decide in the first tier."""
+    declared, margin, risk, units = declared_range(data), about["margin"], about["risk"], about["units"]
+    numbers = jax.tree.map(jnp.float32, declared), jnp.asarray(steps, jnp.float32), jnp.float32(margin)
+    found, proof, needed, highs, randomised, size = jax.tree.map(
+        np.asarray, _weigh(asked[0], other, *asked[1:], *numbers, jnp.float32(risk), margin == 0)
+    )
+    needs = needed.astype(float)
+    if not np.isfinite(found.values).all() or np.isnan(proof.log_wealth).any():
+        raise UserError(
+            f"Weights of {data.origin} are too large for numbers of 32 bits; propensities this small are a mistake, or "
+            "the horizon is too long for weights."
+        )
+    odds = tuple(float(np.exp(np.minimum(wealth, 80.0))) for wealth in proof.log_wealth)
+    lows, means = (tuple(map(float, part)) for part in (proof.low, proof.mean))
+    about = about | {
+        "tier": 1, "effective_sample_size": float(size), "doses": steps, "evidence": odds, "lows": lows,
+        "means": means, "high": float(highs[-1]), "needed": dict(zip(steps, needs.tolist(), strict=True)),
+        "promise": promise(1),
+    }  # fmt: skip
+    place = int(proof.certified) - 1
+    if place >= 0:
+        reason = f"{units:,} units give {odds[place]:.3g} to 1 against no more than the margin at this dose"
+        return Decision("DEPLOY", steps[place], lows[place], reason=reason, **about)
+    if highs[-1] < margin or (other is None and highs[0] < 0):
+        whole = bool(highs[-1] < margin)
+        what = "the policy" if whole else f"a dose of {steps[0]:g} of the policy"
+        high = float(highs[-1] if whole else highs[0])
+        reason = f"the improvement of {what} is at most {high:.4g}, less than the margin of {margin:g}"
+        return Decision("REJECT", 0.0, lows[-1], reason=reason, **about)
+    best = int(np.argmin(needs))
+    enough = needs[best] < MOST
+    collect = int(needs[best]) if enough else None
+    better = (np.array(odds) >= 1) & (np.array(means) > margin + SAME * found.bound)
+    begin = int(better.argmax()) if better.any() else None
+    if begin is not None:
+        enough_odds = (1 if margin == 0 else len(steps)) / risk
+        reason = (
+            f"the evidence is {odds[begin]:.3g} to 1, short of {enough_odds:.3g}; begin with a dose of "
+            f"{steps[begin]:g} in a randomised test and carry the evidence on"
+        )
+        return Decision("STAGED", steps[begin], lows[begin], reason=reason, collect=collect, **about)
+    if enough:
+        reason = (
+            f"about {needs[best]:,.0f} units, logged as these were, would certify a dose of {steps[best]:g} with a "
+            f"chance of 80 %, if the improvement is what it looks like; there are {units:,}"
+        )
+        if float(size) >= FEW and randomised < MOST:
+            reason += f"; or {float(randomised):,.0f} in a test that gives half of them to the policy"
+        return Decision("COLLECT", 0.0, lows[0], reason=reason, collect=collect, **about)
+    reason = "no dose looks better than the margin on this log"
+    if float(size) < FEW:
+        reason += f", and the weights of the whole policy are worth {float(size):.1f} episodes: hardly any overlap"
+    return Decision("ABSTAIN", 0.0, lows[0], reason=reason, **about | {"tier": 3, "promise": ""})
+
+
+# --- the second tier ------------------------------------------------------------------------------------------------
+
+
+def diagnose_both(
+    policy: Any, baseline: Any, data: Dataset, seed: int, greedy: bool
+) -> tuple[Diagnostics, ...] | UserError:
+    """Return the diagnostics of the policy, and of the baseline if there is one, or why there can be none."""
+    try:
+        both = [policy] if baseline is None else [policy, baseline]
+        return tuple(diagnose(one, data, seed=seed, greedy=greedy) for one in both)
+    except UserError as problem:
+        return problem
+
+
+def _estimated(
+    data: Dataset,
+    asked: Question,
+    other: Candidate | None,
+    absent: str,
+    look: tuple[Diagnostics, ...] | UserError | None,
+    seed: int,
+    about: dict[str, Any],
+) -> Decision:
+    """Decide in the second tier, or abstain."""
+    margin, risk, units = about["margin"], about["risk"], about["units"]
+    without = f"no certificate, because {absent}"
+    if units < UNITS:
+        return Decision("ABSTAIN", reason=f"{without}; and {units} units are too few for an estimate", **about)
+    if not isinstance(look, tuple):
+        return Decision("ABSTAIN", reason=f"{without}; no estimate: {look}".rstrip("."), **about)
+    broken = [test.sentence for checks in look for test in checks.tests if test.alarm]
+    for checks in look:
+        if checks.unsupported is not None and checks.unsupported > OUTSIDE:
+            broken.append(f"{checks.unsupported:.0%} of the policy's actions are unlike any logged one.")
+    if broken:
+        reason = f"{without}; no estimate can be believed: {' '.join(broken)}"
+        return Decision("ABSTAIN", reason=reason.rstrip("."), **about)
+    shared: dict[str, Any] = {
+        "discount": declared_discount(data), "horizon": data.spec.horizon,
+        "features": int(np.clip(data.steps // 10, 8, 128)),
+    }  # fmt: skip
+    cut = cut_early(data, data.spec.horizon)
+    methods = LinearQ(**shared), DoubleReinforcement(**shared)
+    found = np.asarray(_differences(methods, asked[0], other, *asked[1:], cut, jax.random.key(seed)), float)
+    reach = _normal(1 - risk) * found[:, 1]
+    mean, low, high = float(found[0, 0]), float((found[:, 0] - reach).min()), float((found[:, 0] + reach).max())
+    if not np.isfinite([mean, low, high]).all():
+        return Decision("ABSTAIN", reason=f"{without}; fitted values are not finite", **about)
+    told = f"estimated improvement {mean:.4g} [{low:.4g}, {high:.4g}]; {without}"
+    about = about | {"tier": 2, "high": high, "promise": promise(2)}
+    if low > margin:
+        return Decision("STAGED", BEGIN, low, reason=told, **about)
+    if high < margin:
+        return Decision("REJECT", 0.0, low, reason=told, **about)
+    about |= {"tier": 3, "promise": ""}
+    return Decision("ABSTAIN", 0.0, low, reason=f"{told}; which of the two is better is open", **about)
+
+
+@eqx.filter_jit
+def _differences(
+    methods: tuple[Any, ...], candidate: Candidate, other: Candidate | None, columns: Any, weighing: Weighing,
+    cut: bool, key: Any,
+) -> Any:  # fmt: skip
+    """Return the estimated improvement and its clustered error by each method `(method, 2)`.
+
+    Without a baseline the logging policy is worth its mean return; where episodes were cut, what fitted Q says of it,
+    because the policy's value goes on behind the cut.
+    """
+    first, spec = methods[0], candidate.spec
+    size = len(weighing.weights)
+
+    def logged(weights: Any) -> Any:
+        again = weighing.reweighted(weights)
+        if cut:
+            known = features(spec, key, first.features)
+            return behaviour_test(known, columns, again, spec.longest, first.horizon, first.discount, first.ridge)[0]
+        found = paths(candidate, columns, size, first.discount, reference=False)
+        return (weights * (found.discount * found.reward).sum(1)).sum() / weights.sum()
+
+    def each(method: Any) -> Any:
+        value, part, count = influence(method, method.terms(candidate, columns, weighing, key), weighing)
+        if other is None:
+            base, slope = jax.value_and_grad(logged)(weighing.weights)
+            theirs = jnp.zeros_like(part).at[weighing.unit].add(slope * weighing.weights)
+        else:
+            base, theirs, _ = influence(method, method.terms(other, columns, weighing, key), weighing)
+        return jnp.stack([value - base, spread(part - theirs, count)])
+
+    return jnp.stack([each(method) for method in methods])
+
+
+def _normal(chance: float) -> float:
+    from scipy.special import ndtri
+
+    return float(ndtri(chance))

@@ -1,0 +1,245 @@
+"""Recognise logged episodes by their content, wherever they turn up again.
+
+`fingerprints(data)` gives five 64-bit numbers per episode (a table `(episodes, 5)`, columns `LOG`, `NUMBER`,
+`CONTENT`, `LEAST`, `FINE`):
+
+* `LOG` and `NUMBER`: a hash of the whole log that the view belongs to, and the episode's number there. Two views of the
+  same loaded log are compared by these alone, exactly.
+* `CONTENT`: a hash of all steps of the episode (observation and action), in no order; also of the rewards, unless the
+  numbers are so fine that nothing else looks the same.
+* `LEAST`: the smallest hash of a single step (observation and action) of the episode.
+* `FINE`: how many numbers of these have twelve binary digits or more; an image counts as four.
+
+A step is the bag of its numbers as float32, so the last three do not change when episodes or steps are re-sorted,
+columns are renamed or re-ordered, observations are split into components or joined, number types change (float64,
+int64), or one format becomes another. Another reward does not hide episodes of fine numbers. Where many episodes lost
+a step or were cut in two, `LEAST` recognises most of them.
+
+In small discrete worlds different episodes have the same content. What may be coincidence is not held against
+anybody: see `seen`. Not recognised: altered numbers (rounded, rescaled, standardised, images resized or re-coded,
+categories under other words, rewards of small worlds), dropped or added observation columns, and other episodes of
+the same user. It guards against mistakes, not against malice.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from scipy.stats import binom
+
+from .columns import Ragged
+from .dataset import Dataset
+from .spec import ObservationSpec
+
+__all__ = ["CONTENT", "FINE", "LEAST", "LOG", "NUMBER", "Trace", "fingerprints", "overlap", "seen"]
+
+LOG, NUMBER, CONTENT, LEAST, FINE = range(5)
+OBSERVED, IMAGE, TOKEN, ACTED, REWARDED = (np.uint64(0x9E3779B97F4A7C15 * i % 2**64) for i in range(1, 6))
+COINCIDENCE = 1e-4
+ENOUGH = 4  # fine numbers that make an episode like no other: 48 binary digits
+CHUNK = 1 << 21  # numbers mixed at a time, so that temporary arrays stay in the cache
+
+
+class Trace:
+    """The fingerprints of the log that something was trained on, or None where nobody knows.
+
+    All traces are equal: they say where a policy comes from and nothing about what it computes, so a compiled program
+    serves policies of any origin.
+    """
+
+    def __init__(self, table: np.ndarray | None = None) -> None:
+        self.table = table
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Trace)
+
+    def __hash__(self) -> int:
+        return hash(Trace)
+
+    def __repr__(self) -> str:
+        return "Trace()" if self.table is None else f"Trace({len(self.table)} episodes)"
+
+    def packed(self) -> np.ndarray:
+        """Return the table as uint32 `(episodes, 10)`, as files hold it."""
+        table = np.zeros((0, 5), np.uint64) if self.table is None else self.table
+        return np.ascontiguousarray(table).view(np.uint32)
+
+    @classmethod
+    def unpack(cls, packed: Any) -> "Trace":
+        """Return the trace that `packed` gave."""
+        found = np.ascontiguousarray(np.asarray(packed, np.uint32))
+        return cls(found.view(np.uint64) if len(found) else None)
+
+
+def fingerprints(data: Dataset) -> np.ndarray:
+    """Return the fingerprints of every episode of a view, a table `(episodes, 5)` of uint64."""
+    rows, lengths = data.rows, data.lengths
+    begins = np.cumsum(lengths) - lengths
+    spec = data.spec
+    store = data.store_observations
+    step, fine = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.uint64)
+    for part in spec.observations:
+        seen_at = store if spec.plain else store[part.name]
+        _add(step, fine, _observed(seen_at, data.position[rows], part))
+    labels = spec.action.labels if spec.discrete else ()
+    _add(step, fine, _bag(_meant(data.store_actions[rows], labels), ACTED))
+    rewards, _ = _bag(data.store_rewards[rows], REWARDED)
+    decided, rewarded = _mix(step), _mix(step + rewards)
+    table = np.empty((len(lengths), 5), np.uint64)
+    table[:, LOG] = _log(data)
+    table[:, NUMBER] = data.chosen
+    table[:, FINE] = np.add.reduceat(fine, begins)
+    sums = [np.add.reduceat(each, begins) for each in (decided, rewarded)]
+    table[:, CONTENT] = _mix(np.where(table[:, FINE] >= ENOUGH, *sums))
+    table[:, LEAST] = np.minimum.reduceat(decided, begins)
+    return table
+
+
+def _add(step: np.ndarray, fine: np.ndarray, found: tuple[np.ndarray, np.ndarray]) -> None:
+    step += found[0]
+    fine += found[1]
+
+
+def _log(data: Dataset) -> int:
+    """Return a hash of all observations, actions and boundaries of the log that a view belongs to."""
+    whole = np.arange(len(data.starts) - 1)
+    bare = dataclasses.replace(
+        data, chosen=whole, store_rewards=np.zeros(0), store_durations=None, store_log_propensities=None
+    )
+    return int(bare.fingerprint[:16], 16)
+
+
+def seen(known: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Say for each episode of `found` whether it is among those of `known` (both are tables of fingerprints).
+
+    Episodes of one log are told apart by their numbers. Across logs, only contents that occur once on either side
+    speak. Of episodes with fine numbers each such match counts. Others (small discrete worlds), and matches of a
+    single step, count if there are more than chance explains: were the episodes dealt to the two sides at random, a
+    pair of alike ones would be split with probability 2 n m / ((n + m) (n + m − 1)); the count of split pairs is
+    tested at a risk of 1e-4, so that up to a dozen shared ones can go unseen there. Two sides with the very same
+    contents, however often each, are always the same.
+    """
+    result = np.zeros(len(found), bool)
+    logs = np.isin(found[:, LOG], known[:, LOG])
+    for log in np.unique(found[logs, LOG]):
+        here = found[:, LOG] == log
+        result[here] = np.isin(found[here, NUMBER], known[known[:, LOG] == log, NUMBER])
+    for log in np.unique(found[:, LOG]):
+        here = found[:, LOG] == log
+        others = known[known[:, LOG] != log]
+        if len(others):
+            result[here] |= _alike(others, found[here])
+    return result
+
+
+def overlap(known: np.ndarray, found: np.ndarray, units: np.ndarray | None = None) -> float:
+    """Return the share of the units of `found` of which an episode is among those of `known`.
+
+    units: the unit of each episode of `found`; by default every episode is one.
+    """
+    recognised = seen(known, found)
+    units = np.arange(len(found)) if units is None else np.asarray(units)
+    return len(np.unique(units[recognised])) / len(np.unique(units))
+
+
+def _alike(known: np.ndarray, found: np.ndarray) -> np.ndarray:
+    if np.array_equal(np.sort(known[:, CONTENT]), np.sort(found[:, CONTENT])):
+        return np.ones(len(found), bool)
+    result = np.zeros(len(found), bool)
+    for column in (CONTENT, LEAST):
+        here, there = known[:, column], found[:, column]
+        common = np.intersect1d(_singles(here), _singles(there), assume_unique=True)
+        matched = np.isin(there, common)
+        if len(common) and not _chance(here, there, len(common)):
+            result |= matched
+        elif column == CONTENT:
+            result |= matched & (found[:, FINE] >= ENOUGH)
+    return result
+
+
+def _singles(values: np.ndarray) -> np.ndarray:
+    distinct, times = np.unique(values, return_counts=True)
+    return distinct[times == 1]
+
+
+def _chance(here: np.ndarray, there: np.ndarray, split: int) -> bool:
+    """Say whether the pairs of alike episodes are split between two sides about as chance would have it."""
+    _, times = np.unique(np.concatenate([here, there]), return_counts=True)
+    pairs, total = int((times == 2).sum()), len(here) + len(there)
+    share = 2 * len(here) * len(there) / (total * (total - 1))
+    return bool(binom.sf(split - 1, pairs, min(1.0, share)) > COINCIDENCE)
+
+
+# --- hashes of numbers -----------------------------------------------------------------------------------------
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """Scatter 64-bit numbers: the finaliser of SplitMix64 (Steele, Lea & Flood 2014)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values ^= values >> np.uint64(30)
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(0x94D049BB133111EB)
+    values ^= values >> np.uint64(31)
+    return values
+
+
+def _bag(values: np.ndarray, salt: np.uint64) -> tuple[np.ndarray, np.ndarray]:
+    """Return a hash per row of the bag of its numbers, whatever their order, and how many of them are fine."""
+    table = values.reshape(len(values), -1)
+    total, fine = np.zeros(len(table), np.uint64), np.zeros(len(table), np.uint64)
+    stride = max(1, CHUNK // max(1, table.shape[1]))
+    for begin in range(0, len(table), stride):
+        piece = table[begin : begin + stride].astype(np.float32) + np.float32(0)  # no negative zero
+        bits = piece.view(np.uint32)
+        total[begin : begin + stride] = _mix(bits ^ salt).sum(1, dtype=np.uint64)
+        fine[begin : begin + stride] = ((bits & np.uint32(0xFFF)) != 0).sum(1)
+    return total, fine
+
+
+def _observed(store: Any, rows: np.ndarray, part: ObservationSpec) -> tuple[np.ndarray, np.ndarray]:
+    if part.kind == "tokens":
+        return _tokens(store, rows), np.zeros(len(rows), np.uint64)
+    if part.kind == "image":
+        return _images(store, rows), np.full(len(rows), np.uint64(ENOUGH))
+    return _bag(_meant(store[rows], part.categories), OBSERVED)
+
+
+def _meant(values: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
+    """Replace codes by what they stand for: the number that a label spells, else a number made of its letters."""
+    if not labels:
+        return values
+    return np.array([_number(label) for label in labels], np.float32)[values.astype(np.int64)]
+
+
+def _number(label: str) -> float:
+    try:
+        return float(label)
+    except ValueError:
+        spread = 0
+        for letter in label.encode():
+            spread = (spread * 257 + letter) % 16_777_213  # a prime below 2**24: exact as float32
+        return float(spread)
+
+
+def _images(store: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Hash the bytes of images, place by place: a bag would be the same for an image and its mirror."""
+    size = int(np.prod(store.shape[1:]))
+    padding = -size % 8
+    factors = _mix(np.arange((size + padding) // 8, dtype=np.uint64)) | np.uint64(1)
+    total = np.empty(len(rows), np.uint64)
+    stride = max(1, 4 * CHUNK // size)
+    for begin in range(0, len(rows), stride):
+        piece = np.asarray(store[rows[begin : begin + stride]], np.uint8).reshape(-1, size)
+        words = np.ascontiguousarray(np.pad(piece, ((0, 0), (0, padding)))).view(np.uint64)
+        total[begin : begin + stride] = (_mix(words) * factors).sum(1, dtype=np.uint64)
+    return _mix(total ^ IMAGE)
+
+
+def _tokens(store: Any, rows: np.ndarray) -> np.ndarray:
+    ragged = store if isinstance(store, Ragged) else Ragged.from_rows([row[row >= 0] for row in store])
+    lengths = np.diff(ragged.offsets)
+    place = np.arange(len(ragged.values)) - np.repeat(ragged.offsets[:-1], lengths)
+    hashes = _mix(_mix(ragged.values.astype(np.int64).view(np.uint64) ^ TOKEN) + place.astype(np.uint64))
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes, dtype=np.uint64)])
+    return _mix(sums[ragged.offsets[1:]] - sums[ragged.offsets[:-1]])[rows]

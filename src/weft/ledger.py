@@ -1,0 +1,234 @@
+"""The ledger of risk: which sealed folds were opened, when, for which policy, and what may still be spent.
+
+Every test of a policy on a certify fold spends risk (alpha). The rules:
+
+* A fold starts with what is granted, .05 unless said otherwise.
+* Where only the decision was shown, a further test may spend what is left of it.
+* A fold whose report was shown is spent, because the next policy could be chosen after it. So is one with nothing left.
+* Folds are recognised by the fingerprints of their episodes, under whatever name, order or format: a view that shares
+  units with folds that were opened shares what they spent. Only new units bring new risk.
+
+The ledger is a folder: `ledger.jsonl` (one line per opening, each with a checksum over all before it) and one file of
+fingerprints per fold. It guards against mistakes, not against malice: a deleted ledger is not missed.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import storage
+from .dataset import Dataset
+from .errors import UserError
+from .fingerprints import CONTENT, Trace, fingerprints, overlap
+
+__all__ = ["GRANTED", "Entry", "Ledger"]
+
+GRANTED = 0.05
+SHOWN = ("decision", "report")
+LINES, LOCK = "ledger.jsonl", ".lock"
+WAIT = 10.0  # seconds for another process to finish its line
+TINY = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One opening of a fold: `fold` (a hash of its contents), the `granted` and the `spent` risk, what was `shown`
+    (`decision` or `report`), the `policy` that was judged, and when (`moment`, ISO, UTC)."""
+
+    fold: str
+    granted: float
+    spent: float
+    shown: str
+    policy: str
+    moment: str
+    origin: str = ""
+    units: int = 0
+
+
+class Ledger:
+    """The ledger in a folder, by default `$WEFT_LEDGER` or `~/.local/share/weft/ledger`.
+
+    Raises UserError, and changes nothing, where the ledger is damaged: what was spent is then unknown.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        where = folder or os.environ.get("WEFT_LEDGER") or Path.home() / ".local" / "share" / "weft" / "ledger"
+        self.folder = Path(where)
+
+    def entries(self) -> list[Entry]:
+        """Return every opening, the first one first."""
+        return [entry for entry, _ in self._lines()]
+
+    def of(self, fold: Dataset, by: str | None = None) -> list[Entry]:
+        """Return every opening of a fold and of folds that share units with it, the first one first."""
+        table, units = fingerprints(fold), _units(fold, by)
+        return [entry for entry in self.entries() if overlap(self._table(entry.fold), table, units) > 0]
+
+    def left(self, fold: Dataset, granted: float = GRANTED, by: str | None = None) -> float:
+        """Return the risk that a test on a fold may still spend.
+
+        by: the column of units, by default that of the log's `Spec`, else each episode is a unit. Raises UserError,
+        naming the share of known units and the date, where the fold or one that it shares units with is spent.
+        """
+        _check(granted, granted, SHOWN[0])
+        return self._left(fingerprints(fold), _units(fold, by), fold, granted, self._lines())
+
+    def spend(
+        self,
+        fold: Dataset,
+        policy: str,
+        risk: float | None = None,
+        shown: str = "decision",
+        granted: float = GRANTED,
+        by: str | None = None,
+    ) -> Entry:
+        """Write down that a fold is opened, before anything of the result is shown; what cannot be paid is refused.
+
+        risk: what this test spends, by default all that is left; 0 for a report on a test that was paid before.
+        shown: `decision` (whether the policy is certified, nothing else) or `report`. Raises UserError as `left` does,
+        for more risk than is left, and where the ledger is damaged or in use by another process.
+        """
+        _check(granted, granted if risk is None else risk, shown)
+        table, units = fingerprints(fold), _units(fold, by)
+        storage.make_folder(self.folder)
+        with self._locked():
+            lines = self._lines()
+            if not (self.folder / LINES).exists():
+                storage.write_bytes(self.folder / LINES, b"")
+            late = shown == "report" and risk == 0  # of what was paid before; to write it down is never refused
+            left = 0.0 if late else self._left(table, units, fold, granted, lines)
+            paid = left if risk is None else float(risk)
+            if paid > left + TINY:
+                raise UserError(
+                    f"A risk of {paid:g} cannot be spent on this fold of {fold.origin}: {left:g} of {granted:g} is "
+                    f"left; spend at most that, or bring new units."
+                )
+            moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            entry = Entry(
+                _digest(table), float(granted), paid, shown, policy, moment, fold.origin, len(np.unique(units))
+            )
+            place = self._fold(entry.fold)
+            if not place.exists():
+                storage.write_tree(place, Trace(table).packed())
+            last = lines[-1][1] if lines else ""
+            text = json.dumps(dataclasses.asdict(entry))
+            line = json.dumps({**dataclasses.asdict(entry), "checksum": _chained(last, text)})
+            before = (self.folder / LINES).read_bytes()
+            storage.write_bytes(self.folder / LINES, before + line.encode() + b"\n")
+        return entry
+
+    def _fold(self, digest: str) -> Path:
+        return self.folder / f"fold-{digest}.safetensors"
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        busy = f"The ledger in {self.folder} is in use by another process; try again when it has ended."
+        until = time.monotonic() + WAIT
+        with contextlib.ExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(storage.locked(self.folder / LOCK, busy))
+                    break
+                except UserError as problem:
+                    if str(problem) != busy or time.monotonic() > until:
+                        raise
+                    time.sleep(0.05)
+            yield
+
+    def _damaged(self, what: str) -> UserError:
+        return UserError(
+            f"The ledger in {self.folder} is damaged ({what}), so what was spent is unknown; restore the folder from "
+            "a copy, or judge on new units with a ledger in another folder."
+        )
+
+    def _lines(self) -> list[tuple[Entry, str]]:
+        path = self.folder / LINES
+        if not path.exists():
+            if self.folder.is_dir() and any(self.folder.glob("fold-*.safetensors")):
+                raise self._damaged(f"{LINES} is missing")
+            return []
+        try:
+            content = path.read_bytes()
+        except OSError as problem:
+            raise UserError(f"The ledger {path} cannot be read: {problem.strerror or problem}.") from None
+        found: list[tuple[Entry, str]] = []
+        before = ""
+        for number, line in enumerate(content.splitlines()):
+            try:
+                read: dict[str, Any] = json.loads(line)
+                checksum = read.pop("checksum")
+                entry = Entry(**read)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                raise self._damaged(f"line {number + 1} of {LINES} cannot be read") from None
+            if checksum != _chained(before, json.dumps(dataclasses.asdict(entry))):
+                raise self._damaged(f"line {number + 1} of {LINES} is not what was written")
+            before = checksum
+            found.append((entry, checksum))
+        return found
+
+    def _table(self, digest: str) -> np.ndarray:
+        try:
+            table = Trace.unpack(storage.read_tree(self._fold(digest), np.zeros(0))).table
+        except storage.DamagedFile as problem:
+            raise self._damaged(str(problem).rstrip(".")) from None
+        if table is None or _digest(table) != digest:
+            raise self._damaged(f"{self._fold(digest).name} holds another fold")
+        return table
+
+    def _left(
+        self, table: np.ndarray, units: np.ndarray, fold: Dataset, granted: float, lines: list[tuple[Entry, str]]
+    ) -> float:
+        """Return what is left for a fold, counting all that was spent on folds that share units with it."""
+        shares: dict[str, float] = {}
+        used = 0.0
+        for entry, _ in lines:
+            if entry.fold not in shares:
+                shares[entry.fold] = overlap(self._table(entry.fold), table, units)
+            if shares[entry.fold] == 0:
+                continue
+            used += entry.spent
+            if entry.shown == "report":
+                raise _spent(fold, shares[entry.fold], entry, "its report was shown")
+            if used >= granted - TINY:
+                raise _spent(fold, shares[entry.fold], entry, f"the risk of {granted:g} is used up")
+        return granted - used
+
+
+def _spent(fold: Dataset, share: float, entry: Entry, why: str) -> UserError:
+    percent = f"{share:.0%}" if share >= 0.01 else f"{share:.1g}"
+    return UserError(
+        f"This fold of {fold.origin} is spent: {percent} of its units were opened on {entry.moment[:10]} for "
+        f"{entry.policy} and {why}; certify on units that no test has seen."
+    )
+
+
+def _units(fold: Dataset, by: str | None) -> np.ndarray:
+    by = by or fold.spec.unit
+    return fold.units(by) if by else np.arange(fold.episodes)
+
+
+def _digest(table: np.ndarray) -> str:
+    """Return a name for a fold that the order of its episodes does not change."""
+    rows = table[np.lexsort(table.T)]
+    return hashlib.sha256(np.ascontiguousarray(rows[:, : CONTENT + 1]).astype("<u8").tobytes()).hexdigest()[:24]
+
+
+def _chained(before: str, text: str) -> str:
+    return hashlib.sha256((before + text).encode()).hexdigest()[:16]
+
+
+def _check(granted: float, risk: float, shown: str) -> None:
+    if not 0 < granted < 1:
+        raise UserError(f"The risk granted to a fold must lie between 0 and 1, got {granted:g}.")
+    if not 0 <= risk < 1:
+        raise UserError(f"The risk to spend must be at least 0 and less than 1, got {risk:g}.")
+    if shown not in SHOWN:
+        raise UserError(f"What is shown of a test is 'decision' or 'report', got {shown!r}.")
