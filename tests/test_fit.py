@@ -323,3 +323,109 @@ def test_another_discount_than_the_declared_one_is_said(capsys):
     data = weft.load("sample:grid", episodes=4)
     weft.fit(weft.IQL(hidden=(4,)), data, steps=2, progress=True)
     assert "The log declares the discount 1; the method uses 0.99." in capsys.readouterr().err
+
+
+# --- alarms -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def maze():
+    return weft.load("sample:maze", episodes=100)
+
+
+def quick(method):
+    """Return a method that learns fast enough to show in a thousand steps what it does in the end."""
+    setting = method(hidden=(32,), learning_rate=3e-3, target_rate=0.05)
+    return weft.pytree.replace(setting, "sampler.batch_size", 32)
+
+
+def broken(**settings):
+    """Return a method that is lost after its first step."""
+    return iql(learning_rate=1e30, **settings)
+
+
+def test_learning_without_a_constraint_raises_the_alarm_once_and_iql_does_not(maze, caplog):
+    run = weft.fit(quick(weft.Naive), maze, 1000, 1, log_every=100)
+    (said,) = [record.message for record in caplog.records]
+    assert re.fullmatch(
+        r"Alarm at step \d+: mean Q is [\d.]+, more than 10 times what rewards, discount and method make "
+        r"believable \(1\)\.",
+        said,
+    )
+    assert run.steps == [1000]  # nobody asked to stop
+    assert "stopped" not in run.record
+    caplog.clear()
+    weft.fit(quick(weft.IQL), maze, 1000, 1, log_every=100, stop_when_hopeless=True)
+    assert not caplog.records
+
+
+def test_a_hopeless_run_stops_when_asked_and_goes_on_when_asked(maze, tmp_path, caplog):
+    whole = weft.fit(quick(weft.Naive), maze, 1000, 1, tmp_path / "whole", log_every=100)
+    call = (quick(weft.Naive), maze, 1000, 1, tmp_path / "run")
+    run = weft.fit(*call, log_every=100, stop_when_hopeless=True)
+    loaded = weft.load_run(tmp_path / "run")
+    (stop,) = loaded.record["stopped"]
+    assert run.record["stopped"] == [stop]
+    assert 100 < stop["step"] < 1000
+    assert "more than 10 times" in stop["reason"]
+    assert [row["step"] for row in loaded.metrics] == list(range(100, stop["step"] + 1, 100))
+    assert loaded.metrics == whole.metrics[: len(loaded.metrics)]
+    assert loaded.steps[-1] == run.steps[-1] == stop["step"]
+    assert same(loaded.state(), run.state())
+    assert f"Stopped at step {stop['step']:,} of 1,000: mean Q" in caplog.text
+    with pytest.raises(UserError, match="keeps no state of step 1000"):
+        loaded.state(step=1000)
+    again = weft.fit(*call, resume=True, stop_when_hopeless=True)
+    assert again.record["stopped"] == [stop]
+    assert same(again.state(), run.state())
+    on = weft.fit(*call, resume=True)
+    assert same(on.state(), whole.state())
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+    assert "stopped" not in weft.load_run(tmp_path / "run").record
+
+
+def test_a_killed_run_stops_where_it_would_have_stopped(data, tmp_path):
+    whole = weft.fit(broken(), data, 40, 2, tmp_path / "whole", log_every=5, stop_when_hopeless=True)
+    weft.fit(broken(), data, 40, 2, tmp_path / "run", log_every=5, keep=[5])
+    cut(tmp_path / "run", 5)
+    run = weft.fit(broken(), data, 40, 2, tmp_path / "run", log_every=5, resume=True, stop_when_hopeless=True)
+    assert run.record["stopped"] == whole.record["stopped"]
+    assert run.record["stopped"][0]["step"] == 10
+    assert same(run.state(), whole.state())
+
+
+def test_alarms_change_no_bit(maze, monkeypatch, caplog):
+    watched = weft.fit(quick(weft.Naive), maze, 1000, 1, log_every=100)
+    assert caplog.records
+    monkeypatch.setattr("weft.alarms.Watch.take", lambda *_: [])
+    blind = weft.fit(quick(weft.Naive), maze, 1000, 1, log_every=50)
+    assert same(watched.state(), blind.state())
+
+
+def test_a_sweep_stops_only_when_all_its_runs_are_hopeless(data, tmp_path, caplog):
+    settings = [iql(), broken(), broken(hidden=(4,))]
+    run = weft.fit(settings, data, 20, 2, tmp_path / "run", log_every=5, stop_when_hopeless=True)
+    assert [(stop["settings"], stop["step"]) for stop in run.record["stopped"]] == [([2], 10)]
+    said = [record.message for record in caplog.records]
+    assert said[0].startswith("Alarm at step 5: setting 1, seed 0: ")
+    assert said[0].endswith(" are not finite (1 other run alike).")
+    assert said[1].startswith("Alarm at step 5: seed 0: ")
+    assert said[2].startswith("Stopped at step 10 of 20: seed 0: ")
+    assert len(said) == 3
+    alone = weft.fit(iql(), data, 20, 2)
+    for source in (run, weft.load_run(tmp_path / "run")):
+        assert source.steps == [20]
+        assert [source.kept(setting) for setting in range(3)] == [[20], [20], [10]]
+        assert all(
+            np.allclose(one, two, atol=1e-5)
+            for one, two in zip(jax.tree.leaves(source.state()), jax.tree.leaves(alone.state()), strict=True)
+        )
+        assert same(source.state(2, step=20), source.state(2, step=10))
+
+
+def test_alarms_are_shown_with_progress(data, capsys, caplog):
+    weft.fit(broken(), data, 20, 1, log_every=5, progress=True, stop_when_hopeless=True)
+    said = capsys.readouterr().err
+    assert said.count("Alarm at step 5: ") == 1
+    assert said.count("Stopped at step 10 of 20: ") == 1
+    assert not caplog.records

@@ -48,3 +48,12 @@ def test_silence_is_silent(capsys):
         shown.update(10, {})
         shown.say("nothing")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_warning_is_shown_even_where_nothing_else_is(capsys, caplog):
+    Silent().say("nothing")
+    Silent().warn("100 % wrong")
+    assert [record.message for record in caplog.records] == ["100 % wrong"]
+    with Progress() as shown:
+        shown.warn("[all] wrong")
+    assert "[all] wrong" in capsys.readouterr().err

@@ -19,11 +19,13 @@ from jaxtyping import PyTree
 
 from . import folder as folders
 from . import pytree, storage, train
+from .alarms import Watch, effective_steps, largest_return
 from .algorithm import Algorithm, describe
 from .columns import Columns
 from .compilation import keep_compiled_programs
 from .dataset import Dataset
 from .errors import UserError
+from .fingerprints import Trace, fingerprints
 from .progress import Progress, Silent
 from .run import FORMAT, Run, load_run, structure
 from .transform import Transform, fit_transform
@@ -47,6 +49,7 @@ def fit(
     keep: Sequence[int] = (),
     log_every: int | None = None,
     checkpoint_seconds: float = 60.0,
+    stop_when_hopeless: bool = False,
 ) -> Run:
     """Train every setting with every seed and return the `Run`; what is not finished can be resumed.
 
@@ -57,6 +60,11 @@ def fit(
     see `fit_transform`. keep: steps whose states are kept for good. log_every: steps per metrics row (a hundredth of
     all by default). checkpoint_seconds: time between checkpoints, of which the last two are kept.
 
+    Alarms are warned of whenever they come up, and change nothing: metrics that are not finite, and a mean Q more than
+    ten times what the rewards can add up to (`weft.alarms`). stop_when_hopeless: end the runs of a compiled
+    program early when every one of them gave an alarm in its last two rows; the last states and the reason
+    (`run.record["stopped"]`) are kept, and resuming without it goes on as if nobody had stopped.
+
     Raises UserError, before anything is written, for wrong arguments, a log that the method cannot learn from, and a
     folder that is taken or does not fit.
     """
@@ -66,11 +74,13 @@ def fit(
     transform = fit_transform(data, observations, rewards, reward_shift)
     record = _record(plan, data, {"observations": observations, "rewards": rewards, "reward_shift": reward_shift})
     record["transform"] = transform.parts()
+    record["largest_returns"] = [largest_return(setting, data, transform) for setting in plan.settings]
     groups = pytree.groups([pytree.as_arrays(setting) for setting in plan.settings])
     for members in groups:
         structure(plan.settings[members[0]], data.spec)  # what a method refuses, it refuses before anything is written
     folder = None if out is None else Path(out)
     run = Run(record, plan.settings, plan.seeds, data.spec, transform, groups, [{} for _ in groups], [], folder)
+    run.trained_on = Trace(fingerprints(data))
     with Progress() if progress else Silent() as shown, contextlib.ExitStack() as stack:
         said = []
         if folder is not None:
@@ -82,6 +92,7 @@ def fit(
             folders.tidy(folder)
             if not (folder / folders.RECORD).exists():
                 storage.write_tree(folder / folders.TRANSFORM, run.transform)
+                storage.write_tree(folder / folders.EPISODES, run.trained_on.packed())
             storage.write_json(folder / folders.RECORD, run.record)
         for sentence in (_headline(run), *_discounts(run), *said):
             shown.say(sentence)
@@ -94,6 +105,7 @@ def fit(
                 columns,
                 checkpoint_seconds,
                 shown,
+                stop_when_hopeless,
             )
     return run
 
@@ -235,7 +247,9 @@ def _transformed(change: Transform, raw: Columns) -> Columns:
     return change(raw)
 
 
-def _train_group(run: Run, plan: Plan, group: int, columns: Columns, checkpoint_seconds: float, shown: Silent) -> None:
+def _train_group(
+    run: Run, plan: Plan, group: int, columns: Columns, checkpoint_seconds: float, shown: Silent, stop: bool
+) -> None:
     members = run.groups[group]
     how = run.record["computed"]["mapping"]
     chosen = [pytree.as_arrays(run.settings[index]) for index in members for _ in plan.seeds]
@@ -245,14 +259,19 @@ def _train_group(run: Run, plan: Plan, group: int, columns: Columns, checkpoint_
     _drop_later_rows(run, group, start)
     place = f" {group + 1}/{len(run.groups)}" if len(run.groups) > 1 else ""
     shown.begin(f"{run.settings[0].name}{place}", start, plan.steps, len(chosen))
-    total = jnp.int32(plan.steps)
+    watch = _watch(run, members)
+    why = watch.hopeless() if stop and start < plan.steps else None
+    total, end = jnp.int32(plan.steps), start
     saved = time.monotonic()
-    for begin, end in _chunks(plan, start):
+    for begin, end in _chunks(plan, start) if why is None else ():
         states, metrics = train.advance(settings, states, columns, keys, jnp.int32(begin), jnp.int32(end), total, how)
         rows = _rows(run, group, plan, end, {name: np.asarray(values) for name, values in metrics.items()})
         run.metrics.extend(rows)
         shown.update(end, {name: float(np.mean(values)) for name, values in metrics.items()})
-        kept = end in plan.keep or end == plan.steps
+        for sentence in watch.take(rows):
+            shown.warn(sentence)
+        why = watch.hopeless() if stop and end < plan.steps else None
+        kept = end in plan.keep or end == plan.steps or why is not None
         if run.folder is not None:
             due = kept or time.monotonic() - saved >= checkpoint_seconds
             folders.append_rows(run.folder, rows, durable=due)
@@ -262,7 +281,30 @@ def _train_group(run: Run, plan: Plan, group: int, columns: Columns, checkpoint_
                 saved = time.monotonic()
         elif kept and end < plan.steps:
             run.states[group][end] = pytree.host(states)
-    run.states[group][plan.steps] = pytree.host(states)
+        if why is not None:
+            break
+    run.states[group][end] = pytree.host(states)
+    if why is not None:
+        _stopped(run, group, end, why, shown)
+
+
+def _watch(run: Run, members: list[int]) -> Watch:
+    """Return the alarms of a group's runs, as they stand after the rows that a resumed run has."""
+    places = [(setting, seed) for setting in members for seed in run.seeds]
+    steps = [effective_steps(setting, run.spec) for setting in run.settings]
+    watch = Watch(places, run.record["largest_returns"], steps)
+    watch.take(run.metrics)
+    watch.said.clear()  # a person who resumes hears of it again
+    return watch
+
+
+def _stopped(run: Run, group: int, step: int, why: str, shown: Silent) -> None:
+    """Keep in the record that and why a group was stopped early, and say so."""
+    found = {"group": group, "settings": run.groups[group], "step": step, "reason": why}
+    run.record.setdefault("stopped", []).append(found)
+    if run.folder is not None:
+        storage.write_json(run.folder / folders.RECORD, run.record)
+    shown.warn(f"Stopped at step {step:,} of {run.record['steps']:,}: {why}. The last states are kept.")
 
 
 def _first_states(

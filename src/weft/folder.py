@@ -1,8 +1,9 @@
 """What lies where in a run's folder, who may write there, and what is kept.
 
-`run.json`, `transform.safetensors`, `metrics.jsonl` (one row per logged step, setting and seed) and `checkpoints/`
-(one file per compiled program and step: the last two and those asked for). A row of metrics is appended before the
-checkpoint that follows it, so that rows past the last checkpoint are the only thing that a killed process leaves over.
+`run.json`, `transform.safetensors`, `episodes.safetensors` (fingerprints of the log), `metrics.jsonl` (one row per
+logged step, setting and seed) and `checkpoints/` (one file per compiled program and step: the last two and those asked
+for). A row of metrics is appended before the checkpoint that follows it, so that rows past the last checkpoint are the
+only thing that a killed process leaves over.
 """
 
 import json
@@ -31,6 +32,7 @@ __all__ = [
 
 CHECKPOINTS = "checkpoints"
 RECORD, TRANSFORM, METRICS, LOCK = "run.json", "transform.safetensors", "metrics.jsonl", ".lock"
+EPISODES = "episodes.safetensors"
 NUMBER = re.compile(r"group-(\d+)-step-(\d+)\.safetensors")
 
 
@@ -43,7 +45,7 @@ def check_free(folder: Path) -> None:
             f"{folder} already holds a run; continue it with resume=True (--resume) or choose another folder."
         )
     for path in folder.iterdir() if folder.exists() else ():
-        if path.name not in (TRANSFORM, CHECKPOINTS) and not path.name.startswith("."):
+        if path.name not in (TRANSFORM, EPISODES, CHECKPOINTS) and not path.name.startswith("."):
             raise UserError(f"{folder} is not empty and holds no run ({path.name}); choose another folder.")
 
 

@@ -1,5 +1,6 @@
 """What a person sees while runs are trained: steps, speed, time left, key metrics; plain lines where no terminal is."""
 
+import logging
 import sys
 import time
 from typing import Any
@@ -8,7 +9,7 @@ __all__ = ["Progress", "Silent"]
 
 
 class Silent:
-    """Shows nothing."""
+    """Shows nothing but warnings."""
 
     def __enter__(self) -> "Silent":
         return self
@@ -24,6 +25,10 @@ class Silent:
 
     def say(self, sentence: str) -> None:
         """Show one sentence."""
+
+    def warn(self, sentence: str) -> None:
+        """Show one sentence that nobody should miss: on standard error even where nothing else is shown."""
+        logging.getLogger("weft").warning("%s", sentence)
 
 
 class Progress(Silent):
@@ -78,6 +83,9 @@ class Progress(Silent):
 
     def say(self, sentence: str) -> None:
         self.console.print(sentence, soft_wrap=True, markup=False)
+
+    def warn(self, sentence: str) -> None:
+        self.console.print(sentence, style="bold yellow", soft_wrap=True, markup=False)
 
 
 def clock(seconds: float) -> str:

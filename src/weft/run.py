@@ -18,6 +18,7 @@ from . import folder as folders
 from . import pytree, storage
 from .algorithm import Algorithm, algorithm, describe
 from .errors import UserError
+from .fingerprints import Trace
 from .policy import Served
 from .spec import Spec
 from .transform import Transform, skeleton
@@ -32,7 +33,7 @@ class Run:
     """Trained states and everything needed to use, continue or explain them.
 
     `settings` are the swept instances, `seeds` the seeds of each; `states[group]` maps a step to the stacked states of
-    the runs of one compiled program (`groups` lists their settings).
+    the runs of one compiled program (`groups` lists their settings). `trained_on` recognises the episodes of the log.
     """
 
     record: dict[str, Any]
@@ -44,6 +45,7 @@ class Run:
     states: list[dict[int, PyTree]]
     metrics: list[dict[str, Any]]
     folder: Path | None = None
+    trained_on: Trace = dataclasses.field(default_factory=Trace)
 
     @property
     def name(self) -> str:
@@ -52,18 +54,29 @@ class Run:
 
     @property
     def steps(self) -> list[int]:
-        """The steps whose states are kept, ascending."""
-        return sorted(set.intersection(*(self._known(group) for group in range(len(self.groups)))))
+        """The steps whose states are kept, ascending; what was stopped early is later as it was then."""
+        known = [self._known(group) for group in range(len(self.groups))]
+        return sorted(
+            step
+            for step in set.union(*known)
+            if all(self._at(group, step) in found for group, found in enumerate(known))
+        )
+
+    def kept(self, setting: int = 0) -> list[int]:
+        """Return the steps whose states are kept of one setting, ascending."""
+        return sorted(self._known(self._group(setting)))
 
     def state(self, setting: int = 0, seed: int = 0, step: int | None = None) -> PyTree:
         """Return one run's state at a kept step (the last by default); `seed` counts from 0 within the run's seeds."""
         group = self._group(setting)
         if not 0 <= seed < len(self.seeds):
             raise UserError(f"{self.name} has seeds 0 to {len(self.seeds) - 1}, not {seed}.")
-        known = sorted(self._known(group))
+        known = self.kept(setting)
         if not known:
             raise UserError(f"{self.name} has no checkpoint yet.")
         step = known[-1] if step is None else step
+        if step not in known and step in self.steps:
+            step = self._at(group, step)
         if step not in known:
             raise UserError(f"{self.name} keeps no state of step {step}; kept are {', '.join(map(str, known))}.")
         if step not in self.states[group]:
@@ -76,7 +89,7 @@ class Run:
     def policy(self, seed: int = 0, setting: int = 0, step: int | None = None) -> Served:
         """Return the policy of one run in the user's units."""
         state = self.state(setting, seed, step)
-        return Served(pytree.as_arrays(self.settings[setting]).policy(state), self.transform)
+        return Served(pytree.as_arrays(self.settings[setting]).policy(state), self.transform, self.trained_on)
 
     def save_policy(self, path: str | Path, seed: int = 0, setting: int = 0, step: int | None = None) -> None:
         """Write one policy as a single safetensors file that `weft.load_policy` reads without the log."""
@@ -86,11 +99,17 @@ class Run:
             "spec": json.loads(self.spec.to_json()),
             "transform": self.transform.parts(),
             "versions": self.record["versions"],
+            "traced": True,
         }
-        storage.write_tree(Path(path), policy, **about)
+        storage.write_tree(Path(path), (policy, self.trained_on.packed()), **about)
 
     def _known(self, group: int) -> set[int]:
         return {*folders.kept_steps(self.folder, group), *self.states[group]}
+
+    def _at(self, group: int, step: int) -> int:
+        """Return where a group stood when the others had reached a step: at its last if it was stopped early."""
+        stops = [found["step"] for found in self.record.get("stopped", []) if found["group"] == group]
+        return min([step, *stops])
 
     def _group(self, setting: int) -> int:
         for number, members in enumerate(self.groups):
@@ -116,7 +135,9 @@ def load_run(folder: str | Path) -> Run:
     transform = storage.read_tree(folder / folders.TRANSFORM, blank)
     groups = pytree.groups([pytree.as_arrays(setting) for setting in settings])
     rows = folders.read_rows(folder)
-    return Run(record, settings, record["seeds"], spec, transform, groups, [{} for _ in groups], rows, folder)
+    kept = folder / folders.EPISODES
+    trace = Trace.unpack(storage.read_tree(kept, 0)) if kept.exists() else Trace()
+    return Run(record, settings, record["seeds"], spec, transform, groups, [{} for _ in groups], rows, folder, trace)
 
 
 def load_policy(path: str | Path) -> Served:
@@ -127,7 +148,11 @@ def load_policy(path: str | Path) -> Served:
         raise UserError(f"{path} is not a policy that weft wrote.")
     spec, setting = Spec.from_json(about["spec"]), rebuild(about["setting"])
     inner = jax.eval_shape(pytree.as_arrays(setting).policy, structure(setting, spec))
-    return storage.read_tree(path, Served(inner, skeleton(spec, about["transform"])))
+    like = Served(inner, skeleton(spec, about["transform"]))
+    if not about.get("traced"):
+        return storage.read_tree(path, like)
+    policy, packed = storage.read_tree(path, (like, 0))
+    return Served(policy.inner, policy.transform, Trace.unpack(packed))
 
 
 def rebuild(found: dict[str, Any]) -> Algorithm:
