@@ -251,6 +251,7 @@ def join(parts: Sequence[Any], labels: Sequence[str] | None = None) -> dict[str,
     fields["store_durations"] = np.concatenate([part.durations for part in parts]) if timed else None
     fields["store_log_propensities"] = _shared(parts, [part.log_propensities for part in parts], "propensities", lost)
     fields["store_sources"] = _shared(parts, [part.sources for part in parts], "sources", lost)
+    fields["propensities_estimated"] = any(part.propensities_estimated for part in parts)
     if labels is not None:
         if any(part.store_sources is not None for part in parts):
             lost = [*(note for note in lost if not note.startswith("The sources")), "The labels replace the sources."]

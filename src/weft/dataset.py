@@ -44,6 +44,7 @@ class Dataset:
 
     Fields are the shared columns; `chosen` is the sorted list of episodes that this view holds. `origin` is where the
     log came from (a file, a URI) and `notes` are sentences about what was found and done while reading it.
+    `propensities_estimated` is true where propensities were fitted and not logged (`weft.behaviour`).
     """
 
     spec: Spec
@@ -62,6 +63,7 @@ class Dataset:
     columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     origin: str = "arrays"
     notes: tuple[str, ...] = ()
+    propensities_estimated: bool = False
 
     # --- sizes -------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,11 @@ class Environment(eqx.Module):
     logged: ClassVar[int] = 300
 
     @property
+    def together(self) -> int:
+        """Logged episodes in a row that are of one unit (a user): `begin` gets the same key for all of them."""
+        return 1
+
+    @property
     @abc.abstractmethod
     def spec(self) -> Spec:
         """The form of a log of this world and what is declared about it (reward range, horizon, discount)."""
@@ -64,6 +69,16 @@ class Environment(eqx.Module):
         self, state: State, action: Shaped[Array, "*act"], key: PRNGKeyArray
     ) -> tuple[State, Float[Array, ""], Bool[Array, ""]]:
         """Return the next state, the reward, and whether the task is over (a time-out is not)."""
+
+    def duration(self, following: State) -> Float[Array, ""]:
+        """Return the time that the step to a state took; one unless the world's decisions are irregular in time."""
+        del following
+        return jnp.ones(())
+
+    def components(self, following: State, reward: Float[Array, ""]) -> Float[Array, "component"]:
+        """Return what is logged as rewards of the step to a state: the components that `spec.rewards` names."""
+        del following
+        return jnp.float32(reward)[None]
 
     # --- the behaviour that fills logs ------------------------------------------------------------------------
 
@@ -102,6 +117,8 @@ class Trajectory(eqx.Module):
     reward: Float[Array, "time"]
     terminal: Bool[Array, "time"]
     alive: Bool[Array, "time"]
+    duration: Float[Array, "time"]
+    components: Float[Array, "time component"]
 
     def total(self) -> Float[Array, ""]:
         """Return the undiscounted return."""
@@ -129,7 +146,8 @@ def unroll(
         following, reward, terminal = world.step(state, action, step_key)
         memory = note(memory, action, reward, terminal)
         seen, after = world.observe(state), world.observe(following)
-        row = Trajectory(seen, after, action, log_propensity, jnp.float32(reward), terminal, alive)
+        logged = world.duration(following), world.components(following, reward)
+        row = Trajectory(seen, after, action, log_propensity, jnp.float32(reward), terminal, alive, *logged)
         return (following, memory, alive & ~terminal), row
 
     start = (state, memory, jnp.ones((), bool))
@@ -143,13 +161,14 @@ def episode_keys(seed: Int[Array, ""], episodes: int) -> PRNGKeyArray:
 
 @partial(jax.jit, static_argnames="episodes")
 def _log(world: Environment, seed: Int[Array, ""], episodes: int) -> Trajectory:
-    def one(key: PRNGKeyArray, number: Array) -> Trajectory:
-        begin_key, run_key = jax.random.split(key)
-        state, memory = world.begin(begin_key, number)
-        return unroll(world, world.behave, lambda memory, *_: memory, state, memory, run_key)
+    def keys(number: Array) -> PRNGKeyArray:
+        return jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
 
-    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(jnp.arange(episodes))
-    return jax.vmap(one)(keys, jnp.arange(episodes))
+    def one(number: Array) -> Trajectory:
+        state, memory = world.begin(keys(number - number % world.together)[0], number)
+        return unroll(world, world.behave, lambda memory, *_: memory, state, memory, keys(number)[1])
+
+    return jax.vmap(one)(jnp.arange(episodes))
 
 
 def log(world: Environment, episodes: int, seed: int = 0, **declared: Any) -> Dataset:
@@ -181,22 +200,27 @@ def flatten(
     last = alive & ~np.concatenate([alive[:, 1:], np.zeros((len(alive), 1), bool)], 1)
     lengths = alive.sum(1)
     spec = world.spec
+    logged = {name: rows.components[alive][:, place] for place, name in enumerate(spec.rewards)}
+    regular = (rows.duration[alive] == 1.0).all()
     facts: dict[str, Any] = {
         "action_bounds": None if spec.action.low is None else (spec.action.low, spec.action.high),
         "action_count": spec.action.size if spec.discrete else None,
+        "action_labels": spec.action.labels,
         "reward_range": (spec.reward_low, spec.reward_high),
         "horizon": spec.horizon,
         "discount": spec.discount,
+        "unit": spec.unit if spec.unit in (routes or {}) else None,
         **declared,
     }
     made = Dataset.from_arrays(
         rows.observation[alive],
         rows.action[alive],
-        rows.reward[alive],
+        logged,
         rows.terminal[alive],
         (last & ~rows.terminal)[alive],
         propensities=np.exp(rows.log_propensity[alive]) if propensities else None,
         next_observations=rows.next_observation[alive],
+        durations=None if regular else rows.duration[alive],
         columns={name: np.repeat(values, lengths) for name, values in (routes or {}).items()},
         origin=origin,
         **facts,

@@ -18,6 +18,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from .distributions import Categorical, Distribution
 from .errors import UserError
+from .fingerprints import Trace
+from .pytree import static
 from .spec import ObservationSpec, Spec
 from .transform import Transform
 
@@ -98,10 +100,14 @@ class GreedyPolicy(Policy):
 
 
 class Served(Policy):
-    """A policy in the user's units: observations are transformed on the way in, actions on the way out."""
+    """A policy in the user's units: observations are transformed on the way in, actions on the way out.
+
+    `trained_on` says which episodes it has seen, where weft trained it.
+    """
 
     inner: Policy
     transform: Transform
+    trained_on: Trace = static(default=Trace())
 
     @property
     def spec(self) -> Spec:

@@ -35,3 +35,12 @@ def test_unknown_samples_and_options_are_refused():
 
 def test_the_options():
     assert Sample.options()[:2] == ("seed", "episodes")
+
+
+def test_fields_of_the_world_are_options():
+    assert load("sample:grid", episodes=2, steps=3).spec.horizon == 3
+    assert load("sample:maze", episodes=3, pace=1).fingerprint != load("sample:maze", episodes=3).fingerprint
+    with pytest.raises(UserError, match=r"this world has no 'pace'\. Known: steps"):
+        load("sample:grid", pace=1.0)
+    with pytest.raises(UserError, match=r"steps is of the type int, got 2\.5"):
+        load("sample:grid", steps=2.5)
