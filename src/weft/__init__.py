@@ -9,6 +9,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .advice import advise
     from .algorithm import Algorithm
     from .algorithms.awr import AWR
     from .algorithms.bc import BC
@@ -17,17 +18,25 @@ if TYPE_CHECKING:
     from .algorithms.iql import IQL
     from .algorithms.naive import Naive
     from .algorithms.td3_bc import TD3BC
+    from .behaviour import estimate_propensities
+    from .certify import certify
     from .dataset import Dataset, concatenate
+    from .decision import Decision
+    from .diagnostics import diagnose
     from .errors import UserError
-    from .estimate import estimate_fitted_q
+    from .estimate import estimate, estimate_fitted_q
     from .fit import fit
+    from .folds import seal
     from .inspection import inspect
+    from .ledger import Ledger
     from .load import load
     from .policy import Policy
     from .pytree import grid
     from .rollout import collect, rollout
     from .run import Run, load_policy, load_run
     from .spec import Spec
+    from .study import study
+    from .triage import triage
 
 __version__ = "0.1.0"
 
@@ -40,9 +49,13 @@ _HOME = {
     "Naive": "algorithms.naive",
     "TD3BC": "algorithms.td3_bc",
     "Algorithm": "algorithm",
+    "advise": "advice",
+    "certify": "certify",
+    "Decision": "decision",
     "Dataset": "dataset",
     "concatenate": "dataset",
     "UserError": "errors",
+    "estimate": "estimate",
     "estimate_fitted_q": "estimate",
     "fit": "fit",
     "inspect": "inspection",
@@ -55,6 +68,12 @@ _HOME = {
     "load_policy": "run",
     "load_run": "run",
     "Spec": "spec",
+    "diagnose": "diagnostics",
+    "estimate_propensities": "behaviour",
+    "Ledger": "ledger",
+    "seal": "folds",
+    "triage": "triage",
+    "study": "study",
 }
 
 __all__ = [
@@ -65,16 +84,23 @@ __all__ = [
     "TD3BC",
     "Algorithm",
     "Dataset",
+    "Decision",
     "FilteredBC",
+    "Ledger",
     "Naive",
     "Policy",
     "Run",
     "Spec",
     "UserError",
     "__version__",
+    "advise",
+    "certify",
     "collect",
     "concatenate",
+    "diagnose",
+    "estimate",
     "estimate_fitted_q",
+    "estimate_propensities",
     "fit",
     "grid",
     "inspect",
@@ -82,6 +108,9 @@ __all__ = [
     "load_policy",
     "load_run",
     "rollout",
+    "seal",
+    "study",
+    "triage",
 ]
 
 

@@ -6,6 +6,7 @@ here or there imports JAX before a command runs, so that help answers at once.
 
 import abc
 import dataclasses
+import itertools
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,9 @@ __all__ = [
     "Steps",
     "Stopped",
     "console",
+    "free_folder",
     "parse",
+    "seeds",
 ]
 
 PACKAGE = "weft.commands"
@@ -114,6 +117,19 @@ def console(stream: Any = None) -> "Console":
 def _shown(kind: Any, metavar: str) -> Any:
     """Annotate an optional field: how its value is called, and nothing about a default that is nothing."""
     return Annotated[kind, tyro.conf.arg(metavar=metavar, help_behavior_hint="")]
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """Return the first of `parent/name-1`, `parent/name-2`, … that does not exist."""
+    return next(path for number in itertools.count(1) if not (path := parent / f"{name}-{number}").exists())
+
+
+def seeds(text: str) -> int | list[int]:
+    """Read how many seeds (4), or which (3,7)."""
+    try:
+        return int(text) if "," not in text else [int(part) for part in text.split(",") if part]
+    except ValueError:
+        raise UserError(f"--seeds is a number of seeds (4) or a list of them (3,7), got '{text}'.") from None
 
 
 Data = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]

@@ -93,3 +93,26 @@ def test_the_interval_is_student_s(capsys):
     low, high = interval(np.array([1.0, 2.0, 3.0, 4.0]))
     assert (low, high) == pytest.approx((2.5 - 3.1824 * 1.29099 / 2, 2.5 + 3.1824 * 1.29099 / 2), abs=1e-3)
     assert bounds(*interval(np.array([1.0]))) == "–"
+
+
+def test_a_log_is_answered_by_the_named_method_and_interval(trained, tmp_path, capsys):
+    line = [
+        "evaluate",
+        str(trained),
+        "--data",
+        "sample:grid",
+        "--sample",
+        "--method",
+        "linear_q",
+        "--interval",
+        "normal",
+    ]
+    assert run([*line, "--out", str(tmp_path / "found.json")]) == 0
+    assert "by linear_q (normal interval) on sample:grid" in capsys.readouterr().out
+    found = json.loads((tmp_path / "found.json").read_text())["estimates"]
+    assert found["method"] == "linear_q"
+    policy = weft.load_run(trained).policy(setting=1, seed=0, step=4)
+    wanted = weft.estimate(policy, weft.load("sample:grid"), "linear_q", "normal", greedy=False)
+    assert found["policies"][2]["value"] == pytest.approx(wanted.value)
+    assert run([*line[:-1], "normall"]) == 2
+    assert "Did you mean 'normal'?" in capsys.readouterr().err

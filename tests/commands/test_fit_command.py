@@ -139,6 +139,15 @@ def test_stopping_says_how_to_go_on(elsewhere, monkeypatch, capsys):
     assert "nothing was saved" in capsys.readouterr().err
 
 
+def test_a_hopeless_run_ends_early_when_asked(elsewhere, capsys, caplog):
+    line = ["fit", "iql", "sample:grid", "--hidden", "8", "--batch-size", "16", "--steps", "20", "--log-every", "5"]
+    line += ["--learning-rate", "1e30", "--stop-when-hopeless", "--quiet", "--out", "run"]
+    assert run(line) == 0
+    assert "Trained: run (1 × 1 runs, 20 steps, all stopped early)." in capsys.readouterr().out
+    assert weft.load_run("run").record["stopped"][0]["step"] == 10
+    assert "Alarm at step 5: " in caplog.text
+
+
 def test_runs_are_numbered(elsewhere):
     assert free_folder(elsewhere, "iql").name == "iql-1"
     (elsewhere / "iql-1").mkdir()

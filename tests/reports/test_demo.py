@@ -8,7 +8,7 @@ from html import unescape
 import numpy as np
 import pytest
 from browser import needs_chromium, read, visit, visit_framed
-from made_up import made
+from made_up import made, trust
 
 from weft.reports.demo import DemoReport
 
@@ -116,6 +116,48 @@ def test_a_method_has_one_colour_everywhere(findings):
         assert charts[f"belief-{found.slug}"].traces[-1]["line"]["color"] == found.colour
         assert report.outcome().marks[place] == found.colour
     assert len({found.colour for found in findings.methods}) == len(findings.methods)
+
+
+def test_the_second_act_follows_the_numbers():
+    found = trust()
+    html = DemoReport(made(trust=found)).html()
+    words = read(html).text
+    assert read(html).problems == []
+    assert max(np.diff(read(html).headings)) <= 1
+    assert "7. What to do next" in words
+    assert "weft says DEPLOY (dose 0.5), with a certified gain of at least 0.210" in words
+    assert "The bound holds: +0.210 was certified from the log alone, +0.350 is true." in words
+    assert "this closes 50 % of the gap" in words
+    assert "A good rule: the usual practice deploys a worse policy on 2 of 4 logs, weft on none." in words
+    assert "The usual practice deploys on 3 of 4 logs, on 2 of them a worse policy." in words
+    assert "It expects +0.200 a campaign and gets −0.0967." in words
+    assert "this one deploys on 1 of 2 logs of a weak rule" in words
+    assert found.outcome().rows[3] == ["A weak rule, weft", "1 of 2", "0", "+0.300"]
+    assert "What to do next" in read(DemoReport(made()).html()).text.replace("5. ", "")
+
+
+def test_a_second_act_that_goes_wrong_is_told_as_it_is():
+    broken = trust(gain=0.1)
+    assert any("The bound does not hold" in sentence for sentence in broken.test())
+    nothing = trust(decision=dataclasses.replace(trust().decision, action="ABSTAIN", dose=0.0, low=np.nan), dose=1.0)
+    assert nothing.lead().startswith("weft says ABSTAIN. Had the policy been deployed all the same")
+    assert not any("bound" in sentence for sentence in nothing.test())
+    rules = dataclasses.replace(trust().rules[1], gained=np.array([-0.1, 0.0]))
+    assert rules.worse == (0, 1)
+    assert "on 1 of them a worse one" in rules.words()
+    assert "this one does so here" in trust(rules=trust().rules[:1]).closing()
+    assert read(DemoReport(made(trust=nothing)).html()).problems == []
+
+
+@needs_chromium
+def test_a_browser_draws_the_second_act_on_a_phone(tmp_path):
+    page = DemoReport(made(trust=trust())).write(tmp_path / "report.html")
+    seen = visit_framed(page, tmp_path, 390, 14000)
+    assert seen.console == []
+    found = json.loads(unescape(re.search(r'data-seen="([^"]*)"', seen.dom)[1]))
+    assert len(found["plots"]) == 8 + 5
+    assert all(plot["drawn"] and plot["paths"] > 0 for plot in found["plots"])
+    assert found["content"] <= found["width"] == 390
 
 
 @needs_chromium

@@ -23,7 +23,7 @@ class Evaluate(Command):
 
     Roll-outs are undiscounted returns of whole episodes, episode i reset with seed + i; the interval of one policy is
     over its episodes, that of a setting over its seeds (Student's t, 95 %). A log is answered by fitted Q evaluation,
-    a discounted value with an episode bootstrap that refits; use a log that the run was not trained on.
+    a discounted value with an episode bootstrap that refits, or by --method; use a log that the run was not trained on.
     """
 
     example: ClassVar[str] = "weft evaluate runs/iql-1 --env Hopper-v5 --episodes 20 --reference -20.27 3234.3"
@@ -45,9 +45,13 @@ class Evaluate(Command):
     reference: Pair = None
     """Returns that count as 0 and as 100; adds a column with the score."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """Of fitted Q evaluation; by default the log's, else 0.99."""
+    """Of the value on a log; by default the log's, else 0.99."""
     refits: int = 20
     """Bootstrap refits of fitted Q evaluation."""
+    method: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """Estimator for a log, such as doubly_robust, linear_q, per_decision; by default fitted Q evaluation."""
+    interval: str = "bootstrap"
+    """Interval of --method, such as normal, student, betting."""
     out: Place = None
     """Write all figures to this JSON file, too."""
     log: Log = dataclasses.field(default_factory=LogOptions)
@@ -129,8 +133,6 @@ class Evaluate(Command):
     def _estimate(self, run: "Run", steps: list[int]) -> dict[str, Any]:
         from rich.table import Table
 
-        import weft
-
         assert self.data is not None
         data = self.log.load(self.data)
         label = labels(run)
@@ -141,25 +143,28 @@ class Evaluate(Command):
         for step, setting in ((step, setting) for step in steps for setting in range(len(run.settings))):
             for place, seed in enumerate(run.seeds):
                 policy = run.policy(seed=place, setting=setting, step=step)
-                found = weft.estimate_fitted_q(
-                    policy,
-                    data,
-                    discount=self.discount,
-                    replicates=self.refits,
-                    seed=self.seed,
-                    greedy=not self.sample,
-                )
+                found = self._judge(policy, data)
                 head = [f"{step:,}", *([label[setting]] if label[0] else []), str(seed)]
                 table.add_row(*head, f"{found.value:.4g}", bounds(found.low, found.high))
                 figures = {"value": found.value, "low": found.low, "high": found.high, "discount": found.discount}
                 rows.append({"step": step, "setting": setting, "seed": seed, **figures})
                 notes += [note for note in found.notes if note not in notes]
         screen = console()
-        screen.print(f"{run.settings[0].title}, discounted value by fitted Q evaluation on {data.origin}:")
+        how = "fitted Q evaluation" if self.method is None else f"{self.method} ({self.interval} interval)"
+        screen.print(f"{run.settings[0].title}, discounted value by {how} on {data.origin}:")
         screen.print(table)
         for note in notes:
             screen.print(f"Note: {note}", soft_wrap=True, markup=False)
-        return {"data": data.origin, "fingerprint": data.fingerprint, "policies": rows, "notes": notes}
+        about = {"data": data.origin, "fingerprint": data.fingerprint, "method": self.method or "fitted_q"}
+        return {**about, "policies": rows, "notes": notes}
+
+    def _judge(self, policy: Any, data: Any) -> Any:
+        import weft
+
+        shared = {"discount": self.discount, "seed": self.seed, "greedy": not self.sample}
+        if self.method is None:
+            return weft.estimate_fitted_q(policy, data, replicates=self.refits, **shared)
+        return weft.estimate(policy, data, self.method, self.interval, **shared)
 
 
 def labels(run: "Run") -> list[str]:

@@ -1,7 +1,6 @@
 """`weft fit`: train."""
 
 import dataclasses
-import itertools
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,21 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from .. import discovery
-from ..command import Command, Count, Data, Flag, Log, LogOptions, Place, Steps, Stopped, console, parse
+from ..command import (
+    Command,
+    Count,
+    Data,
+    Flag,
+    Log,
+    LogOptions,
+    Place,
+    Steps,
+    Stopped,
+    console,
+    free_folder,
+    parse,
+    seeds,
+)
 from ..errors import UserError
 
 __all__ = ["Fit"]
@@ -44,8 +57,10 @@ class Options:
     """Steps per row of metrics; by default a hundredth of all."""
     checkpoint_seconds: float = 60.0
     """Time between checkpoints."""
+    stop_when_hopeless: Flag = False
+    """End early when every run has diverged; the last states stay."""
     quiet: Flag = False
-    """Show no progress."""
+    """Show nothing but warnings."""
 
 
 Shared = Annotated[Options, tyro.conf.arg(name="")]
@@ -114,7 +129,7 @@ class Fit(Command):
                 self.settings,
                 data,
                 given.steps,
-                _seeds(given.seeds),
+                seeds(given.seeds),
                 out,
                 resume=given.resume,
                 progress=not given.quiet,
@@ -125,13 +140,17 @@ class Fit(Command):
                 keep=given.keep,
                 log_every=given.log_every,
                 checkpoint_seconds=given.checkpoint_seconds,
+                stop_when_hopeless=given.stop_when_hopeless,
             )
         except KeyboardInterrupt:
             raise Stopped(self._how_to_go_on(out)) from None
         world = given.data.removeprefix("sample:") if given.data.startswith("sample:") else "ENVIRONMENT"
+        early = len(run.record.get("stopped", []))
+        ended = f", {'all' if early == len(run.groups) else 'some'} stopped early" if early else ""
         screen.print(
-            f"Trained: {out} ({len(run.settings)} × {len(run.seeds)} runs, {given.steps:,} steps).\n"
+            f"Trained: {out} ({len(run.settings)} × {len(run.seeds)} runs, {given.steps:,} steps{ended}).\n"
             "Next:\n"
+            f"  weft triage {shlex.quote(str(out))}    (did training go well, and which checkpoint to take)\n"
             f"  weft evaluate {shlex.quote(str(out))} --env {world}    (real roll-outs)\n"
             f"  weft evaluate {shlex.quote(str(out))} --data LOG    (from a log that it was not trained on)\n"
             f"  weft report {shlex.quote(str(out))}",
@@ -150,15 +169,3 @@ class Fit(Command):
 def file_name(method: Any) -> str:
     """Return the file name of a method."""
     return method.__module__.rpartition(".")[2]
-
-
-def free_folder(parent: Path, name: str) -> Path:
-    """Return the first of `parent/name-1`, `parent/name-2`, … that does not exist."""
-    return next(path for number in itertools.count(1) if not (path := parent / f"{name}-{number}").exists())
-
-
-def _seeds(text: str) -> int | list[int]:
-    try:
-        return int(text) if "," not in text else [int(part) for part in text.split(",") if part]
-    except ValueError:
-        raise UserError(f"--seeds is a number of seeds (4) or a list of them (3,7), got '{text}'.") from None

@@ -1,4 +1,4 @@
-"""`weft report`: one page about trained runs."""
+"""`weft report`: one page about trained runs, or about a study."""
 
 import dataclasses
 from pathlib import Path
@@ -13,12 +13,12 @@ __all__ = ["Report"]
 
 @dataclasses.dataclass(frozen=True)
 class Report(Command):
-    """Write one self-contained page about one or several runs: settings, data, and metrics over training."""
+    """Write one self-contained page about runs (settings, data, metrics over training), or about one study."""
 
     example: ClassVar[str] = "weft report runs/iql-1 runs/bc-1 --out report.html"
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Folders of runs."""
+    """Folders of runs, or the folder of one study."""
     out: Path = Path("report.html")
     """The page to write."""
 
@@ -28,8 +28,13 @@ class Report(Command):
 
         from ..errors import UserError
         from ..reports.runs import RunsReport
+        from ..reports.study import StudyReport
+        from ..study import RECORD
 
         if not self.runs:
             raise UserError("Name at least one run: weft report runs/iql-1.")
-        path = RunsReport([weft.load_run(folder) for folder in self.runs]).write(self.out)
+        if len(self.runs) == 1 and (self.runs[0] / RECORD).is_file():
+            path = StudyReport.of_folder(self.runs[0]).write(self.out)
+        else:
+            path = RunsReport([weft.load_run(folder) for folder in self.runs]).write(self.out)
         console().print(f"Wrote {path}; open it in any browser.", soft_wrap=True)

@@ -8,6 +8,8 @@ import math
 
 import numpy as np
 
+from ._trust import Trust
+
 __all__ = ["Findings", "Maze", "Method", "interval", "share", "value"]
 
 CLOSE = 0.1  # values that differ by less are called close; the most that a walk can be worth is 1
@@ -59,7 +61,7 @@ class Method:
 @dataclasses.dataclass(frozen=True)
 class Findings:
     """Everything the page shows. `logged` are walks as `(points, 2)`; `from_start` and `reached` say of each where it
-    began and whether it came to the goal; `held_out` of them were kept for judging."""
+    began and whether it came to the goal; `held_out` of them were kept for judging. `trust` is the second act."""
 
     maze: Maze
     logged: list[np.ndarray]
@@ -78,6 +80,7 @@ class Findings:
     facts: list[tuple[str, str]]
     versions: dict[str, str]
     stages: list[tuple[str, float]]
+    trust: Trust | None = None
 
     def whole(self) -> int:
         """Return how many logged walks lead from start to goal."""

@@ -29,7 +29,8 @@ class DemoReport(Report):
         axis = self._axis()
         methods = self.findings.methods
         panels = [chart for method in methods for chart in (self._walks(method), self._belief(method, axis))]
-        return [self._log(), *panels, self._intervals()]
+        second = [] if self.findings.trust is None else self.findings.trust.charts()
+        return [self._log(), *panels, self._intervals(), *second]
 
     def _axis(self) -> Axis:
         """Return the one scale of all beliefs and gains."""
@@ -170,6 +171,9 @@ class DemoReport(Report):
             "outcome": self.outcome(),
             "stages": self._stages(),
             "facts": Table(["What", "Finding"], [list(fact) for fact in found.facts]),
+            "trust": found.trust,
+            "trust_counts": None if found.trust is None else found.trust.outcome(),
+            "trust_answer": None if found.trust is None else found.trust.answer(),
             "colours": {"start": COLOURS[0], "elsewhere": COLOURS[2]},
         }
 

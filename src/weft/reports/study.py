@@ -1,0 +1,163 @@
+"""A page about a study or a single decision: what to do, why, what it rests on, and what would change it."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..chart import Chart
+from ..decision import TIERS, Decision
+from ..errors import UserError
+from ..ledger import Entry
+from ..report import Report, Table
+from ..study import RECORD, Row, Study, title
+from . import _study as parts
+
+__all__ = ["StudyReport"]
+
+
+class StudyReport(Report):
+    """The page of `weft study` and `weft certify`.
+
+    found: a study or a decision. entries: what the ledger says of its fold (`Ledger(folder).of(study.folds.certify)`).
+    """
+
+    template: ClassVar[str] = "study.html"
+
+    def __init__(self, found: Study | Decision, entries: Sequence[Entry] = ()) -> None:
+        whole = isinstance(found, Study)
+        self.decision: Decision = found.decision if whole else found
+        self.rows: tuple[Row, ...] = found.table if whole else ()
+        self.manifest: dict[str, Any] | None = found.folds.manifest if whole else None
+        self.notes: tuple[str, ...] = found.notes if whole else ()
+        self.entries = tuple(entries)
+        self.findings: list[tuple[str, str]] = []
+        if self.decision.diagnostics is not None:
+            self.findings = list(self.decision.diagnostics.lines())
+
+    @classmethod
+    def of_folder(cls, folder: str | Path) -> "StudyReport":
+        """Return the page of a study's folder. Raises UserError where its record cannot be read."""
+        path = Path(folder) / RECORD
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            page = cls(_read(record["decision"]))
+            page.rows = tuple(Row(**row) for row in record["table"])
+            page.manifest, page.notes = record["folds"], tuple(record["notes"])
+            page.findings = [(what, text) for what, text in record["decision"]["diagnostics"] or ()]
+        except OSError as problem:
+            raise UserError(f"{path} cannot be read: {problem.strerror or problem}; is {folder} a study?") from None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise UserError(f"{path} is not the record of a study; run weft study again to write it.") from None
+        return page
+
+    @property
+    def title(self) -> str:
+        origin = f", {self.manifest['origin']}" if self.manifest else ""
+        return f"weft: {parts.title_of(self.decision)}{origin}"
+
+    def charts(self) -> list[Chart]:
+        found, checks = self.decision, self.decision.diagnostics
+        drawn = [parts.candidates(self.rows)] if self.rows else []
+        if found.doses and found.lows:
+            drawn.append(parts.doses(found))
+        if found.evidence:
+            drawn.append(parts.evidence(found))
+        if checks is not None and checks.weights is not None:
+            drawn += [parts.effective(checks.weights, checks.units), parts.largest(checks.weights)]
+        if parts.wanted(found):
+            drawn.append(parts.needed(found))
+        return drawn
+
+    def content(self) -> dict[str, Any]:
+        found, checks = self.decision, self.decision.diagnostics
+        chosen = next((row for row in self.rows if row.chosen), None)
+        return {
+            "decision": found,
+            "meaning": parts.meaning(found),
+            "answer": self._answer(),
+            "rows": self.rows,
+            "logged": None if chosen is None else parts.amount(chosen.logged),
+            "candidates": parts.candidate_table(self.rows) if self.rows else None,
+            "hidden": max(0, len(self.rows) - parts.SHOWN),
+            "alarms": [f"{title(row)}: {row.triage}" for row in self.rows if row.triage and not row.drawn],
+            "threshold": f"{parts.threshold(found):g}",
+            "doses": parts.dose_table(found) if found.doses and found.lows else None,
+            "weights": checks is not None and checks.weights is not None,
+            "tests": None if checks is None else parts.tests(checks),
+            "warnings": self._warnings(),
+            "findings": Table(["What", "Finding"], [list(row) for row in self._plain_findings()]),
+            "firmness": parts.firmness(found),
+            "folds": self._folds(),
+            "ledger": self._ledger(),
+            "notes": self.notes,
+        }
+
+    def _plain_findings(self) -> list[tuple[str, str]]:
+        """Return the findings that stand in no other table."""
+        checks = self.decision.diagnostics
+        if checks is None:
+            return self.findings
+        elsewhere = {"warning", *(test.name for test in checks.tests)}
+        return [row for row in self.findings if row[0] not in elsewhere]
+
+    def _warnings(self) -> list[str]:
+        """Return the warnings that do not repeat a test."""
+        checks = self.decision.diagnostics
+        if checks is None:
+            return []
+        return [text for text in checks.warnings if not any(text.endswith(test.sentence) for test in checks.tests)]
+
+    def _answer(self) -> Table:
+        found = self.decision
+        risk = f"at most {found.risk:g}" if found.tier == 1 else f"not bounded ({found.risk:g} was asked for)"
+        rows = [
+            ["Tier", f"{found.tier}, {TIERS[found.tier]}"],
+            ["Compared with", f"{found.baseline}, by more than {found.margin:g}"],
+            ["Risk of a wrong deployment", risk],
+            ["Independent units", f"{found.units:,}"],
+        ]
+        if not math.isnan(found.low):
+            where = "Improvement at this dose" if found.dose else "Improvement"
+            rows.append([where, f"at least {parts.change(found.low)}"])
+        if not math.isnan(found.high):
+            rows.append(["Improvement of the whole policy", f"at most {parts.change(found.high)}"])
+        if found.effective_sample_size is not None:
+            size = f"{parts.amount(found.effective_sample_size)} of {found.units:,} units under the whole policy"
+            rows.append(["Effective sample size", size])
+        return Table(["What", "Answer"], rows)
+
+    def _folds(self) -> Table | None:
+        if self.manifest is None:
+            return None
+        rows = [
+            [name, f"{self.manifest['units'][name]:,}", f"{self.manifest['episodes'][name]:,}",
+             f"{self.manifest['steps'][name]:,}", str(self.manifest["fingerprints"][name])[:12]]
+            for name in ("train", "select", "certify")
+        ]  # fmt: skip
+        return Table(["Fold", "Units", "Episodes", "Steps", "Fingerprint"], rows)
+
+    def _ledger(self) -> Table | None:
+        if not self.entries:
+            return None
+        rows = [
+            [entry.moment.replace("T", " ").rstrip("Z"), f"{entry.spent:g} of {entry.granted:g}", entry.shown,
+             f"{entry.units:,}", entry.policy, entry.fold[:12]]
+            for entry in self.entries
+        ]  # fmt: skip
+        return Table(["Opened (UTC)", "Risk spent", "Shown", "Units", "Question", "Fold"], rows)
+
+
+def _read(record: dict[str, Any]) -> Decision:
+    """Return a decision from its record, without its diagnostics; null stands for what is infinite or not a number."""
+    answer: dict[str, Any] = dict(record)
+    for name, part in record.items():
+        if isinstance(part, list):
+            answer[name] = tuple(math.nan if each is None else each for each in part)
+    for name in ("low", "high"):
+        answer[name] = math.nan if record[name] is None else record[name]
+    needs = record["needed"].items()
+    answer["needed"] = {float(dose): math.inf if units is None else float(units) for dose, units in needs}
+    answer["diagnostics"] = None
+    return Decision(**answer)

@@ -1,0 +1,247 @@
+"""From a log to a decision: folds, candidates, triage, selection, certificate. One call, resumable, one folder.
+
+    train fold     every algorithm and setting, with every seed (`weft.fit`); triage of every run (`weft.triage`)
+    select fold    every policy is asked: what would it certify on the certify fold?  (`weft.gate.score`)
+    certify fold   the best one is tested, once (`weft.certify`)
+
+Choosing by the predicted certificate and not by the estimated value is what keeps the power: of two policies of about
+the same value the one nearer to the log needs far fewer units. Without logged propensities or declared ranges there is
+no certificate to predict; then the lower bound of a linear value function chooses, and at most a staged test follows.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import gate, storage
+from .algorithm import Algorithm, algorithm
+from .certify import certify, compared, declared_range, missing
+from .dataset import Dataset
+from .decision import Decision, plain
+from .errors import UserError
+from .estimate import check_kept, declared_discount, effective
+from .estimator import question
+from .estimators.linear_q import LinearQ
+from .fit import fit
+from .folds import Folds, seal
+from .interval import influence, spread
+from .ledger import Ledger
+from .paths import paths
+from .run import Run
+from .triage import triage
+
+__all__ = ["Row", "Study", "study"]
+
+STEPS = 5000
+RECORD, VERSION = "study.json", 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A candidate: a kept state of a run. value, low, high: linear fitted Q on the select fold with its 95 % interval;
+    score: the improvement that it is predicted to certify (its lower bound where nothing can be certified), at `dose`;
+    effective: effective sample size of its weights on the select fold; logged: mean return of that fold.
+    """
+
+    algorithm: str
+    setting: int
+    seed: int
+    step: int
+    drawn: bool
+    value: float
+    low: float
+    high: float
+    score: float
+    dose: float
+    effective: float | None
+    logged: float
+    chosen: bool = False
+    triage: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What a study found: the `decision`, the `policy` that it is about, and the `table` of all candidates."""
+
+    decision: Decision
+    policy: Any
+    table: tuple[Row, ...]
+    runs: Mapping[str, Run]
+    folds: Folds
+    notes: tuple[str, ...] = ()
+    folder: Path | None = None
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return the table in words, its head first."""
+        rows: list[tuple[str, ...]] = [("", "candidate", "value", "95 % interval", "score", "dose", "effective")]
+        for row in self.table:
+            size = "–" if row.effective is None else f"{row.effective:.0f}"
+            rows.append((
+                "→" if row.chosen else "", title(row), f"{row.value:.4g}", f"[{row.low:.4g}, {row.high:.4g}]",
+                f"{row.score:.3g}", f"{row.dose:g}", size,
+            ))  # fmt: skip
+        return rows
+
+    def __str__(self) -> str:
+        """The decision and the candidates, best first."""
+        rows = self.cells()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+        table = "\n".join(line.rstrip() for line in lines)
+        notes = "".join(f"\n{note}" for note in self.notes)
+        return f"{self.decision}\n\n{table}{notes}"
+
+
+def title(row: Row) -> str:
+    """Return a candidate's name: method, setting where there are several, seed, and whether it draws its actions."""
+    setting = f" setting {row.setting}" if row.setting else ""
+    return f"{row.algorithm}{setting} seed {row.seed}" + (", drawn" if row.drawn else "")
+
+
+def study(
+    data: Dataset,
+    algorithms: Sequence[str | Algorithm] = ("bc", "iql", "cql"),
+    out: str | Path | None = None,
+    *,
+    steps: int = STEPS,
+    seeds: int | Sequence[int] = 2,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    baseline: Any = None,
+    margin: float = 0.0,
+    risk: float = 0.05,
+    seed: int = 0,
+    by_time: str | None = None,
+    ledger: Ledger | str | Path | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> Study:
+    """Train candidates on two fifths of a log, choose one on a fifth, and certify it on the rest.
+
+    algorithms: names or instances (`weft.grid` makes several); settings: hyperparameters by name. out: a folder for
+    runs, policy and `study.json`; the same call goes on where it was stopped. steps, seeds and `options` are those of
+    `weft.fit`. baseline, margin, risk, ledger: those of `weft.certify`. seed: deals the folds and orders chance.
+    by_time: a column; folds then follow one another in time, as they must where the log drifts or its propensities
+    adapt. Policies over choices are judged both by their mode and as they draw.
+
+    Raises UserError as `weft.fit`, `weft.folds.seal` and `weft.certify` do, and when no algorithm fits the log.
+    """
+    folder = None if out is None else Path(out)
+    check_kept(data)  # what the certificate would refuse is refused before hours of training
+    folds = seal(data, seed=seed, by_time=by_time)
+    runs, notes = {}, []
+    for name, methods in _methods(algorithms, settings or {}).items():
+        try:
+            for method in methods:
+                method.check(data.spec)
+        except UserError as problem:
+            notes.append(f"{name} is left out: {problem}")
+            continue
+        place = None if folder is None else folder / "runs" / name
+        many = methods if len(methods) > 1 else methods[0]
+        kept = sorted({max(1, steps // 2)} | set(options.get("keep", ())))
+        given = {"resume": place is not None, "progress": progress, **options, "keep": kept}
+        runs[name] = fit(many, folds.train, steps, seeds, place, **given)
+    if not runs:
+        raise UserError(f"No algorithm fits {data.origin}: {' '.join(notes)}")
+    table, policies = _judge(runs, folds, baseline, risk, seed)
+    # one that could be certified comes before one that could not, whatever an estimate says of it
+    order = sorted(range(len(table)), key=lambda number: (table[number].effective is None, -table[number].score))
+    best = order[0]
+    table = tuple(dataclasses.replace(table[number], chosen=number == best) for number in order)
+    decision = certify(
+        policies[best], folds.certify, baseline, margin, risk, greedy=not table[0].drawn, seed=seed, ledger=ledger,
+        diagnostics=True,
+    )  # fmt: skip
+    if table[0].drawn and data.spec.discrete:
+        notes.append("The chosen policy draws its actions: the decision is about policy.act(..., greedy=False).")
+    found = Study(decision, policies[best], table, runs, folds, tuple(notes), folder)
+    if folder is not None:
+        _write(found, folder)
+    return found
+
+
+def _methods(algorithms: Sequence[str | Algorithm], settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list]:
+    if not algorithms:
+        raise UserError("A study needs at least one algorithm.")
+    found: dict[str, list[Algorithm]] = {}
+    for given in algorithms:
+        if isinstance(given, Algorithm):
+            found.setdefault(given.name, []).append(given)
+        else:
+            found.setdefault(given, []).append(algorithm(given)(**settings.get(given, {})))
+    unknown = [name for name in settings if name not in found]
+    if unknown:
+        raise UserError(f"Settings are given for '{unknown[0]}', which is not among the study's algorithms.")
+    return found
+
+
+def _judge(runs: Mapping[str, Run], folds: Folds, baseline: Any, risk: float, seed: int) -> tuple[list[Row], list[Any]]:
+    """Ask every candidate on the select fold."""
+    data = folds.select
+    method = LinearQ(
+        declared_discount(data), horizon=data.spec.horizon, features=int(np.clip(data.steps // 10, 8, 128))
+    )
+    doses = gate.DOSES if baseline is None else (1.0,)
+    units = jnp.float32(folds.manifest["units"]["certify"])
+    table, policies = [], []
+    for name, run in runs.items():
+        for setting in range(len(run.settings)):
+            health = triage(run, setting=setting)
+            step = run.kept(setting)[-1] if health.checkpoint is None else health.checkpoint
+            alarms = "; ".join(found.sentence for found in health.findings if found.verdict == "alarm")
+            for number, first in enumerate(run.seeds):
+                policy = run.policy(number, setting, step)
+                for drawn in (False, True) if data.spec.discrete else (True,):
+                    asked = question(policy, data, None, not drawn, 8, seed)
+                    other = compared(baseline, data, not drawn, seed)
+                    value, deviation, logged = (float(part) for part in _value(method, *asked, jax.random.key(seed)))
+                    reach = 1.96 * deviation
+                    score, dose, size = value - reach - logged, 1.0, None
+                    if not missing(data, asked[0], other):
+                        declared = jax.tree.map(jnp.float32, declared_range(data))
+                        found = _score(asked[0], other, *asked[1:], declared, jnp.asarray(doses), units, risk)
+                        scores, size = np.asarray(found[0]), float(found[1])
+                        score, dose = float(scores.max()), doses[int(scores.argmax())]
+                    table.append(Row(
+                        name, setting, first, step, drawn, value, value - reach, value + reach, score, dose, size,
+                        logged, triage=alarms,
+                    ))  # fmt: skip
+                    policies.append(policy)
+    return table, policies
+
+
+@eqx.filter_jit
+def _value(method: LinearQ, candidate: Any, columns: Any, weighing: Any, key: Any) -> tuple[Any, Any, Any]:
+    value, each, count = influence(method, method.terms(candidate, columns, weighing, key), weighing)
+    found = paths(candidate, columns, len(weighing.weights), method.discount, reference=False)
+    returns = (found.discount * found.reward).sum(1)
+    return value, spread(each, count), (weighing.weights * returns).sum() / weighing.weights.sum()
+
+
+@eqx.filter_jit
+def _score(
+    candidate: Any, other: Any, columns: Any, weighing: Any, declared: Any, doses: Any, units: Any, risk: float
+) -> tuple[Any, Any]:
+    scores = gate.score(gate.terms(candidate, other, columns, weighing, declared, doses), units, risk)
+    return scores, effective(candidate, columns, weighing)
+
+
+def _write(found: Study, folder: Path) -> None:
+    """Write the policy and `study.json`: folds, candidates and decision."""
+    best = found.table[0]
+    run = found.runs[best.algorithm]
+    run.save_policy(folder / "policy.safetensors", run.seeds.index(best.seed), best.setting, best.step)
+    record = {
+        "version": VERSION,
+        "folds": found.folds.manifest,
+        "decision": found.decision.record(),
+        "table": [dataclasses.asdict(row) for row in found.table],
+        "notes": list(found.notes),
+    }
+    storage.write_json(folder / RECORD, plain(record))
