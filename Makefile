@@ -4,7 +4,7 @@ BIN := .venv/bin
 PEERS := .venv-peers/bin
 export WEFT_CACHE ?= $(CURDIR)/.cache/compiled
 
-.PHONY: demo test test-slow bench bench-peers lint docs lock clean
+.PHONY: demo test test-slow bench bench-peers coverage lint docs lock clean
 
 demo: .venv/core.stamp
 	$(BIN)/weft demo --out report.html
@@ -17,6 +17,10 @@ test-slow: .venv/dev.stamp
 
 bench: .venv/dev.stamp .venv-peers/stamp
 	$(BIN)/python benchmarks/speed.py --peers $(PEERS)/python
+
+coverage: .venv/dev.stamp
+	$(BIN)/python benchmarks/coverage/run.py
+	$(BIN)/python benchmarks/coverage/gate.py
 
 bench-peers: .venv-peers/stamp
 

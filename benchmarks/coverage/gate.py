@@ -1,0 +1,221 @@
+"""False deploys and power of the gate: whole train, select, certify runs on worlds whose truth is known.
+
+Nine candidates are learned from the train fold of every log (count models with different pessimism, and imitation of
+good episodes); the usual practice and its variants choose and judge among the same nine.
+"""
+
+import argparse
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from families import Cell, World, draw_log, draw_world, spec, truth
+from jax import Array
+
+from weft import gate
+from weft.certificate import Range
+from weft.estimator import Candidate
+from weft.estimators.doubly_robust import DoublyRobust
+from weft.estimators.linear_q import LinearQ
+from weft.intervals.normal import Normal
+from weft.intervals.student import Student
+
+RISK = 0.05
+DOSES = jnp.asarray(gate.DOSES)
+SHARES = (0.4, 0.2, 0.4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A cell of the gate's table; kind: `weak` (all candidates can be better), `good` (hardly anything is), `null`
+    (candidates differ from the logging policy, and pay exactly as much)."""
+
+    name: str
+    cell: Cell
+    kind: str
+
+
+def trials() -> list[Trial]:
+    found = []
+    for n, horizon in ((300, 5), (1000, 5), (300, 10), (1000, 10), (1000, 20), (1000, 30), (1000, 40)):
+        found.append(Trial(f"weak {n} x {horizon}", Cell("", n, horizon), "weak"))
+    for n, horizon in ((60, 5), (300, 5), (1000, 5), (60, 10), (300, 10)):
+        found.append(Trial(f"good {n} x {horizon}", Cell("", n, horizon), "good"))
+    found += [
+        Trial("good, privileged 300 x 5", Cell("", 300, 5, observed="privileged"), "good"),
+        Trial("null 300 x 5", Cell("", 300, 5), "null"),
+        Trial("null 1000 x 10", Cell("", 1000, 10), "null"),
+        Trial("null, users 500 x 5", Cell("", 500, 5, users=10), "null"),
+        Trial("null, adaptive 500 x 5", Cell("", 500, 5, adaptive=True), "null"),
+        Trial("null, variable 500 x 10", Cell("", 500, 10, stop=0.2), "null"),
+    ]
+    return found
+
+
+def world_of(trial: Trial, key: Array) -> World:
+    """Draw a world whose logging policy is weak, good (close to the best), or one among equals."""
+    world = draw_world(trial.cell, key)
+    ahead = 1 - trial.cell.stop
+    if trial.kind == "null":  # what is done changes nothing: every policy is worth the same
+        return world._replace(
+            pay=jnp.broadcast_to(world.pay[:, :1], world.pay.shape),
+            move=jnp.broadcast_to(world.move[:, :1], world.move.shape),
+        )
+    if trial.kind == "good":
+        value = jax.lax.fori_loop(
+            0, 30, lambda _, q: world.pay + ahead * world.move @ q.max(1), jnp.zeros(world.pay.shape)
+        )
+        best = jax.nn.one_hot(value.argmax(1), trial.cell.actions)
+        return world._replace(logging=0.9 * best + 0.1 * world.logging)
+    return world
+
+
+def learned(cell: Cell, log: Any, train: Array) -> Array:
+    """Return nine policies `(candidate, observation, action)` learned from the weighted episodes of a log."""
+    size, choices = cell.states, cell.actions
+    columns = log.columns
+    weight = train[columns.episode]
+    here, there = columns.observation[columns.position], columns.observation[columns.successor]
+    action = columns.action
+    tried = jnp.zeros((size, choices)).at[here, action].add(weight)
+    paid = jnp.zeros((size, choices)).at[here, action].add(weight * columns.reward[:, 0])
+    going = jnp.where(columns.terminal, 0.0, weight)
+    moved = jnp.zeros((size, choices, size)).at[here, action, there].add(going)
+    pay, move = paid / jnp.maximum(tried, 1), moved / jnp.maximum(tried, 1)[..., None]
+    logging = (tried + 0.1) / (tried + 0.1).sum(1, keepdims=True)
+
+    def plan(pessimism: Array) -> Array:
+        penalty = pessimism / jnp.sqrt(jnp.maximum(tried, 0.25))
+
+        def back(_: int, q: Array) -> Array:
+            return pay - penalty + move @ q.max(1)
+
+        return jax.lax.fori_loop(0, cell.horizon, back, jnp.zeros((size, choices)))
+
+    values = jax.vmap(plan)(jnp.asarray([0.0, 0.3, 1.0]))
+    greedy = jax.nn.one_hot(values.argmax(-1), choices)
+    soft = jax.vmap(lambda heat: jax.nn.softmax(jnp.log(logging) + heat * (values[1] - values[1].mean(1)[:, None])))(
+        jnp.asarray([0.5, 1.0, 2.0, 4.0])
+    )
+    kept = jax.vmap(lambda few: _trusting(logging, values[0], tried, few))(jnp.asarray([5.0, 20.0]))
+    return jnp.concatenate([greedy, soft, kept])
+
+
+def _trusting(logging: Array, value: Array, tried: Array, few: Array) -> Array:
+    """Move the chance of what was tried often enough to the best of it, keep the rest (SPIBB, Laroche et al. 2019)."""
+    often = tried >= few
+    best = jax.nn.one_hot(jnp.where(often, value, -jnp.inf).argmax(1), value.shape[1])
+    return jnp.where(often, 0.0, logging) + best * jnp.where(often, logging, 0.0).sum(1, keepdims=True)
+
+
+def asked(cell: Cell, table: Array, columns: Any) -> Candidate:
+    """Return a policy by observation as a candidate."""
+    probability = table[columns.observation]
+    return Candidate(probability, None, jnp.log(probability[columns.position, columns.action]), spec(cell))
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def run(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
+    """Return, per replication and rule, whether something was deployed, its true improvement, and the gap."""
+    cell = trial.cell
+    declared = Range(0.0, 1.0, 1.0, cell.horizon)
+    known = {"discount": 1.0, "horizon": cell.horizon}
+
+    def one(key: Array) -> dict[str, Array]:
+        world_key, log_key, method_key = jax.random.split(key, 3)
+        world = world_of(trial, world_key)
+        log = draw_log(cell, world, log_key)
+        units = -(-cell.episodes // cell.users)
+        edges = [round(units * SHARES[0]), round(units * (SHARES[0] + SHARES[1]))]
+        unit = log.weighing.unit
+        fold = jnp.where(log.weighing.weights > 0, jnp.searchsorted(jnp.asarray(edges), unit, side="right"), 3)
+        weighing = [log.weighing.reweighted((fold == k).astype(jnp.float32)) for k in range(3)]
+        table = learned(cell, log, weighing[0].weights)
+        real = jax.vmap(lambda policy: truth(cell, world, policy[world.code]))
+        mean_policy = world.logging
+        base = truth(cell, world, mean_policy)
+        best = real(jnp.concatenate([table]))
+        value = jax.lax.fori_loop(
+            0, cell.horizon, lambda _, v: (world.pay + (1 - cell.stop) * world.move @ v).max(1), jnp.zeros(cell.states)
+        )
+        gap = world.begin @ value - base
+
+        def candidate(policy: Array) -> Candidate:
+            return asked(cell, policy, log.columns)
+
+        scores = jax.lax.map(
+            lambda policy: gate.score(
+                gate.terms(candidate(policy), None, log.columns, weighing[1], declared, DOSES),
+                jnp.float32(units - edges[1]),
+                RISK,
+            ).max(),
+            table,
+        )
+        chosen = table[scores.argmax()]
+        found = gate.evidence(
+            gate.terms(candidate(chosen), None, log.columns, weighing[2], declared, DOSES), DOSES, 0.0, RISK
+        )
+        mixed = (1 - found.dose) * world.logging + found.dose * chosen[world.code]
+        result = {"weft": (found.certified > 0, truth(cell, world, mixed) - base)}
+
+        def judged(method: Any, interval: Any, fold: Any) -> tuple[Array, Array]:
+            def one_of(policy: Array) -> tuple[Array, Array]:
+                found = interval(method, candidate(policy), log.columns, fold, method_key, 0.90)  # one-sided 5 %
+                return found.value, found.low
+
+            return jax.lax.map(one_of, table)
+
+        def rule(values: Array, fold: Any) -> tuple[Array, Array]:
+            pick = values.argmax()
+            logged = (log.returns * fold.weights[:-1]).sum() / fold.weights.sum()
+            return values[pick] > logged, best[pick] - base
+
+        everything = log.weighing
+        value, low = judged(LinearQ(**known), Normal(), everything)
+        result["usual practice: FQE on all data"] = rule(value, everything)
+        result["the same with a lower bound"] = rule(low, everything)
+        later = log.weighing.reweighted((fold >= 1).astype(jnp.float32) * log.weighing.weights)
+        _, low = judged(DoublyRobust(**known), Student(), later)
+        result["split, best doubly robust t-bound"] = rule(low, later)
+        return {name: jnp.stack([a.astype(jnp.float32), b, gap]) for name, (a, b) in result.items()}
+
+    return jax.lax.map(one, jax.random.split(key, repeats), batch_size=10)
+
+
+def summary(found: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return deploy rate, false deploys and share of the gap closed for every rule."""
+    told = {}
+    for name, values in found.items():
+        deployed, gain, gap = np.asarray(values, np.float64).T
+        told[name] = {
+            "deploys": float(deployed.mean()),
+            "false_deploys": float(((deployed > 0) & (gain <= 1e-6)).mean()),
+            "gap_closed": float((deployed * gain).mean() / max(gap.mean(), 1e-9)),
+        }
+    return told
+
+
+def main() -> None:
+    """Run the trials, print and write them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--repeats", type=int, default=2000)
+    parser.add_argument("--trials", nargs="*", default=[], help="parts of names; by default all")
+    parser.add_argument("--out", default=str(Path(__file__).resolve().parent.parent / "results" / "gate.json"))
+    given = parser.parse_args()
+    rows = []
+    for trial in trials():
+        if given.trials and not any(word in trial.name for word in given.trials):
+            continue
+        told = summary(run(trial, jax.random.key(0), given.repeats))
+        rows.append({"name": trial.name, "kind": trial.kind, "rules": told})
+        print(json.dumps(rows[-1]), flush=True)
+    Path(given.out).write_text(json.dumps({"replications": given.repeats, "trials": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
