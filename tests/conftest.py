@@ -4,7 +4,9 @@
 shared deviation is promoted on purpose. Wrong broadcasts are caught by the twins and the known answers.
 """
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -12,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+MOST_MAPS = 15_000
 
 jax.config.update("jax_compilation_cache_dir", os.environ.get("WEFT_CACHE") or str(ROOT / ".cache" / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -24,3 +27,23 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"needs the data files in {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_memory_maps() -> Iterator[None]:
+    """Drop compiled programs between files when there are many: each holds a few memory maps, and a process that needs
+    more of them than the kernel allows (65,530 by default) dies without a word.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the ledger of every test in a folder of its own."""
+    folder = tmp_path_factory.mktemp("ledger") / "ledger"
+    monkeypatch.setenv("WEFT_LEDGER", str(folder))
+    return folder
