@@ -9,12 +9,12 @@ import pytest
 
 from weft.betting import (
     FRACTIONS,
+    chance,
     learned_prior,
     log_wealth,
     lower_bound,
     path,
     power,
-    predicted_bound,
     upper_bound,
 )
 
@@ -137,10 +137,16 @@ def test_power_predicts_the_units_that_certify_four_times_in_five():
     drawn = values[rng.integers(len(values), size=(500, units))]
     certified = jax.jit(jax.vmap(lambda row: log_wealth(row + 1)))(drawn) >= math.log(20)
     assert float(certified.mean()) == pytest.approx(0.8, abs=0.1)
-    bounds = jax.jit(jax.vmap(lambda row: lower_bound(row, -1.0, 0.05)))(drawn[:200])
-    predicted = float(predicted_bound(values, -1.0, 0.05, units))
-    assert predicted == pytest.approx(0.0, abs=2e-3)
-    assert float((bounds >= predicted).mean()) == pytest.approx(0.8, abs=0.12)
+    assert float(chance(values, -1.0, 0.0, 0.05, units)) == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("units", [40, 120, 400])
+def test_the_chance_to_certify_is_how_often_it_happens(units):
+    values = improvements(7, 4000, 0.4)
+    drawn = values[np.random.default_rng(9).integers(len(values), size=(1000, units))]
+    certified = jax.jit(jax.vmap(lambda row: log_wealth(row + 1)))(drawn) >= math.log(20)
+    assert float(chance(values, -1.0, 0.0, 0.05, units)) == pytest.approx(float(certified.mean()), abs=0.1)
+    assert float(chance(-values, -1.0, 0.0, 0.05, units)) < 0.01
 
 
 def test_power_says_infinite_where_no_number_suffices():

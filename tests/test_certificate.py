@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.certificate import Range, decline, improvement, unit_means, value
+from weft.certificate import Centre, Range, decline, improvement, unit_means, value
 from weft.paths import Paths
 
 PLACES, CHOICES, TIME, LONGER = 2, 2, 3, 5
@@ -110,6 +110,49 @@ def test_no_term_is_below_the_bound_of_its_dose(dose, ratios, rewards, length):
     assert float(improvement(found.dosed(dose), None, DECLARED)[0]) >= -bound - room
     assert float(decline(found.dosed(dose), DECLARED)[0]) >= -bound - room
     assert bound <= float(DECLARED.bound()) * (1 + 1e-6)
+
+
+FLOORED = Range(-0.5, 1.5, DISCOUNT, LONGER, 0.2)
+CENTRES = [Centre(0.5, 0.0), Centre(0.3, 2.0), Centre(0.9, 1e9)]
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+@pytest.mark.parametrize("dose", [0.2, 1.0])
+def test_what_is_taken_off_rewards_changes_no_mean(centre, dose):
+    dosed = OURS.dosed(dose)
+    taken = FLOORED.centring(dose, centre)
+    assert float(taken.max()) > 0
+    wanted = CHANCES @ np.asarray(improvement(dosed, None, DECLARED), float)
+    assert CHANCES @ np.asarray(improvement(dosed, None, FLOORED, taken), float) == pytest.approx(wanted, abs=2e-5)
+    assert CHANCES @ np.asarray(decline(dosed, FLOORED, taken), float) == pytest.approx(-wanted, abs=2e-5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    dose=st.floats(0.01, 1.0),
+    centre=st.sampled_from(CENTRES),
+    ratios=st.lists(st.floats(0, 5), min_size=TIME, max_size=TIME),  # 5 is one over the floor
+    rewards=st.lists(st.floats(-0.5, 1.5), min_size=TIME, max_size=TIME),
+    length=st.integers(1, TIME),
+)
+def test_no_centred_term_is_below_its_bound(dose, centre, ratios, rewards, length):
+    there = jnp.arange(TIME)[None] < length
+    log_ratio = jnp.where(there, jnp.log(jnp.asarray([ratios], jnp.float32)), 0.0)
+    found = Paths(log_ratio, jnp.where(there, jnp.asarray([rewards], jnp.float32), 0.0), jnp.ones((1, TIME)), there)
+    bound, taken = float(FLOORED.bound(dose, centre)), FLOORED.centring(dose, centre)
+    room = 1e-5 * max(1.0, bound)
+    assert float(improvement(found.dosed(dose), None, FLOORED, taken)[0]) >= -bound - room
+    assert float(decline(found.dosed(dose), FLOORED, taken)[0]) >= -bound - room
+
+
+def test_a_part_of_the_centre_is_free_and_more_costs_what_it_says():
+    for dose in (0.1, 0.5, 1.0):
+        plain = float(FLOORED.bound(dose))
+        assert float(FLOORED.bound(dose, Centre(0.5, 0.0))) < plain
+        assert float(FLOORED.bound(dose, Centre(0.5, 4.0))) <= 4 * plain
+        assert float(DECLARED.bound(dose, Centre(0.5, 4.0))) == pytest.approx(float(DECLARED.bound(dose)))  # no floor
+    assert float(FLOORED.centring(0.1, Centre(0.4, 1e9)).min()) == pytest.approx(0.4)
+    assert FLOORED.share(true(LOGGING)) == pytest.approx((true(LOGGING) / TOTAL + 0.5) / 2, rel=1e-5)
 
 
 def test_the_bound_of_a_dose_is_reached():

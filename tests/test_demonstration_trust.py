@@ -40,7 +40,7 @@ def dataset(log):
 def test_terms_are_those_of_the_gate(log):
     table = reference(WORLD).table.reshape(5, -1, 2)
     doses, declared = jnp.asarray([0.1, 0.5, 1.0]), Range(0.0, 1.0, 1.0, 5)
-    mine = act._terms(table, log, declared, doses)
+    mine = act._terms(table, log, declared, doses, None)
     answer = reference(WORLD)
     asked = question(lambda seen: np.asarray(answer(seen)), dataset(log), None, True, 8, 0)
     theirs = gate.terms(asked[0], None, *asked[1:], declared, doses)

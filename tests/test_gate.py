@@ -11,7 +11,7 @@ from tabular import asks, world
 from weft import gate
 from weft.certificate import Range
 from weft.estimator import question
-from weft.gate import DOSES, Terms, evidence, needed, opposite, randomised, score, terms
+from weft.gate import DOSES, Terms, evidence, needed, opposite, prospect, randomised, terms
 
 STEPS = jnp.asarray(DOSES)
 UNITS, TIME = 200, 4
@@ -63,8 +63,48 @@ def test_terms_opposites_and_evidence_agree_with_what_is_true():
     assert float(found.dose) == 1.0
     assert (np.asarray(found.low) < np.asarray(found.mean)).all()
     assert (np.asarray(high) > np.asarray(found.mean)).all()
-    assert float(score(ours, 4000.0, 0.05)[-1]) == pytest.approx(float(found.low[-1]), abs=0.15)
     assert 20 < float(needed(ours, 0.0, 0.05)[-1]) < 4000
+
+
+def test_a_plan_says_where_to_begin_and_how_to_bet():
+    good, bad = np.full(200, 0.3), np.tile([0.3, -0.3], 100)
+    doses = jnp.asarray([0.1, 0.5, 1.0])
+    every = of([bad, good, good], [1.0, 1.0, 1.0])
+    plan = prospect(lambda _: every, doses, 0.5, 0.3, 100.0, 0.0, 0.05)
+    assert (int(plan.start), float(plan.dose), float(plan.score)) == (1, 1.0, pytest.approx(0.3, rel=1e-3))
+    found = evidence(every, doses, 0.0, 0.05, plan=plan)
+    assert (int(found.certified), float(found.dose)) == (3, 1.0)
+    even = evidence(every, doses, 0.0, 0.05)
+    assert int(even.certified) == 0
+    assert float(found.log_wealth[1]) > float(even.log_wealth[1])  # the bets that paid on the select fold
+    fallen = evidence(of([good, bad, good], [1.0, 1.0, 1.0]), doses, 0.0, 0.05, plan=plan)
+    assert int(fallen.certified) == 0  # the first dose in the order fails, and the order ends
+    assert float(prospect(lambda _: every, doses, 0.5, -0.2, 100.0, 0.0, 0.05).score) == pytest.approx(-0.02)
+
+
+def test_a_plan_has_an_order_above_a_margin_too():
+    doses = jnp.asarray([0.1, 1.0])
+    every = of([np.tile([0.1, -0.06], 100), np.full(200, 0.3)], [0.5, 1.0])
+    plan = prospect(lambda _: every, doses, 0.5, 0.3, 200.0, 0.1, 0.05)
+    assert int(plan.start) == 1
+    found = evidence(every, doses, 0.1, 0.05, ordered=False, plan=plan)
+    assert (int(found.certified), float(found.dose)) == (2, 1.0)
+    shared = evidence(every, doses, 0.1, 0.05, ordered=False)
+    assert float(found.low[1]) > float(shared.low[1])  # the whole risk, not its share
+
+
+def test_a_declared_floor_makes_the_same_evidence_stronger():
+    here = world()
+    floored = Range(0.0, 1.0, 1.0, TIME, float(here.logging.min()))
+    asked = question(asks(here.rule(0.6)), here.log(300, 3), None, True, 8, 0)
+    usual = jax.tree.map(lambda part: part * jnp.ones(len(DOSES)), gate.USUAL)
+    plain, centred = terms(asked[0], None, *asked[1:], DECLARED, STEPS), None
+    centred = terms(asked[0], None, *asked[1:], floored, STEPS, usual)
+    assert (np.asarray(centred.values).var(1)[:6] < 0.6 * np.asarray(plain.values).var(1)[:6]).all()
+    one, two = (evidence(found, STEPS, 0.0, 0.05) for found in (plain, centred))
+    assert (np.asarray(two.log_wealth)[:6] > np.asarray(one.log_wealth)[:6]).all()
+    against, centred = (opposite(asked[0], None, *asked[1:], floored, STEPS, c) for c in (None, usual))
+    assert (np.asarray(centred.values).var(1)[:6] < 0.6 * np.asarray(against.values).var(1)[:6]).all()
 
 
 def test_swapping_policy_and_baseline_swaps_the_improvement():
@@ -97,7 +137,7 @@ def deploys(key, pull, repeats):
     Two choices pay the same on average whatever was done before, so every policy has the same value; weights are those
     of a policy that departs from the logging one by `pull`.
     """
-    logging = jnp.asarray([0.3, 0.7])
+    logging, floored = jnp.asarray([0.3, 0.7]), Range(0.0, 1.0, 1.0, TIME, 0.3)
     policy = (1 - pull) * logging + pull * jnp.asarray([1.0, 0.0])
 
     def one(key):
@@ -108,9 +148,16 @@ def deploys(key, pull, repeats):
         reward = jax.random.bernoulli(reward_key, mood, (UNITS, TIME)).astype(jnp.float32)
         found = gate.Paths(jnp.log(ratio), reward, jnp.ones((UNITS, TIME)), jnp.ones((UNITS, TIME), bool))
         values = jax.vmap(lambda dose: gate.improvement(found.dosed(dose), None, DECLARED))(STEPS)
-        bound = jax.vmap(DECLARED.bound)(STEPS)
-        every = Terms(values, bound, jnp.ones(UNITS, bool))
-        return evidence(every, STEPS, 0.0, 0.05).certified > 0, evidence(every, STEPS, 0.0, 0.05, False).certified > 0
+        there = jnp.ones(UNITS, bool)
+        every = Terms(values, jax.vmap(DECLARED.bound)(STEPS), there)
+
+        def centred(dose):
+            taken = floored.centring(dose, gate.USUAL)
+            return gate.improvement(found.dosed(dose), None, floored, taken), floored.bound(dose, gate.USUAL)
+
+        centred = Terms(*jax.vmap(centred)(STEPS), there)
+        said = evidence(every, STEPS, 0.0, 0.05), evidence(every, STEPS, 0.0, 0.05, False)
+        return [one.certified > 0 for one in (*said, evidence(centred, STEPS, 0.0, 0.05))]
 
     return jax.tree.map(jnp.mean, jax.lax.map(one, jax.random.split(key, repeats), batch_size=20))
 

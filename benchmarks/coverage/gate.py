@@ -18,8 +18,8 @@ from families import Cell, World, draw_log, draw_world, spec, truth
 from jax import Array
 
 from weft import gate
-from weft.certificate import Range
-from weft.estimator import Candidate
+from weft.certificate import Centre, Range
+from weft.estimator import Candidate, mean
 from weft.estimators.doubly_robust import DoublyRobust
 from weft.estimators.linear_q import LinearQ
 from weft.intervals.normal import Normal
@@ -28,50 +28,60 @@ from weft.intervals.student import Student
 RISK = 0.05
 DOSES = jnp.asarray(gate.DOSES)
 SHARES = (0.4, 0.2, 0.4)
+EVEN = 0.1  # share of even choices in every logging policy but the weak one, which makes nothing else
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A cell of the gate's table; kind: `weak` (all candidates can be better), `good` (hardly anything is), `null`
-    (candidates differ from the logging policy, and pay exactly as much)."""
+    """A cell of the gate's table; kind of logging policy: `weak` (an even choice: nobody has optimised it, and nearly
+    all candidates are better), `uneven` (random preferences, as likely wrong as right, so what is better is logged more
+    rarely), `good` (the best choice nine times in ten: hardly anything is better), `null` (candidates differ from it,
+    and pay exactly as much). floor: the least propensity that the log declares."""
 
     name: str
     cell: Cell
     kind: str
+    floor: float | None = None
 
 
 def trials() -> list[Trial]:
-    found = []
+    found, least = [], EVEN / 3
     for n, horizon in ((300, 5), (1000, 5), (300, 10), (1000, 10), (1000, 20), (1000, 30), (1000, 40)):
-        found.append(Trial(f"weak {n} x {horizon}", Cell("", n, horizon), "weak"))
+        found.append(Trial(f"weak {n} x {horizon}", Cell("", n, horizon), "weak", 1 / 3))
+    for n, horizon in ((300, 5), (1000, 5), (1000, 10)):
+        found.append(Trial(f"weak, no floor declared {n} x {horizon}", Cell("", n, horizon), "weak"))
+        found.append(Trial(f"uneven {n} x {horizon}", Cell("", n, horizon), "uneven", least))
     for n, horizon in ((60, 5), (300, 5), (1000, 5), (60, 10), (300, 10)):
-        found.append(Trial(f"good {n} x {horizon}", Cell("", n, horizon), "good"))
+        found.append(Trial(f"good {n} x {horizon}", Cell("", n, horizon), "good", least))
     found += [
-        Trial("good, privileged 300 x 5", Cell("", 300, 5, observed="privileged"), "good"),
-        Trial("null 300 x 5", Cell("", 300, 5), "null"),
-        Trial("null 1000 x 10", Cell("", 1000, 10), "null"),
-        Trial("null, users 500 x 5", Cell("", 500, 5, users=10), "null"),
-        Trial("null, adaptive 500 x 5", Cell("", 500, 5, adaptive=True), "null"),
-        Trial("null, variable 500 x 10", Cell("", 500, 10, stop=0.2), "null"),
+        Trial("good, privileged 300 x 5", Cell("", 300, 5, observed="privileged"), "good", least),
+        Trial("null 300 x 5", Cell("", 300, 5), "null", least),
+        Trial("null, no floor declared 300 x 5", Cell("", 300, 5), "null"),
+        Trial("null 1000 x 10", Cell("", 1000, 10), "null", least),
+        Trial("null, users 500 x 5", Cell("", 500, 5, users=10), "null", least),
+        Trial("null, adaptive 500 x 5", Cell("", 500, 5, adaptive=True), "null", least),
+        Trial("null, variable 500 x 10", Cell("", 500, 10, stop=0.2), "null", least),
     ]
     return found
 
 
 def world_of(trial: Trial, key: Array) -> World:
-    """Draw a world whose logging policy is weak, good (close to the best), or one among equals."""
-    world = draw_world(trial.cell, key)
-    ahead = 1 - trial.cell.stop
+    """Draw a world whose logging policy is weak, uneven, good (close to the best), or one among equals."""
+    world, ahead = draw_world(trial.cell, key), 1 - trial.cell.stop
+    world = world._replace(logging=(1 - EVEN) * world.logging + EVEN / trial.cell.actions)
     if trial.kind == "null":  # what is done changes nothing: every policy is worth the same
         return world._replace(
             pay=jnp.broadcast_to(world.pay[:, :1], world.pay.shape),
             move=jnp.broadcast_to(world.move[:, :1], world.move.shape),
         )
+    if trial.kind == "weak":
+        return world._replace(logging=jnp.full_like(world.logging, 1 / trial.cell.actions))
     if trial.kind == "good":
         value = jax.lax.fori_loop(
             0, 30, lambda _, q: world.pay + ahead * world.move @ q.max(1), jnp.zeros(world.pay.shape)
         )
         best = jax.nn.one_hot(value.argmax(1), trial.cell.actions)
-        return world._replace(logging=0.9 * best + 0.1 * world.logging)
+        return world._replace(logging=(1 - EVEN) * best + EVEN / trial.cell.actions)
     return world
 
 
@@ -123,7 +133,7 @@ def asked(cell: Cell, table: Array, columns: Any) -> Candidate:
 def run(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
     """Return, per replication and rule, whether something was deployed, its true improvement, and the gap."""
     cell = trial.cell
-    declared = Range(0.0, 1.0, 1.0, cell.horizon)
+    declared = Range(0.0, 1.0, 1.0, cell.horizon, trial.floor)
     known = {"discount": 1.0, "horizon": cell.horizon}
 
     def one(key: Array) -> dict[str, Array]:
@@ -148,18 +158,34 @@ def run(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
         def candidate(policy: Array) -> Candidate:
             return asked(cell, policy, log.columns)
 
-        scores = jax.lax.map(
-            lambda policy: gate.score(
-                gate.terms(candidate(policy), None, log.columns, weighing[1], declared, DOSES),
+        def terms(asked: Candidate, number: int, centre: Centre) -> gate.Terms:
+            """Terms of a fold, without the room of the units of other folds: those of a fold follow one another."""
+            found = gate.terms(asked, None, log.columns, weighing[number], declared, DOSES, centre)
+            first, last = [0, *edges, units][number : number + 2]
+            return gate.Terms(found.values[:, first:last], found.bound, found.there[first:last])
+
+        linear = LinearQ(**known)
+        logged = mean(log.returns, weighing[1].weights[:-1])
+
+        def prospect(policy: Array) -> gate.Plan:
+            asked = candidate(policy)
+            gain = linear.combine(linear.terms(asked, log.columns, weighing[1], method_key), weighing[1]) - logged
+            return gate.prospect(
+                lambda centre: terms(asked, 1, centre),
+                DOSES,
+                declared.share(logged),
+                gain,
                 jnp.float32(units - edges[1]),
+                0.0,
                 RISK,
-            ).max(),
-            table,
-        )
-        chosen = table[scores.argmax()]
-        found = gate.evidence(
-            gate.terms(candidate(chosen), None, log.columns, weighing[2], declared, DOSES), DOSES, 0.0, RISK
-        )
+                gate.STRAINS if trial.floor else (0.0,),
+            )
+
+        plans = jax.lax.map(prospect, table)
+        pick = plans.score.argmax()
+        chosen, plan = table[pick], jax.tree.map(lambda part: part[pick], plans)
+        tested = terms(candidate(chosen), 2, plan.centre)
+        found = gate.evidence(tested, DOSES, 0.0, RISK, plan=plan)
         mixed = (1 - found.dose) * world.logging + found.dose * chosen[world.code]
         result = {"weft": (found.certified > 0, truth(cell, world, mixed) - base)}
 
@@ -187,7 +213,7 @@ def run(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
     return jax.lax.map(one, jax.random.split(key, repeats), batch_size=10)
 
 
-def summary(found: dict[str, Any]) -> dict[str, dict[str, float]]:
+def summary(found: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     """Return deploy rate, false deploys and share of the gap closed for every rule."""
     told = {}
     for name, values in found.items():
@@ -195,7 +221,7 @@ def summary(found: dict[str, Any]) -> dict[str, dict[str, float]]:
         told[name] = {
             "deploys": float(deployed.mean()),
             "false_deploys": float(((deployed > 0) & (gain <= 1e-6)).mean()),
-            "gap_closed": float((deployed * gain).mean() / max(gap.mean(), 1e-9)),
+            "gap_closed": float((deployed * gain).mean() / gap.mean()) if gap.mean() > 1e-3 else None,
         }
     return told
 
@@ -214,7 +240,7 @@ def main() -> None:
         told = summary(run(trial, jax.random.key(0), given.repeats))
         rows.append({"name": trial.name, "kind": trial.kind, "rules": told})
         print(json.dumps(rows[-1]), flush=True)
-    Path(given.out).write_text(json.dumps({"replications": given.repeats, "trials": rows}, indent=1) + "\n")
+        Path(given.out).write_text(json.dumps({"replications": given.repeats, "trials": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

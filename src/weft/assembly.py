@@ -58,6 +58,7 @@ def assemble(
     reward_range: tuple[Any, Any] | None = None,
     horizon: int | None = None,
     discount: float | None = None,
+    propensity_low: float | None = None,
     unit: str | None = None,
     boundaries: Any = None,
     row_numbers: Any = None,
@@ -71,7 +72,8 @@ def assemble(
     `(N, k)` integers. rewards: `(N,)` or a dictionary of components. propensities: probability (discrete) or density
     (continuous). boundaries: True at the last step of an episode; by default `terminals | timeouts`; a terminal that
     is not at a boundary is an error unless `terminal_inside="keep"`. kinds, categories: kind and category names of
-    observation components. reward_range: `(low, high)`, numbers or one per component. row_numbers: how the user
+    observation components. reward_range: `(low, high)`, numbers or one per component. propensity_low: the least chance
+    that any choice had in any decision, those that were never made too. row_numbers: how the user
     counts the rows, for sentences, where a reader has sorted them.
 
     Raises UserError for unequal lengths, values that are not finite, actions outside their bounds or of mixed types,
@@ -149,6 +151,7 @@ def assemble(
         reward_high=high,
         horizon=horizon,
         discount=discount,
+        propensity_low=propensity_low,
         unit=unit,
         longest=int(sizes.max()),
     )
@@ -303,7 +306,7 @@ def _joined_spec(parts: Sequence[Any], lost: list[str]) -> Spec:
             if here != there:
                 shown = f"{_short(here)} and {_short(there)}"
                 raise UserError(f"{parts[0].origin} and {part.origin} differ in their {what}: {shown}.")
-    for fact in ("horizon", "discount", "unit"):
+    for fact in ("horizon", "discount", "propensity_low", "unit"):
         told = list(dict.fromkeys(getattr(part.spec, fact) for part in parts))
         if len(told) > 1:
             lost.append(f"The logs differ in their {fact} ({', '.join(map(str, told))}); the first counts.")

@@ -15,16 +15,15 @@ mixtures over a grid are universal portfolios (Cover 1991). All functions are pu
 with `vmap`; wealth is kept as a logarithm in float32.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp, ndtri
+from jax.scipy.special import logsumexp, ndtr, ndtri
 from jaxtyping import Array, Bool, Float
 
-__all__ = ["FRACTIONS", "Power", "learned_prior", "log_wealth", "lower_bound", "path", "power", "predicted_bound",
+__all__ = ["FRACTIONS", "Power", "chance", "learned_prior", "log_wealth", "lower_bound", "path", "power",
            "upper_bound"]  # fmt: skip
 
 Number = Float[Array, ""] | float
@@ -129,23 +128,16 @@ def lower_bound(
     counted = shifted if mask is None else jnp.where(mask, shifted, 0.0)
     below = (counted < -ROUNDING * jnp.maximum(1.0, jnp.abs(lower))).any() | jnp.isnan(counted).any()
     counted = jnp.maximum(counted, 0.0)
-    found = _smallest(lambda terms: log_wealth(terms, fractions, mask, prior), counted, risk)
-    return jnp.where(below, jnp.nan, found + lower)
-
-
-def _smallest(
-    wealth: Callable[[Float[Array, "unit"]], Array], counted: Float[Array, "unit"], risk: Number
-) -> Float[Array, ""]:
-    """Return the smallest mean m whose terms `counted / m` do not make `wealth` enough to reject, by halving."""
 
     def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = (low + high) / 2
-        rejected = wealth(counted / middle) >= -jnp.log(risk)
+        rejected = log_wealth(counted / middle, fractions, mask, prior) >= -jnp.log(risk)
         return jnp.where(rejected, middle, low), jnp.where(rejected, high, middle)
 
     top = jnp.maximum(counted.max(), jnp.finfo(jnp.float32).tiny)
-    return jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(top), top))[1]
+    found = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(top), top))[1]
+    return jnp.where(below, jnp.nan, found + lower)
 
 
 def upper_bound(
@@ -218,25 +210,28 @@ def power(
 
 
 @jax.jit
-def predicted_bound(
+def chance(
     values: Float[Array | np.ndarray, "unit"],
     lower: Number,
+    margin: Number,
     risk: Number,
     units: Number,
-    chance: Number = 0.8,
     mask: Bool[Array | np.ndarray, "unit"] | None = None,
     fractions: Float[Array | np.ndarray, "fraction"] = FRACTIONS,
     prior: Float[Array | np.ndarray, "fraction"] | None = None,
 ) -> Float[Array, ""]:
-    """Predict the lower bound that so many further units exceed with a chance of 80 %: the score of a candidate.
+    """Predict the chance that so many further units certify a mean above `margin` at a risk.
 
-    values: those of the select fold; arguments as `power`. The best score is the candidate that is easiest to certify.
+    values: those of the select fold; arguments as `power`, of which this is the inverse.
     """
-    shifted = jnp.asarray(values, jnp.float32) - lower
-    counted = shifted if mask is None else jnp.where(mask, shifted, 0.0)
+    mean, variance = _moments((jnp.asarray(values, jnp.float32) - lower) / (margin - lower), fractions, mask)
+    units = jnp.asarray(units, jnp.float32)
 
-    def wealth(terms: Array) -> Array:
-        mean, variance = _moments(terms, fractions, mask)
-        return _quantile(mean, variance, jnp.asarray(units, jnp.float32), chance, prior)
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        enough = _quantile(mean, variance, units, ndtr(middle), prior) >= -jnp.log(risk)
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
 
-    return _smallest(wealth, counted, risk) + lower
+    ends = jax.lax.fori_loop(0, 20, halve, (jnp.float32(-4.0), jnp.float32(4.0)))
+    return ndtr((ends[0] + ends[1]) / 2)

@@ -55,23 +55,27 @@ def certify(
     margin: float = 0.0,
     risk: float = 0.05,
     *,
-    doses: tuple[float, ...] = gate.DOSES,
+    doses: tuple[float, ...] | None = None,
     greedy: bool = True,
     seed: int = 0,
     show: str = "report",
     ledger: Ledger | str | Path | None = None,
     diagnostics: bool = False,
+    plan: gate.Plan | None = None,
 ) -> Decision:
     """Decide whether a policy is better than a baseline by more than a margin, from a log that nothing has seen.
 
     policy, baseline: as in `weft.estimate`; without a baseline the policy is compared with the one that made the log.
     margin: in units of the return. risk: of deploying a policy that is no better than the margin. doses: shares of the
-    decisions that the policy takes over from the logging one, tested from small to large (with a margin above 0 each
-    at an equal share of the risk, because small doses cannot pass it); with a baseline only the whole policy is tested.
+    decisions that the policy takes over from the logging one, by default ten from 0.05 to 1, tested from small to large
+    (with a margin above 0 by default three, each at an equal share of the risk, because small doses cannot pass it);
+    with a baseline only the whole policy is tested.
     show: `report`, or `decision` for "certified" or "not certified" alone, which leaves unspent risk for a further
     test. ledger: the folder that remembers which units were opened; by default `$WEFT_LEDGER`, else one per user. The
     same question on the same log is answered again without cost. diagnostics: also look into everything that can be
-    known about the log (`weft.diagnose`), which takes longer than the decision.
+    known about the log (`weft.diagnose`), which takes longer than the decision. plan: where the order of doses begins
+    and how bets are spread, made by `weft.gate.prospect` on other units of the log for the same doses and margin (as
+    `weft.study` does); without one every dose is tested from the smallest up, with even bets.
 
     Raises UserError for a policy that weft trained on any of the units, a fold that is spent, rewards and episodes
     that do not keep to what is declared, and policies that do not fit the log.
@@ -82,9 +86,14 @@ def certify(
         raise UserError(f"The margin is how much better the policy must be, at least 0, got {margin}.")
     if show not in ("report", "decision"):
         raise UserError(f"A certificate shows the whole 'report' or the 'decision' alone, not '{show}'.")
-    steps = tuple(sorted({float(dose) for dose in doses})) if baseline is None else (1.0,)
+    given = doses
+    if given is None:
+        given = gate.DOSES if margin == 0 or plan is not None else gate.FEW
+    steps = tuple(sorted({float(dose) for dose in given})) if baseline is None else (1.0,)
     if not steps or not (steps[0] > 0 and steps[-1] <= 1):
         raise UserError(f"Doses are shares of the decisions, above 0 and at most 1, got {doses}.")
+    if plan is not None and len(plan.prior) != len(steps):
+        raise UserError(f"The plan is for {len(plan.prior)} doses, and {len(steps)} are asked for.")
     check_kept(data)
     known = refuse_touched(policy, data)
     known = known if baseline is None else refuse_touched(baseline, data) and known
@@ -98,7 +107,7 @@ def certify(
     if hopeless:
         return Decision("ABSTAIN", reason=hopeless, **about)
     kept = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    name = _digest(data, asked, other, margin, risk, steps)
+    name = _digest(data, asked, other, margin, risk, steps, None if plan is None else _words(plan))
     _open(kept, data, name, risk, show)
     absent = missing(data, asked[0], other)
     wanted = diagnostics or (absent and about["units"] >= UNITS)
@@ -106,7 +115,7 @@ def certify(
     if absent:
         found = _estimated(data, asked, other, absent, look, seed, about)
     else:
-        found = _certified(data, asked, other, steps, about)
+        found = _certified(data, asked, other, steps, plan, about)
     if isinstance(look, tuple):
         found = dataclasses.replace(found, diagnostics=look[0])
     found = found.assuming(tuple(_assumptions(data, known, not absent)))
@@ -136,7 +145,7 @@ def declared_range(data: Dataset) -> Range:
     low, high = spec.reward_low[0], spec.reward_high[0]
     if int(data.lengths.min()) < spec.horizon:
         low, high = min(low, 0.0), max(high, 0.0)
-    return Range(low, high, 1.0 if spec.discount is None else spec.discount, spec.horizon)
+    return Range(low, high, 1.0 if spec.discount is None else spec.discount, spec.horizon, spec.propensity_low)
 
 
 def missing(data: Dataset, candidate: Candidate, other: Candidate | None) -> str:
@@ -208,6 +217,11 @@ def _assumptions(data: Dataset, known: bool, certified: bool) -> Any:
         yield "No discount is declared: returns are plain sums of rewards."
     if not spec.reward_low[0] <= 0 <= spec.reward_high[0] and int(lengths.min()) == spec.horizon:
         yield f"Every episode is taken to last {spec.horizon} steps, as all logged ones do."
+    if spec.propensity_low is not None:
+        yield (
+            f"Every choice is taken to have had a chance of at least {spec.propensity_low:g} in every decision, those "
+            "that were never made too."
+        )
     ends = np.cumsum(lengths) - 1
     if (data.timeouts[ends] & (lengths < (spec.horizon or 0))).any():
         yield "Some episodes were cut before the horizon; what would have followed counts as nothing."
@@ -219,11 +233,18 @@ def _assumptions(data: Dataset, known: bool, certified: bool) -> Any:
 def _digest(data: Dataset, asked: Question, other: Candidate | None, *settings: Any) -> str:
     """Return a name for a question: the log, what is declared of it, what the policies would do, what is asked."""
     spec = data.spec
-    declared = (spec.reward_low, spec.reward_high, spec.horizon, spec.discount, spec.unit, data.propensities_estimated)
+    declared = (
+        spec.reward_low, spec.reward_high, spec.horizon, spec.discount, spec.unit, spec.propensity_low,
+        data.propensities_estimated,
+    )  # fmt: skip
     found = hashlib.sha256(repr((data.fingerprint, declared, settings)).encode())
     for leaf in jax.tree.leaves((asked[0], other, asked[2])):
         found.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
     return found.hexdigest()[:16]
+
+
+def _words(plan: gate.Plan) -> tuple[int, list[list[list[float]]]]:
+    return int(plan.start), [np.asarray(part, float).round(4).tolist() for part in (plan.prior, *plan.centre)]
 
 
 def _open(ledger: Ledger, data: Dataset, name: str, risk: float, show: str) -> None:
@@ -241,14 +262,17 @@ def _open(ledger: Ledger, data: Dataset, name: str, risk: float, show: str) -> N
 @eqx.filter_jit
 def _weigh(
     candidate: Candidate, other: Candidate | None, columns: Any, weighing: Weighing, declared: Range, doses: Any,
-    margin: Any, risk: Any, ordered: bool,
+    margin: Any, risk: Any, plan: gate.Plan | None, ordered: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
-    found = gate.terms(candidate, other, columns, weighing, declared, doses)
-    ends = jnp.stack([doses[0], doses[-1]])
-    against = gate.evidence(gate.opposite(candidate, other, columns, weighing, declared, ends), ends, 1e-3, risk / 2)
+    usual = jax.tree.map(lambda part: part * jnp.ones(len(doses)), gate.USUAL)
+    centre = usual if plan is None else plan.centre
+    found = gate.terms(candidate, other, columns, weighing, declared, doses, centre)
+    ends, outer = jax.tree.map(lambda part: jnp.stack([part[0], part[-1]]), (doses, centre))
+    opposite = gate.opposite(candidate, other, columns, weighing, declared, ends, outer)
+    against = gate.evidence(opposite, ends, 1e-3, risk / 2)
     return (
         found,
-        gate.evidence(found, doses, margin, risk, ordered),
+        gate.evidence(found, doses, margin, risk, ordered, plan),
         gate.needed(found, margin, risk if ordered else risk / len(doses)),
         -against.low,
         gate.randomised(candidate, columns, weighing, declared, margin, risk),
@@ -257,13 +281,15 @@ def _weigh(
 
 
 def _certified(
-    data: Dataset, asked: Question, other: Candidate | None, steps: tuple[float, ...], about: dict[str, Any]
-) -> Decision:
+    data: Dataset, asked: Question, other: Candidate | None, steps: tuple[float, ...], plan: gate.Plan | None,
+    about: dict[str, Any],
+) -> Decision:  # fmt: skip
     """Decide in the first tier."""
     declared, margin, risk, units = declared_range(data), about["margin"], about["risk"], about["units"]
+    ordered = margin == 0 or plan is not None
     numbers = jax.tree.map(jnp.float32, declared), jnp.asarray(steps, jnp.float32), jnp.float32(margin)
     found, proof, needed, highs, randomised, size = jax.tree.map(
-        np.asarray, _weigh(asked[0], other, *asked[1:], *numbers, jnp.float32(risk), margin == 0)
+        np.asarray, _weigh(asked[0], other, *asked[1:], *numbers, jnp.float32(risk), plan, ordered)
     )
     needs = needed.astype(float)
     if not np.isfinite(found.values).all() or np.isnan(proof.log_wealth).any():
@@ -294,7 +320,7 @@ def _certified(
     better = (np.array(odds) >= 1) & (np.array(means) > margin + SAME * found.bound)
     begin = int(better.argmax()) if better.any() else None
     if begin is not None:
-        enough_odds = (1 if margin == 0 else len(steps)) / risk
+        enough_odds = (1 if ordered else len(steps)) / risk
         reason = (
             f"the evidence is {odds[begin]:.3g} to 1, short of {enough_odds:.3g}; begin with a dose of "
             f"{steps[begin]:g} in a randomised test and carry the evidence on"

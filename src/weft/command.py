@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .dataset import Dataset
 
 __all__ = [
+    "Chance",
     "Column",
     "Columns",
     "Command",
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
     Column = str | None
     Pair = tuple[float, float] | None
     Count = int | None
+    Chance = float | None
     Place = Path | None
     Steps = tuple[int, ...]
     Flag = bool
@@ -148,6 +150,7 @@ else:
     Column = _shown(str | None, "COLUMN")
     Pair = _shown(tuple[float, float] | None, "LOW HIGH")
     Count = _shown(int | None, "COUNT")
+    Chance = _shown(float | None, "CHANCE")
     Place = _shown(Path | None, "PATH")
     Steps = _shown(tuple[int, ...], "STEP [STEP ...]")
     Flag = tyro.conf.FlagCreatePairsOff[bool]
@@ -193,6 +196,8 @@ class LogOptions:
     """Lowest and highest possible reward of a step."""
     horizon: Count = None
     """Most steps that an episode can have."""
+    propensity_low: Chance = None
+    """Least chance that any choice had in any decision, those never made too; certificates then need fewer units."""
     terminal_inside: _shown(Literal["error", "keep"] | None, "{error,keep}") = None  # type: ignore[valid-type]
     """What to do about a terminal step inside an episode."""
     format: _shown(str | None, "NAME") = None  # type: ignore[valid-type]

@@ -303,7 +303,8 @@ class Dataset:
         return dataclasses.replace(self, spec=spec, store_rewards=made[:, None])
 
     def declare(self, **changes: Any) -> "Dataset":
-        """Return the log with declared facts of its `Spec` changed: reward range, horizon, discount, unit."""
+        """Return the log with declared facts of its `Spec` changed: reward range, horizon, discount, least
+        propensity, unit."""
         return dataclasses.replace(self, spec=dataclasses.replace(self.spec, **changes))
 
     # --- device ------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from .algorithm import Algorithm
 from .algorithms.bc import BC
 from .algorithms.cql import CQL
 from .algorithms.iql import IQL
-from .certificate import Range, improvement
+from .certificate import Centre, Range, improvement
 from .environment import Trajectory, unroll
 from .environments.notifications import Notifications, Rule, behaviour, reference, simulate, value
 from .gate import Terms
@@ -142,7 +142,8 @@ def count(kind: Kind, seed: int) -> Rules:
     """
     world = Notifications(sharpness=kind.sharpness)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), KINDS.index(kind)), LOGS)
-    found: Any = jax.tree.map(np.asarray, _ask(as_arrays(world), jnp.float32(not kind.hidden), keys, CAMPAIGNS))
+    numbers = jnp.float32(not kind.hidden), jnp.float32(world.least_propensity)
+    found: Any = jax.tree.map(np.asarray, _ask(as_arrays(world), *numbers, keys, CAMPAIGNS))
     base, logging = value(None, world), behaviour(world).table
     usual = np.array([value(Rule(table), world) for table in found["greedy"]]) - base
     gained = np.zeros(LOGS)
@@ -154,10 +155,10 @@ def count(kind: Kind, seed: int) -> Rules:
     return Rules(kind.name, kind.about, CAMPAIGNS, base, best, *answers)
 
 
-@partial(jax.jit, static_argnums=3)
-def _ask(world: Notifications, shown: Array, keys: Array, users: int) -> dict[str, Array]:
+@partial(jax.jit, static_argnums=4)
+def _ask(world: Notifications, shown: Array, floor: Array, keys: Array, users: int) -> dict[str, Array]:
     """Return what both rules say of every log; the truth plays no part. `shown` is 0 where kinds are hidden, else 1."""
-    declared = Range(0.0, 1.0, 1.0, world.steps)
+    declared = Range(0.0, 1.0, 1.0, world.steps, floor)
     doses = jnp.asarray(gate.DOSES)
     edges = np.round(np.cumsum((0.0, *SHARES)) * users).astype(int)
     folds = [slice(first, last) for first, last in pairwise(edges.tolist())]
@@ -168,11 +169,10 @@ def _ask(world: Notifications, shown: Array, keys: Array, users: int) -> dict[st
         greedy, worth = _learned(log, 0.0)
         train, select, certify = (jax.tree.map(lambda part, fold=fold: part[fold], log) for fold in folds)
         tables = jax.vmap(lambda pessimism: _learned(train, pessimism)[0])(jnp.asarray(PESSIMISM))
-        scores = jax.lax.map(
-            lambda table: gate.score(_terms(table, select, declared, doses), units, RISK).max(), tables
-        )
-        chosen = tables[scores.argmax()]
-        proof = gate.evidence(_terms(chosen, certify, declared, doses), doses, 0.0, RISK)
+        plans = jax.lax.map(lambda table: _plan(table, select, declared, doses, units), tables)
+        best = plans.score.argmax()
+        chosen, plan = tables[best], jax.tree.map(lambda part: part[best], plans)
+        proof = gate.evidence(_terms(chosen, certify, declared, doses, plan.centre), doses, 0.0, RISK, plan=plan)
         believed = worth - log.reward.sum(1).mean()
         return {
             "greedy": _every_kind(greedy, shown), "believed": believed, "chosen": _every_kind(chosen, shown),
@@ -193,6 +193,12 @@ class Log(NamedTuple):
     log_propensity: Float[Array, "user time"]
     alive: Bool[Array, "user time"]
     goes_on: Bool[Array, "user time"]
+
+
+def _plan(table: Float[Array, "time place choice"], log: Log, declared: Range, doses: Array, units: float) -> gate.Plan:
+    gain = _terms(table, log, declared, doses, None).values[-1].mean()
+    share = declared.share(log.reward.sum(1).mean())
+    return gate.prospect(lambda c: _terms(table, log, declared, doses, c), doses, share, gain, units, 0.0, RISK)
 
 
 def _log(world: Notifications, shown: Array, key: Array, users: int) -> Log:
@@ -245,11 +251,17 @@ def _learned(log: Log, pessimism: float | Array) -> tuple[Float[Array, "time pla
     return table, first[log.here[:, 0]].mean()
 
 
-def _terms(table: Float[Array, "time place choice"], log: Log, declared: Range, doses: Array) -> Terms:
+def _terms(
+    table: Float[Array, "time place choice"], log: Log, declared: Range, doses: Array, centre: Centre | None
+) -> Terms:
     """Return the improvement terms of a policy over the one that made the log, one unit per campaign (`gate.terms`)."""
     users, steps = log.action.shape
     chance = table[jnp.broadcast_to(jnp.arange(steps), (users, steps)), log.here, log.action]
     ratio = jnp.where(log.alive, jnp.log(chance) - log.log_propensity, 0.0)
     found = Paths(ratio, log.reward, log.alive.astype(jnp.float32), log.alive)
-    values = jax.vmap(lambda dose: improvement(found.dosed(dose), None, declared))(doses)
-    return Terms(values, jax.vmap(declared.bound)(doses), jnp.ones(users, bool))
+
+    def one(dose: Array, centre: Centre | None) -> tuple[Array, Array]:
+        taken = declared.centring(dose, centre)
+        return improvement(found.dosed(dose), None, declared, taken), declared.bound(dose, centre)
+
+    return Terms(*jax.vmap(one)(doses, centre), jnp.ones(users, bool))

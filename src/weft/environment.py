@@ -40,6 +40,11 @@ class Environment(eqx.Module):
     logged: ClassVar[int] = 300
 
     @property
+    def least_propensity(self) -> float | None:
+        """Return what no choice's chance is below in the world's own logs, None where that is not known."""
+        return None
+
+    @property
     def together(self) -> int:
         """Logged episodes in a row that are of one unit (a user): `begin` gets the same key for all of them."""
         return 1
@@ -209,6 +214,7 @@ def flatten(
         "reward_range": (spec.reward_low, spec.reward_high),
         "horizon": spec.horizon,
         "discount": spec.discount,
+        "propensity_low": world.least_propensity if propensities else None,
         "unit": spec.unit if spec.unit in (routes or {}) else None,
         **declared,
     }

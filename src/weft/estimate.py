@@ -255,6 +255,20 @@ def check_kept(data: Dataset) -> None:
             f"{len(outside)} rewards of {data.origin} lie outside the declared [{low:g}, {high:g}], the first is "
             f"{rewards[outside[0]]:g} at step {outside[0]}; with a wrong range nothing can be promised."
         )
+    least, logged = spec.propensity_low, data.log_propensities
+    if least is not None and spec.action.kind == "continuous":
+        raise UserError(f"{data.origin} declares a least propensity of {least:g}, and its actions are continuous.")
+    if least is not None and least * spec.action.size > 1 + 1e-6 and spec.discrete:
+        raise UserError(
+            f"{data.origin} declares a least propensity of {least:g}; {spec.action.size} choices cannot all have it."
+        )
+    if least is not None and logged is not None:
+        below = np.flatnonzero(np.asarray(logged) < np.log(least) - 1e-5)
+        if len(below):
+            raise UserError(
+                f"{len(below)} propensities of {data.origin} are below the declared least of {least:g}, the first is "
+                f"{np.exp(logged[below[0]]):g} at step {below[0]}; with a wrong one nothing can be promised."
+            )
     if spec.horizon is not None and longest > spec.horizon:
         raise UserError(
             f"An episode of {data.origin} has {longest} steps, more than the declared horizon of {spec.horizon}."

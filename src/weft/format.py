@@ -19,6 +19,7 @@ SHARED = (
     "discount",
     "horizon",
     "kinds",
+    "propensity_low",
     "reward_range",
     "terminal_inside",
     "unit",

@@ -163,7 +163,10 @@ def _effective(propensities: np.ndarray) -> float:
 
 def _declared(data: Dataset) -> dict[str, Any]:
     spec = data.spec
-    found = {"reward range": None, "horizon": spec.horizon, "discount": spec.discount, "unit": spec.unit}
+    found = {
+        "reward range": None, "horizon": spec.horizon, "discount": spec.discount,
+        "least propensity": spec.propensity_low, "unit": spec.unit,
+    }  # fmt: skip
     if spec.reward_low is not None and spec.reward_high is not None:
         ends = zip(spec.reward_low, spec.reward_high, strict=True)
         found["reward range"] = ", ".join(f"{low:g} to {high:g}" for low, high in ends)

@@ -129,6 +129,9 @@ def _check_facts(options: Mapping[str, Any], origin: str) -> None:
         raise UserError(f"{origin}: horizon must be a whole number of steps, at least 1, got {horizon!r}.")
     if discount is not None and not (isinstance(discount, (int, float)) and 0 <= discount <= 1):
         raise UserError(f"{origin}: discount must lie in [0, 1], got {discount!r}.")
+    least = options.get("propensity_low")
+    if least is not None and not (isinstance(least, (int, float)) and 0 < least <= 1):
+        raise UserError(f"{origin}: propensity_low is a chance, above 0 and at most 1, got {least!r}.")
     inside = options.get("terminal_inside", "error")
     if inside not in ("error", "keep"):
         raise UserError(f"{origin}: terminal_inside must be 'error' or 'keep', got {inside!r}.")

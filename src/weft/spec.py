@@ -74,6 +74,7 @@ class Spec:
     reward_high: tuple[float, ...] | None = None
     horizon: int | None = None
     discount: float | None = None
+    propensity_low: float | None = None
     unit: str | None = None
     longest: int = 0
 

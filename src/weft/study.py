@@ -1,11 +1,12 @@
 """From a log to a decision: folds, candidates, triage, selection, certificate. One call, resumable, one folder.
 
     train fold     every algorithm and setting, with every seed (`weft.fit`); triage of every run (`weft.triage`)
-    select fold    every policy is asked: what would it certify on the certify fold?  (`weft.gate.score`)
+    select fold    every policy is asked: what would it certify on the certify fold?  (`weft.gate.prospect`)
     certify fold   the best one is tested, once (`weft.certify`)
 
-Choosing by the predicted certificate and not by the estimated value is what keeps the power: of two policies of about
-the same value the one nearer to the log needs far fewer units. Without logged propensities or declared ranges there is
+Choosing by what is likely to be certified and not by the estimated value is what keeps the power: of two policies of
+about the same value the one nearer to the log needs far fewer units. The select fold also says where the order of
+doses begins and how the bets are spread. Without logged propensities or declared ranges there is
 no certificate to predict; then the lower bound of a linear value function chooses, and at most a staged test follows.
 """
 
@@ -45,7 +46,8 @@ RECORD, VERSION = "study.json", 1
 @dataclasses.dataclass(frozen=True)
 class Row:
     """A candidate: a kept state of a run. value, low, high: linear fitted Q on the select fold with its 95 % interval;
-    score: the improvement that it is predicted to certify (its lower bound where nothing can be certified), at `dose`;
+    score: its estimated improvement above the margin at `dose`, times the chance that this is certified (where nothing
+    can be certified, the lower bound of the improvement);
     effective: effective sample size of its weights on the select fold; logged: mean return of that fold.
     """
 
@@ -149,14 +151,14 @@ def study(
         runs[name] = fit(many, folds.train, steps, seeds, place, **given)
     if not runs:
         raise UserError(f"No algorithm fits {data.origin}: {' '.join(notes)}")
-    table, policies = _judge(runs, folds, baseline, risk, seed)
+    table, policies, plans = _judge(runs, folds, baseline, margin, risk, seed)
     # one that could be certified comes before one that could not, whatever an estimate says of it
     order = sorted(range(len(table)), key=lambda number: (table[number].effective is None, -table[number].score))
     best = order[0]
     table = tuple(dataclasses.replace(table[number], chosen=number == best) for number in order)
     decision = certify(
         policies[best], folds.certify, baseline, margin, risk, greedy=not table[0].drawn, seed=seed, ledger=ledger,
-        diagnostics=True,
+        diagnostics=True, plan=plans[best],
     )  # fmt: skip
     if table[0].drawn and data.spec.discrete:
         notes.append("The chosen policy draws its actions: the decision is about policy.act(..., greedy=False).")
@@ -181,15 +183,17 @@ def _methods(algorithms: Sequence[str | Algorithm], settings: Mapping[str, Mappi
     return found
 
 
-def _judge(runs: Mapping[str, Run], folds: Folds, baseline: Any, risk: float, seed: int) -> tuple[list[Row], list[Any]]:
-    """Ask every candidate on the select fold."""
+def _judge(
+    runs: Mapping[str, Run], folds: Folds, baseline: Any, margin: float, risk: float, seed: int
+) -> tuple[list[Row], list[Any], list[gate.Plan | None]]:
+    """Ask every candidate on the select fold, and plan the test of each that can be certified."""
     data = folds.select
     method = LinearQ(
         declared_discount(data), horizon=data.spec.horizon, features=int(np.clip(data.steps // 10, 8, 128))
     )
-    doses = gate.DOSES if baseline is None else (1.0,)
-    units = jnp.float32(folds.manifest["units"]["certify"])
-    table, policies = [], []
+    doses = jnp.asarray(gate.DOSES if baseline is None else (1.0,))
+    numbers = (jnp.float32(folds.manifest["units"]["certify"]), jnp.float32(margin), jnp.float32(risk))
+    table, policies, plans = [], [], []
     for name, run in runs.items():
         for setting in range(len(run.settings)):
             health = triage(run, setting=setting)
@@ -201,19 +205,25 @@ def _judge(runs: Mapping[str, Run], folds: Folds, baseline: Any, risk: float, se
                     asked = question(policy, data, None, not drawn, 8, seed)
                     other = compared(baseline, data, not drawn, seed)
                     value, deviation, logged = (float(part) for part in _value(method, *asked, jax.random.key(seed)))
+                    against = logged
+                    if other is not None:
+                        against = float(_value(method, other, *asked[1:], jax.random.key(seed))[0])
                     reach = 1.96 * deviation
-                    score, dose, size = value - reach - logged, 1.0, None
+                    score, dose, size, plan = value - reach - against, 1.0, None, None
                     if not missing(data, asked[0], other):
                         declared = jax.tree.map(jnp.float32, declared_range(data))
-                        found = _score(asked[0], other, *asked[1:], declared, jnp.asarray(doses), units, risk)
-                        scores, size = np.asarray(found[0]), float(found[1])
-                        score, dose = float(scores.max()), doses[int(scores.argmax())]
+                        gain = jnp.float32(value - against)
+                        share = declared.share(jnp.float32(logged))
+                        found = _prospect(asked[0], other, *asked[1:], declared, doses, share, gain, *numbers)
+                        plan, size = found[0], float(found[1])
+                        score, dose = float(plan.score), round(float(plan.dose), 6)
                     table.append(Row(
                         name, setting, first, step, drawn, value, value - reach, value + reach, score, dose, size,
                         logged, triage=alarms,
                     ))  # fmt: skip
                     policies.append(policy)
-    return table, policies
+                    plans.append(plan)
+    return table, policies, plans
 
 
 @eqx.filter_jit
@@ -225,11 +235,25 @@ def _value(method: LinearQ, candidate: Any, columns: Any, weighing: Any, key: An
 
 
 @eqx.filter_jit
-def _score(
-    candidate: Any, other: Any, columns: Any, weighing: Any, declared: Any, doses: Any, units: Any, risk: float
-) -> tuple[Any, Any]:
-    scores = gate.score(gate.terms(candidate, other, columns, weighing, declared, doses), units, risk)
-    return scores, effective(candidate, columns, weighing)
+def _prospect(
+    candidate: Any,
+    other: Any,
+    columns: Any,
+    weighing: Any,
+    declared: Any,
+    doses: Any,
+    share: Any,
+    gain: Any,
+    units: Any,
+    margin: Any,
+    risk: Any,
+) -> tuple[gate.Plan, Any]:
+    def terms(centre: Any) -> gate.Terms:
+        return gate.terms(candidate, other, columns, weighing, declared, doses, centre)
+
+    strains = gate.STRAINS if other is None and declared.floor is not None else (0.0,)
+    plan = gate.prospect(terms, doses, share, gain, units, margin, risk, strains)
+    return plan, effective(candidate, columns, weighing)
 
 
 def _write(found: Study, folder: Path) -> None:

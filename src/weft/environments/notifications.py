@@ -29,6 +29,7 @@ a coin for b = 0 (`sharpness`), while little is left to gain at b = 20. An `insi
 at b = 20 no policy of the observation does as well, and what the log says of a send is true of the users chosen for it.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -119,6 +120,11 @@ class Notifications(Environment):
             unit="user",
             longest=self.steps,
         )
+
+    @property
+    def least_propensity(self) -> float:
+        """Return what no choice's chance is below: returns to come, and so values, lie between 0 and the steps."""
+        return FLOOR / 2 + (1 - FLOOR) / (1 + math.exp(min(float(self.sharpness) * self.steps, 80.0)))
 
     @property
     def together(self) -> int:
