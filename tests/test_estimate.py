@@ -1,11 +1,15 @@
 """Estimates from the outside: what is refused and in which words, what is said, and whose discount counts."""
 
+import sys
+
+import jax
 import numpy as np
 import pytest
 
 from weft.dataset import Dataset
 from weft.errors import UserError
 from weft.estimate import estimate
+from weft.estimator import question
 from weft.estimators.doubly_robust import DoublyRobust
 from weft.estimators.per_decision import PerDecision
 from weft.intervals.betting import Betting
@@ -168,3 +172,34 @@ def test_a_view_is_judged_alone():
     assert found.value == pytest.approx(np.mean(terms), rel=1e-5)
     assert found.deviation == pytest.approx(np.std(terms, ddof=1) / np.sqrt(12), rel=1e-4)
     assert found.episodes == 12
+
+
+@pytest.mark.parametrize(("method", "interval"), [("per_decision", "student"), ("linear_q", "bootstrap")])
+def test_several_policies_are_judged_as_each_by_itself(method, interval, monkeypatch):
+    def other(seen):
+        return np.stack([0.3 + 0.4 * (seen[:, 0] > 0), 0.7 - 0.4 * (seen[:, 0] > 0)], 1)
+
+    data, settings = declared(made()), {"features": 8} if method == "linear_q" else {}
+    answers = question(policy, data, None, True, 1, 0)[0]
+    room = 2 * sum(leaf.size for leaf in jax.tree.leaves(answers))  # two calls of the program, the second filled up
+    monkeypatch.setattr(sys.modules["weft.estimate"], "ROOM", room)
+    policies = [policy, other, policy]
+    together = estimate(policies, data, method, interval, **settings)
+    assert len(together) == 3
+    for one, found in zip(policies, together, strict=True):
+        alone = estimate(one, data, method, interval, **settings)
+        for name in ("value", "low", "high", "unsupported", "effective_sample_size"):
+            assert getattr(found, name) == pytest.approx(getattr(alone, name), rel=1e-4), name
+        assert found.notes == alone.notes
+    assert estimate([], data, method, interval, **settings) == []
+
+
+def test_policies_that_answer_differently_are_not_judged_together():
+    data = made(continuous=True)
+    with pytest.raises(UserError, match=r"^Policies that are judged together must answer alike"):
+        estimate((still, Dense()), data, "linear_q", features=8)
+
+
+class Dense(Sampler):
+    def log_prob(self, seen, action):
+        return np.zeros(len(seen), np.float32)

@@ -57,3 +57,16 @@ def test_a_view_of_every_fifth_episode_has_all_folds():
     assert np.asarray(fitted.fold)[::5].tolist() == [0, 1, 0, 1]
     assert np.asarray(fitted.count).tolist() == [2.0, 2.0]
     np.testing.assert_allclose(fitted.solutions.theta[:, -1], 1.0, rtol=1e-3)
+
+
+def test_features_are_waves_linear_terms_and_the_constant():
+    (_, columns, _), spec, _ = steering()
+    known = features(spec, jax.random.key(1), 40)
+    assert known.frequencies is not None
+    assert known.phases is not None
+    seen, action = columns.observation[columns.position], columns.action
+    given = np.asarray(jnp.concatenate([seen, action], 1), float)
+    angles = given @ np.asarray(known.frequencies, float) + np.asarray(known.phases, float)
+    waves = np.sqrt(2 / angles.shape[1]) * np.cos(angles)
+    wanted = np.concatenate([waves, 0.3 * given, np.ones((len(given), 1))], 1)
+    np.testing.assert_allclose(known.logged(seen, action), wanted, atol=2e-6)

@@ -1,8 +1,8 @@
 """Judging a policy from a log: an estimate of its value with an interval."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import equinox as eqx
 import jax
@@ -12,22 +12,31 @@ import numpy as np
 from . import pytree
 from .columns import Columns
 from .dataset import Dataset
+from .declared import check_ranges, cut_early, declared_discount
 from .errors import UserError
-from .estimator import Candidate, Estimate, Estimator, Statistic, Weighing, estimator, question
+from .estimator import Candidate, Estimate, Estimator, Statistic, Weighing, estimator, prepared, tabulate
 from .estimators.fitted_q import FittedQ
 from .estimators.per_decision import PerDecision
 from .interval import Bounds, Interval
 from .interval import interval as interval_by_name
 from .intervals.bootstrap import Bootstrap
 from .paths import paths, relative
-from .support import unsupported
+from .support import comparable, compared, outside, unsupported
 
 __all__ = ["estimate", "estimate_fitted_q"]
 
 ALARM = 0.2  # share of unsupported actions that is worth a sentence
 FEW = 20  # effective episodes below which intervals of weights do not hold
+ROOM = 2**26  # numbers that answers of several policies may take at once
+SIDE = 8  # policies side by side, for which what they share is computed once
 
 
+@overload
+def estimate(  # pyright: ignore[reportOverlappingOverload]
+    policy: list[Any] | tuple[Any, ...], data: Dataset, *given: Any, **settings: Any
+) -> list[Estimate]: ...
+@overload
+def estimate(policy: Any, data: Dataset, *given: Any, **settings: Any) -> Estimate: ...
 def estimate(
     policy: Any,
     data: Dataset,
@@ -42,11 +51,12 @@ def estimate(
     samples: int = 8,
     starts: Any = None,
     **settings: Any,
-) -> Estimate:
+) -> Estimate | list[Estimate]:
     """Estimate the mean discounted return of a policy on a log, with an interval.
 
     policy: a trained run's policy; a function from observations `(n, ...)` to probabilities of choices `(n, actions)`
-    or to one action each; or an object with `sample(observations, key)` and `log_prob(observations, actions)`.
+    or to one action each; or an object with `sample(observations, key)` and `log_prob(observations, actions)`. A list
+    or tuple of policies is judged in one compiled program that shares the work, and answered by a list in its order.
     method: a name of `weft.estimator.estimators()` or an instance, whose fields `settings` set. interval: likewise by
     name or as an instance. discount, horizon: by default what the log declares, else 0.99 and none. greedy: judge
     weft policies by their mode. starts: true for the episodes whose first observation is one that the policy will
@@ -70,10 +80,16 @@ def estimate(
         known["replicates"] = 200
     ranged = _made(interval, interval_by_name, known, {})
     _check(chosen, ranged, data, discount, horizon)
-    asked = question(policy, data, starts, greedy, samples, seed)
-    if len(np.unique(np.asarray(asked[2].unit)[np.asarray(asked[2].starts) > 0])) < 2:
+    raw, transform, columns, weighing = prepared(data, starts)
+    if len(np.unique(np.asarray(weighing.unit)[np.asarray(weighing.starts) > 0])) < 2:
         raise UserError(f"{data.origin} has one independent unit to begin at, and an interval needs at least two.")
-    return _judged(chosen, ranged, data, asked, discount, level, seed)
+
+    def asked(one: Any) -> Candidate:
+        return tabulate(one, data, raw, transform, jax.random.key(seed), greedy, samples)
+
+    if isinstance(policy, list | tuple):
+        return _side_by_side(chosen, ranged, data, [*policy], asked, columns, weighing, discount, level, seed)
+    return _judged(chosen, ranged, data, (asked(policy), columns, weighing), discount, level, seed)
 
 
 def estimate_fitted_q(
@@ -128,19 +144,6 @@ def _made(given: Any, find: Any, known: dict[str, Any], settings: dict[str, Any]
         if name not in names:
             raise UserError(f"The method '{given}' has no setting '{name}'. Known: {', '.join(names)}.")
     return kind(**{name: value for name, value in known.items() if name in names and value is not None} | settings)
-
-
-def declared_discount(data: Dataset, given: float | None = None) -> float:
-    """Return the discount that was given, else the log's declared one, else 0.99."""
-    if given is not None:
-        return given
-    return 0.99 if data.spec.discount is None else data.spec.discount
-
-
-def cut_early(data: Dataset, horizon: int | None) -> bool:
-    """Say whether episodes were cut before the horizon, so that what would have followed is not in the log."""
-    step = np.concatenate([np.arange(1, length + 1) for length in data.lengths])
-    return bool((data.timeouts & (step < (horizon or np.inf))).any())
 
 
 def _agreed(word: str, asked: Any, method: Estimator) -> Any:
@@ -212,99 +215,93 @@ def _check_declared(ranged: Interval, data: Dataset, discount: float) -> None:
         )
 
 
-def check_ranges(data: Dataset, who: str) -> None:
-    """Raise UserError unless reward range and horizon are declared and every reward and episode keeps to them."""
-    spec = data.spec
-    missing = [
-        word
-        for word, value in (
-            ("reward_low", spec.reward_low),
-            ("reward_high", spec.reward_high),
-            ("horizon", spec.horizon),
-        )
-        if value is None
-    ]
-    if missing:
-        raise UserError(
-            f"{who} needs what {data.origin} does not declare: {', '.join(missing)}. Declare it from what you know of "
-            "the system, not from the data: data.declare(reward_low=(0.0,), reward_high=(1.0,), horizon=10)."
-        )
-    check_kept(data)
-    assert spec.reward_low is not None
-    assert spec.reward_high is not None
-    assert spec.horizon is not None
-    low, high = spec.reward_low[0], spec.reward_high[0]
-    if int(data.lengths.min()) < spec.horizon and not low <= 0 <= high:
-        raise UserError(
-            f"Episodes of {data.origin} differ in length, so steps after an end count as reward 0, which the declared "
-            f"[{low:g}, {high:g}] does not contain; declare a range that does, or shift the rewards."
-        )
-
-
-def check_kept(data: Dataset) -> None:
-    """Raise UserError where rewards or episodes do not keep to what is declared of them."""
-    spec, rewards, longest = data.spec, np.asarray(data.rewards), int(data.lengths.max())
-    low = -np.inf if spec.reward_low is None else spec.reward_low[0]
-    high = np.inf if spec.reward_high is None else spec.reward_high[0]
-    if low > high:
-        raise UserError(f"{data.origin} declares rewards from {low:g} to {high:g}, the wrong way round.")
-    room = 1e-6 * max(1.0, abs(low) if np.isfinite(low) else 1.0, abs(high) if np.isfinite(high) else 1.0)
-    outside = np.flatnonzero((rewards < low - room) | (rewards > high + room)) if rewards.ndim == 1 else []
-    if len(outside):
-        raise UserError(
-            f"{len(outside)} rewards of {data.origin} lie outside the declared [{low:g}, {high:g}], the first is "
-            f"{rewards[outside[0]]:g} at step {outside[0]}; with a wrong range nothing can be promised."
-        )
-    least, logged = spec.propensity_low, data.log_propensities
-    if least is not None and spec.action.kind == "continuous":
-        raise UserError(f"{data.origin} declares a least propensity of {least:g}, and its actions are continuous.")
-    if least is not None and least * spec.action.size > 1 + 1e-6 and spec.discrete:
-        raise UserError(
-            f"{data.origin} declares a least propensity of {least:g}; {spec.action.size} choices cannot all have it."
-        )
-    if least is not None and logged is not None:
-        below = np.flatnonzero(np.asarray(logged) < np.log(least) - 1e-5)
-        if len(below):
-            raise UserError(
-                f"{len(below)} propensities of {data.origin} are below the declared least of {least:g}, the first is "
-                f"{np.exp(logged[below[0]]):g} at step {below[0]}; with a wrong one nothing can be promised."
-            )
-    if spec.horizon is not None and longest > spec.horizon:
-        raise UserError(
-            f"An episode of {data.origin} has {longest} steps, more than the declared horizon of {spec.horizon}."
-        )
-
-
 def _judged(
-    method: Estimator,
-    ranged: Interval,
-    data: Dataset,
-    asked: tuple[Candidate, Columns, Weighing],
-    discount: float,
-    level: float,
-    seed: int,
-) -> Estimate:
+    method: Estimator, ranged: Interval, data: Dataset, asked: tuple[Candidate, Columns, Weighing], discount: float,
+    level: float, seed: int,
+) -> Estimate:  # fmt: skip
     candidate, columns, _ = asked
+    _check_density(method, candidate)
+    found = judged(pytree.as_arrays(method), pytree.as_arrays(ranged), *asked, jax.random.key(seed), level)
+    share = unsupported(candidate, columns, data.rows, jax.random.key(seed))
+    weighed = candidate.log_prob is not None and columns.log_propensity is not None
+    size = float(effective(*asked)) if weighed else None
+    return _told(method, ranged, data, found, share, size, discount, level)
+
+
+def _side_by_side(
+    method: Estimator, ranged: Interval, data: Dataset, policies: list[Any], ask: Callable[[Any], Candidate],
+    columns: Columns, weighing: Weighing, discount: float, level: float, seed: int,
+) -> list[Estimate]:  # fmt: skip
+    """Judge several policies: as many at once as there is room for their answers, in one program."""
+    told: list[Estimate] = []
+    if not policies:
+        return told
+    first = ask(policies[0])
+    _check_density(method, first)
+    room = max(1, ROOM // max(1, sum(leaf.size for leaf in jax.tree.leaves(first))))
+    room = min(room, len(policies))
+    key = jax.random.key(seed)
+    logged = compared(data.rows, jax.random.split(key)[0]) if comparable(first) else None
+    for begin in range(0, len(policies), room):
+        some = [ask(one) for one in policies[begin : begin + room]]
+        for one in some:
+            if jax.tree.structure(one) != jax.tree.structure(first):
+                raise UserError(
+                    "Policies that are judged together must answer alike, all with probabilities (or densities) or all "
+                    "with one action; judge the others by themselves."
+                )
+        some += some[-1:] * (room - len(some))  # the last ones are filled up, so that one program serves all
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *some)
+        found, share, size = jax.device_get(
+            _judged_all(
+                pytree.as_arrays(method), pytree.as_arrays(ranged), stacked, columns, weighing, logged, key, level
+            )
+        )
+        for number in range(len(policies[begin : begin + room])):
+            bounds, part, weight = jax.tree.map(lambda leaf, number=number: leaf[number], (found, share, size))
+            told.append(_told(method, ranged, data, bounds, part, weight, discount, level))
+    return told
+
+
+@eqx.filter_jit
+def _judged_all(
+    method: Estimator, ranged: Interval, candidates: Candidate, columns: Columns, weighing: Weighing, logged: Any,
+    key: jax.Array, level: float,
+) -> tuple[Bounds, Any, Any]:  # fmt: skip
+    def one(candidate: Candidate) -> tuple[Bounds, Any, Any]:
+        found = ranged(method, candidate, columns, weighing, key, level)
+        share = None if logged is None else outside(candidate, columns, logged, jax.random.split(key)[1])
+        weighed = candidate.log_prob is not None and columns.log_propensity is not None
+        return found, share, effective(candidate, columns, weighing) if weighed else None
+
+    return jax.lax.map(one, candidates, batch_size=SIDE if isinstance(method, Statistic) else None)
+
+
+def _check_density(method: Estimator, candidate: Candidate) -> None:
     if method.weighs and candidate.log_prob is None:
         raise UserError(
             f"The policy is deterministic and actions are continuous, so it has no density to weigh with and "
             f"'{type(method).title}' cannot judge it; use greedy=False, or 'linear_q' or 'fitted_q'."
         )
-    found = judged(pytree.as_arrays(method), pytree.as_arrays(ranged), *asked, jax.random.key(seed), level)
+
+
+def _told(
+    method: Estimator, ranged: Interval, data: Dataset, found: Bounds, share: Any, size: Any, discount: float,
+    level: float,
+) -> Estimate:  # fmt: skip
+    """Put figures and what speaks against them into words."""
     if not np.isfinite([float(found.value), float(found.low), float(found.high)]).all():
         raise UserError(
             f"'{type(method).title}' gives no finite number on {data.origin}: the log is too small or too one-sided "
             "for it."
         )
-    outside = unsupported(candidate, columns, data.rows, jax.random.key(seed))
-    size, warnings = None, list(_warnings(outside))
-    if candidate.log_prob is not None and columns.log_propensity is not None:
-        size = float(effective(*asked))
-        if size < FEW and method.weighs:
-            warnings.append(
-                f"The weights are worth {size:.1f} episodes; below about {FEW} estimate and interval are too low "
-                "together and do not hold (betting intervals do)."
-            )
+    share, size = (None if part is None else float(part) for part in (share, size))
+    warnings = list(_warnings(share))
+    if size is not None and size < FEW and method.weighs:
+        warnings.append(
+            f"The weights are worth {size:.1f} episodes; below about {FEW} estimate and interval are too low "
+            "together and do not hold (betting intervals do)."
+        )
     counts_to_the_end = method.weighs and not method.single and not hasattr(method, "horizon")
     if counts_to_the_end and cut_early(data, data.spec.horizon):
         warnings.append("Some episodes were cut before the horizon; what would have followed counts as nothing.")
@@ -320,7 +317,7 @@ def _judged(
         ranged.title,
         discount,
         data.episodes,
-        outside,
+        share,
         (*notes, *warnings),
         size,
         tuple(warnings),
@@ -349,10 +346,10 @@ def effective(candidate: Candidate, columns: Columns, weighing: Weighing) -> jax
     return weight.sum() ** 2 / jnp.maximum((weight**2).sum(), 1e-30)
 
 
-def _warnings(outside: float | None) -> tuple[str, ...]:
-    if outside is None or outside <= ALARM:
+def _warnings(share: float | None) -> tuple[str, ...]:
+    if share is None or share <= ALARM:
         return ()
     return (
-        f"At {100 * outside:.0f} % of the logged steps the policy does what the log never shows; neither estimate nor "
+        f"At {100 * share:.0f} % of the logged steps the policy does what the log never shows; neither estimate nor "
         "interval can be trusted there.",
     )

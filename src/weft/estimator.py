@@ -37,6 +37,7 @@ __all__ = [
     "estimator",
     "estimators",
     "mean",
+    "prepared",
     "question",
     "tabulate",
     "weighing",
@@ -319,6 +320,13 @@ def question(
     `starts` is a mask over the episodes of the view, or None for all. Raises UserError for a mask of another length,
     one that chooses no episode, and a declared unit of which the log holds one value.
     """
+    raw, transform, columns, counted = prepared(data, starts)
+    candidate = tabulate(policy, data, raw, transform, jax.random.key(seed), greedy, samples)
+    return candidate, columns, counted
+
+
+def prepared(data: Dataset, starts: Any) -> tuple[Columns, Transform, Columns, Weighing]:
+    """Return the part of a `question` that no policy changes: columns as logged, transform, transformed, weighing."""
     chosen = np.ones(data.episodes, bool) if starts is None else np.asarray(starts)
     if chosen.shape != (data.episodes,) or chosen.dtype != bool:
         raise UserError(f"starts must be true or false for each of the {data.episodes} episodes, got {chosen.shape}.")
@@ -326,8 +334,7 @@ def question(
         raise UserError("starts chooses no episode, so there is nothing to begin at.")
     transform = fit_transform(data)
     columns = data.device()
-    candidate = tabulate(policy, data, columns, transform, jax.random.key(seed), greedy, samples)
-    return candidate, transform(columns), weighing(data, chosen)
+    return columns, transform, transform(columns), weighing(data, chosen)
 
 
 def weighing(data: Dataset, starts: np.ndarray | None = None) -> Weighing:

@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 ROOM = 2**26  # numbers that may be laid out at once
+CACHED = 2**18  # numbers of features that are made at once, because what leaves a core's cache costs more than its use
 SCALES = (0.5, 1.0, 2.0)  # of the random frequencies, in units of 1 / sqrt(dimension)
 
 
@@ -64,8 +65,12 @@ class Features(eqx.Module):
             return jax.nn.one_hot(codes.reshape(codes.shape[: codes.ndim - len(part.shape)]), part.count)
         assert self.phases is not None
         given = jnp.concatenate([_numbers(observation, self.spec), *more], -1)
-        waves = jnp.sqrt(2.0 / self.frequencies.shape[1]) * jnp.cos(given @ self.frequencies + self.phases)
-        return jnp.concatenate([waves, 0.3 * given, jnp.ones((*given.shape[:-1], 1))], -1)
+        # constant and linear terms go through the same product: putting them beside the waves would copy everything
+        inputs, waves = self.frequencies.shape
+        linear = 0.3 * jnp.eye(inputs, inputs + 1)
+        mixed = given @ jnp.concatenate([self.frequencies, linear], 1)
+        mixed = mixed + jnp.concatenate([self.phases, jnp.zeros(inputs), jnp.ones(1)])
+        return jnp.where(jnp.arange(waves + inputs + 1) < waves, jnp.sqrt(2.0 / waves) * _cosine(mixed), mixed)
 
     def logged(self, observation: PyTree, action: Array) -> Float[Array, "... feature"]:
         """Features of steps: `(..., feature)`."""
@@ -79,7 +84,22 @@ class Features(eqx.Module):
             return _blocks(candidate.probability[at], self.state(observation))
         assert candidate.action is not None
         drawn = jnp.moveaxis(candidate.action[at], -2, 0)
+        if len(drawn) == 1:
+            return self.state(observation, drawn[0])
         return jax.vmap(lambda action: self.state(observation, action))(drawn).mean(0)
+
+
+def _cosine(angle: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return `1 - 2 sin^2(angle / 2)`, the sine by its series: six times as fast on a CPU as `jnp.cos`, right to 4e-7
+    but for what 32 bits leave of a large angle.
+    """
+    turns = angle * (0.5 / jnp.pi)
+    half = jnp.pi * (turns - jnp.round(turns))  # at most pi / 2 either way
+    square = half * half
+    sine = half * (
+        1 + square * (-1 / 6 + square * (1 / 120 + square * (-1 / 5040 + square * (1 / 362880 - square / 39916800))))
+    )
+    return 1 - 2 * sine * sine
 
 
 def _blocks(chance: Float[Array, "... choice"], state: Float[Array, "... feature"]) -> Float[Array, "... product"]:
@@ -133,7 +153,12 @@ class Moments(eqx.Module):
 
     def weighted(self, weights: Float[Array, "episode"]) -> "Moments":
         """Return the weighted sums, without the episode axis."""
-        return jax.tree.map(lambda part: jnp.tensordot(weights, part, 1), self)
+
+        def total(part: Array) -> Array:
+            # laid flat, because the derivative by a product over two axes takes thirty times as long on a CPU
+            return (weights @ part.reshape(len(part), -1)).reshape(part.shape[1:])
+
+        return jax.tree.map(total, self)
 
 
 def moments(
@@ -158,8 +183,9 @@ def moments(
             known.expected(candidate, begun, at[..., 0]),
         )
 
-    size = where.row.size * jax.eval_shape(of, jax.tree.map(lambda part: part[:1], where)).reward.shape[-1]
-    return of(where) if size <= ROOM else jax.lax.map(of, where)
+    width = jax.eval_shape(of, jax.tree.map(lambda part: part[:1], where)).reward.shape[-1]
+    together = max(1, CACHED // (where.row.shape[1] * width))
+    return of(where) if together >= episodes else jax.lax.map(of, where, batch_size=together)
 
 
 class Solution(eqx.Module):

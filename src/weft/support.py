@@ -4,6 +4,7 @@ No interval that is computed from a fitted value function can tell that its func
 does; this share can. It is a warning light and not a test: distances mean less the more dimensions there are.
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,10 +13,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from .columns import Columns
 from .estimator import Candidate
 
-__all__ = ["unsupported"]
+__all__ = ["comparable", "compared", "outside", "unsupported"]
 
 PROBES, LOGGED = 512, 16384  # steps asked about, steps compared with
 USUAL = 0.95  # of the logged actions count as usual
+EQUAL = 1e-3  # what 32 bits may leave of the distance of equal rows
 
 
 def unsupported(
@@ -27,20 +29,39 @@ def unsupported(
     (standardised, in [−1, 1], choices as corners of a simplex). `columns` are transformed, `rows` the view's steps.
     About 0.05 for the policy that made the log. None where observations are not plain numbers.
     """
-    if any(part.kind != "vector" for part in candidate.spec.observations):
+    if not comparable(candidate):
         return None
-    probe_key, log_key, choice_key = jax.random.split(key, 3)
-    probes = jax.random.choice(probe_key, jnp.asarray(rows), (min(PROBES, len(rows)),), replace=False)
-    logged = jax.random.choice(log_key, jnp.asarray(rows), (min(LOGGED, len(rows)),), replace=False)
+    draw_key, choice_key = jax.random.split(key)
+    return float(_compiled(candidate, columns, compared(rows, draw_key), choice_key))
+
+
+def comparable(candidate: Candidate) -> bool:
+    """Say whether observations are plain numbers, so that there are distances."""
+    return all(part.kind == "vector" for part in candidate.spec.observations)
+
+
+def compared(rows: Int[np.ndarray, "row"], key: PRNGKeyArray) -> Int[Array, "logged"]:
+    """Draw the steps that are compared with; the first `PROBES` of them are asked about."""
+    return jax.random.choice(key, jnp.asarray(rows), (min(LOGGED, len(rows)),), replace=False)
+
+
+def outside(
+    candidate: Candidate, columns: Columns, logged: Int[Array, "logged"], key: PRNGKeyArray
+) -> Float[Array, ""]:
+    """Return `unsupported` for steps that `compared` drew, as a pure function."""
+    probes = logged[:PROBES]
     at = columns.position[probes]
     if candidate.probability is None:
         assert candidate.action is not None
         does = candidate.action[at, 0]
     else:
-        drawn = jax.random.categorical(choice_key, jnp.log(candidate.probability[at]))
+        drawn = jax.random.categorical(key, jnp.log(candidate.probability[at]))
         does = jax.nn.one_hot(drawn, candidate.spec.action.size)
     usual = jnp.quantile(_nearest(columns, probes, _logged(candidate, columns, probes), logged, candidate), USUAL)
-    return float((_nearest(columns, probes, does, logged, candidate) > usual + 1e-6).mean())
+    return (_nearest(columns, probes, does, logged, candidate) > usual + EQUAL).mean()
+
+
+_compiled = eqx.filter_jit(outside)
 
 
 def _logged(candidate: Candidate, columns: Columns, rows: Int[Array, "probe"]) -> Float[Array, "probe act"]:
