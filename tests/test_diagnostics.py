@@ -289,6 +289,34 @@ def test_diagnose_says_everything_in_words():
     assert any("No unit is declared" in warning for warning in found.warnings)
 
 
+def test_single_decisions_with_rounded_propensities():
+    random = np.random.default_rng(0)
+    chance = np.round(random.uniform(0.02, 0.98, 300), 3)
+    actions = (random.random(300) < chance).astype(int)
+    data = Dataset.from_arrays(
+        random.normal(size=(300, 2)), actions, random.random(300), np.ones(300, bool),
+        propensities=np.where(actions == 1, chance, 1 - chance), horizon=1, discount=1.0,
+    )  # fmt: skip
+    found = diagnostics.diagnose(better, data)
+    assert found.weights is not None
+    assert found.weights.rounding is not None
+    assert found.weights.rounding.step == pytest.approx(1e-3)
+    assert any("multiples of 0.001" in warning for warning in found.warnings)
+    assert found.test("Bellman") is None  # nothing follows a single decision
+    assert found.test("memory") is None
+
+
+def test_a_further_policy_compiles_no_further_program(monkeypatch):
+    data, traced = logged(), []
+    for name in ("influence", "pairwise"):
+        honest = getattr(diagnostics, name)
+        monkeypatch.setattr(diagnostics, name, lambda *given, honest=honest: traced.append(1) or honest(*given))
+    diagnostics.diagnose(better, data)
+    traced.clear()
+    diagnostics.diagnose(lambda seen: jnp.sqrt(better(seen)) / jnp.sqrt(better(seen)).sum(1, keepdims=True), data)
+    assert not traced
+
+
 def test_a_log_that_hides_its_time_is_found_without_propensities():
     blind = dataclasses.replace(logged(ends=True), store_log_propensities=None)
     without = diagnostics.diagnose(better, blind)

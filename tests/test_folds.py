@@ -58,16 +58,18 @@ def test_a_view_is_divided_as_a_view():
     assert sorted(found.tolist()) == list(range(10, 30))
 
 
-@pytest.mark.parametrize("form", ["numbers", "dates", "words"])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("form", ["numbers", "dates", "words", "zones"])
 def test_by_time_the_folds_follow_one_another(form):
     days = np.random.default_rng(0).permutation(50)
     given = {
         "numbers": days * 0.5,
         "dates": np.datetime64("2026-01-01") + days,
         "words": np.datetime_as_string(np.datetime64("2026-01-01") + days),
+        "zones": np.array([f"2026-01-01T{12 + day % 2:02}:{day:02}:00+0{day % 2}:00" for day in days]),
     }[form]
     folds = seal(log(50, day=given), by_time="day")
-    ends = [np.sort(part.units("day")) for part in (folds.train, folds.select, folds.certify)]
+    ends = [np.sort(days[part.chosen]) for part in (folds.train, folds.select, folds.certify)]
     assert [len(part) for part in ends] == [20, 10, 20]
     assert ends[0][-1] < ends[1][0]
     assert ends[1][-1] < ends[2][0]

@@ -6,7 +6,7 @@ from test_dataset import robot_and_chatbot, small_log
 
 from weft import Dataset
 from weft.assembly import ENDS_ASSUMED
-from weft.inspection import inspect
+from weft.inspection import Rounding, inspect, rounding
 from weft.load import load
 
 
@@ -161,3 +161,26 @@ def test_an_inspection_prints_as_a_table():
     assert len(text.splitlines()) == len(list(inspect(data).lines()))
     assert "steps" in text
     assert "Inspection(" not in text
+
+
+def test_rounded_propensities_are_found_with_what_they_leave_unknown():
+    rng = np.random.default_rng(0)
+    frequencies = rng.binomial(200_000, rng.beta(0.5, 5, 3000)) / 200_000
+    chances = np.append(frequencies[frequencies > 0], 1 / 34)  # the uniform start was logged as it is
+    found = rounding(chances.astype(np.float32))
+    assert found is not None
+    assert found.step == pytest.approx(5e-6)
+    assert found.error == pytest.approx(2.5e-6 / chances.min(), rel=1e-4)
+    assert Rounding(5e-6, 33 * 5e-6).chance == pytest.approx(33**-0.5, rel=1e-3)
+    assert rounding(np.round(rng.uniform(0.01, 1, 500), 2)) == Rounding(pytest.approx(0.01), pytest.approx(0.01))
+    assert rounding(rng.dirichlet(np.ones(10), 300).ravel()) is None
+    assert rounding(np.full(100, 1 / 34)) is None
+    assert rounding(np.array([0.05, 0.95] * 50)) is None  # chances that were meant
+
+
+def test_rounding_is_told_where_it_matters():
+    chances = np.round(np.random.default_rng(0).uniform(0.02, 1, 200), 3)
+    found = inspect(decisions(propensities=chances))
+    assert "multiples of 0.001" in dict(found.lines())["rounding"]
+    assert "multiples of 0.001" in warned(decisions(propensities=chances))
+    assert "multiples" not in warned(decisions(propensities=np.round(chances, 2) / 2 + 0.5))

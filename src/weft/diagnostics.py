@@ -33,13 +33,14 @@ from .assumptions import (
 )
 from .confounding import Confounding, confounding
 from .dataset import Dataset
+from .declared import cut_early, declared_discount
 from .errors import UserError
-from .estimate import cut_early, declared_discount
 from .estimator import Candidate, Statistic, Weighing, question
 from .estimators.double_reinforcement import DoubleReinforcement
 from .estimators.doubly_robust import DoublyRobust
 from .estimators.linear_q import LinearQ
 from .estimators.per_decision import PerDecision
+from .inspection import Rounding, rounding
 from .interval import influence
 from .linear import features
 from .paths import layout, paths
@@ -89,7 +90,8 @@ class Weights:
     """What importance weights leave of a log. effective: number of units `(time,)`; share: largest weight of a unit
     `(time,)`; reach: number of steps up to which at least 20 effective units are left; beyond: share of the logged
     (absolute, discounted) reward after them; ratio: mean one-step ratio; never: share of the logged steps whose action
-    the policy never takes; smallest: smallest propensity or density; estimated: whether propensities were fitted.
+    the policy never takes; smallest: smallest propensity or density; estimated: whether propensities were fitted;
+    rounding: the step that propensities are multiples of, if there is one.
     """
 
     effective: np.ndarray
@@ -100,6 +102,7 @@ class Weights:
     never: float
     smallest: float
     estimated: bool
+    rounding: Rounding | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +147,8 @@ class Diagnostics:
                 "propensities",
                 (f"{source}, least {w.smallest:.3g}; {w.never:.1%} of the logged actions are none of its own"),
             )
+            if w.rounding is not None:
+                yield "rounding", f"propensities are {w.rounding}"
         if self.unsupported is not None:
             yield "unsupported", f"{self.unsupported:.0%} of the policy's actions are unlike any logged one"
         for name, (value, error) in self.values.items():
@@ -240,9 +245,11 @@ def _weights(asked: tuple[Candidate, Any, Weighing], data: Dataset, discount: fl
     ratio = np.exp(np.asarray(candidate.log_prob)[rows] - logs)
     beyond = float(gained[reach:].sum() / max(gained.sum(), 1e-30))
     never = float((ratio < 1e-6).mean())
+    chances = np.exp(logs.astype(float))
     return Weights(
-        sizes, share, reach, beyond, float(ratio.mean()), never, float(np.exp(logs.min())), data.propensities_estimated
-    )
+        sizes, share, reach, beyond, float(ratio.mean()), never, float(chances.min()), data.propensities_estimated,
+        rounding(chances),
+    )  # fmt: skip
 
 
 @partial(jax.jit, static_argnums=2)
@@ -297,19 +304,22 @@ def _estimates(
         if not cut:
             methods["per_decision"] = PerDecision(discount, self_normalised=True)
 
-    @eqx.filter_jit
-    def all_of(candidate: Candidate, columns: Any, weighing: Weighing) -> tuple[Any, ...]:
-        found = []
-        for method in methods.values():
-            terms = jax.lax.stop_gradient(method.terms(candidate, columns, weighing, key))
-            found.append(influence(method, terms, weighing))
-        values, each = jnp.stack([one[0] for one in found]), jnp.stack([one[1] for one in found])
-        size = found[0][2].astype(jnp.float32)
-        errors = jnp.sqrt(jnp.square(each).sum(1) * size / jnp.maximum(size - 1, 1))
-        return values, errors, pairwise(values, each, size)
-
-    values, errors, apart = (np.asarray(part, float) for part in all_of(*asked))
+    values, errors, apart = (np.asarray(part, float) for part in _influences(tuple(methods.values()), *asked, key))
     return dict(zip(methods, values.tolist(), strict=True)), errors.tolist(), apart
+
+
+@eqx.filter_jit
+def _influences(
+    methods: tuple[Statistic, ...], candidate: Candidate, columns: Any, weighing: Weighing, key: Any
+) -> tuple[Any, ...]:
+    found = []
+    for method in methods:
+        terms = jax.lax.stop_gradient(method.terms(candidate, columns, weighing, key))
+        found.append(influence(method, terms, weighing))
+    values, each = jnp.stack([one[0] for one in found]), jnp.stack([one[1] for one in found])
+    size = found[0][2].astype(jnp.float32)
+    errors = jnp.sqrt(jnp.square(each).sum(1) * size / jnp.maximum(size - 1, 1))
+    return values, errors, pairwise(values, each, size)
 
 
 def _agreement_test(names: list[str], apart: np.ndarray, more: str = "") -> Test:
@@ -332,32 +342,35 @@ def _model_tests(
 ) -> Iterator[Test]:
     """Yield the tests of the linear value function and of what Markov observations promise."""
     candidate, columns, weighing = asked
-    check = eqx.filter_jit(partial(behaviour_test, longest=data.spec.longest, horizon=horizon))
-    found = check(known, columns, weighing, discount=jnp.float32(discount), ridge=RIDGE)
+    shared: dict[str, Any] = {"horizon": horizon, "discount": jnp.float32(discount), "ridge": RIDGE}
+    # the functions themselves, not a `partial` of them: that would be another program for every policy
+    check = eqx.filter_jit(behaviour_test)
+    found = check(known, columns, weighing, longest=data.spec.longest, **shared)
     value, logged, z = (float(part) for part in found)
     shown = f"The logging policy is worth {value:.4g} by linear Q and {logged:.4g} by its returns (z {z:.1f})"
     right = "as it should be." if abs(z) <= DIFFER else "so linear Q is wrong even where the answer is known."
     yield Test("behaviour value", z, float(2 * norm.sf(abs(z))), abs(z) > DIFFER, f"{shown}, {right}")
-    bellman = eqx.filter_jit(partial(bellman_test, horizon=horizon))
-    p = float(bellman(known, candidate, columns, weighing, discount=jnp.float32(discount), ridge=RIDGE, key=keys[3]))
+    if data.spec.longest == 1:
+        return  # single decisions: nothing follows, so there is no equation and no memory to test
+    p = float(eqx.filter_jit(bellman_test)(known, candidate, columns, weighing, key=keys[3], **shared))
     yield Test("Bellman", None, p, p < RISK, _verdict(
         p, "Bellman's equation holds for linear Q as far as can be seen",
         "Bellman's equation fails for linear Q: observations hide what matters, the world changes with time, or the "
         "features cannot hold the value",
     ))  # fmt: skip
-    if data.spec.longest == 1:
-        return
     remembered = eqx.filter_jit(memory_test)
     p = float(remembered(known, columns, weighing, keys[4]))
     yield Test("memory", None, p, p < RISK, _verdict(
         p, "The step before says nothing more about what follows",
-        "The step before helps to predict what follows, so the observations are not Markov",
+        "The step before helps to predict what follows, so the observations are not Markov or the features cannot hold "
+        "what follows",
     ))  # fmt: skip
     if data.spec.action.kind != "multidiscrete":
         p = float(remembered(known, columns, weighing, jax.random.fold_in(keys[4], 1), target="behaviour"))
         yield Test("behaviour memory", None, p, p < RISK and data.log_propensities is None, _verdict(
             p, "The step before says nothing more about the action",
-            "The logging policy used more than the observation; only logged propensities account for that",
+            "The logging policy used more than the observation, or more than the features can hold; only logged "
+            "propensities account for that",
         ))  # fmt: skip
 
 
@@ -389,6 +402,8 @@ def _warnings(data: Dataset, weights: Weights | None, outside: float | None, tes
     if weights is not None:
         if weights.estimated:
             yield "Propensities are estimated: if the logging policy saw more than the log holds, weights are wrong."
+        if weights.rounding is not None and weights.rounding.matters:
+            yield f"Propensities are {weights.rounding}; weights are as exact as that."
         if weights.reach < len(weights.effective):
             yield (
                 f"From step {weights.reach + 1} on fewer than {FEW:g} effective units are left; weighted estimates and "

@@ -11,7 +11,9 @@ its propensities adapt: then every decision of the train fold was taken before t
 import dataclasses
 import hashlib
 import math
+import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,10 @@ import numpy as np
 from .dataset import Dataset
 from .errors import UserError
 
-__all__ = ["Folds", "seal"]
+__all__ = ["Folds", "ordered_in_time", "seal"]
 
 NAMES = ("train", "select", "certify")
+OFFSET = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")  # of a time to universal time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,6 +98,14 @@ def seal(
     return Folds(train, select, certify, manifest)
 
 
+def ordered_in_time(data: Dataset, by_time: str) -> np.ndarray:
+    """Return the numbers of the episodes of a view in the order of their first decisions, by a column of times.
+
+    Raises UserError for an unknown column and for times that are missing.
+    """
+    return np.argsort(_times(data, by_time)[0], kind="stable")
+
+
 def _hashed(distinct: np.ndarray, seed: int) -> np.ndarray:
     """Return the units in the order of the hashes of their names."""
     hashes = [hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest() for name in distinct.tolist()]
@@ -119,11 +130,18 @@ def _times(data: Dataset, by_time: str) -> tuple[np.ndarray, np.ndarray]:
 def _moments(data: Dataset, words: np.ndarray, by_time: str) -> np.ndarray:
     """Read words as ISO dates or times, because words that are numbers would be sorted as words."""
     try:
-        return np.array([None if word is None else str(word) for word in words.tolist()], "datetime64[us]")
+        return np.array([None if word is None else _universal(str(word)) for word in words.tolist()], "datetime64[us]")
     except ValueError:
         raise UserError(
             f"{data.origin}: '{by_time}' holds words that are no ISO dates or times; give numbers or dates."
         ) from None
+
+
+def _universal(word: str) -> str:
+    """Return a time with an offset to another zone in universal time, without one; other words as they are."""
+    if OFFSET.search(word) is None:
+        return word
+    return datetime.fromisoformat(word).astimezone(UTC).replace(tzinfo=None).isoformat()
 
 
 def _in_time(times: tuple[np.ndarray, np.ndarray], member: np.ndarray) -> np.ndarray:

@@ -10,13 +10,16 @@ from .assembly import ENDS_ASSUMED
 from .columns import Ragged
 from .dataset import Dataset
 
-__all__ = ["Inspection", "Spread", "inspect"]
+__all__ = ["Inspection", "Rounding", "Spread", "inspect", "rounding"]
 
 RARE = 10
 """A choice seen fewer times than this is rare: next to nothing can be said about it."""
 
 LOOKED_AT = 5000
 """Steps that are compared with one another to see whether actions depend on chance."""
+
+STEPS = tuple(digit * 10.0**-power for power in range(1, 9) for digit in (5, 2, 1))
+"""What propensities may have been rounded to, the coarsest first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,53 @@ class Spread:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rounding:
+    """What propensities that are multiples of a `step` leave unknown of the smallest of them, `least`."""
+
+    step: float
+    least: float
+
+    @property
+    def error(self) -> float:
+        """Largest relative error of rounding, which the smallest propensity has."""
+        return self.step / (2 * self.least)
+
+    @property
+    def chance(self) -> float:
+        """Relative standard error of the smallest propensity if all are frequencies of `1 / step` simulated draws."""
+        return float(np.sqrt(self.step * max(0.0, 1 - self.least) / self.least))
+
+    @property
+    def matters(self) -> bool:
+        """Whether the smallest may be off by more than half a percent (ten, if they are frequencies)."""
+        return self.step > 0.01 * self.least
+
+    def __str__(self) -> str:
+        return (
+            f"multiples of {self.step:.3g}, so the smallest ({self.least:.3g}) is off by up to {self.error:.1%}; "
+            f"if they are frequencies of {1 / self.step:,.0f} simulated draws, by {self.chance:.0%}, one standard error"
+        )
+
+
+def rounding(propensities: np.ndarray) -> Rounding | None:
+    """Find the coarsest step of 1, 2 or 5 times a power of ten that propensities `(count,)` are multiples of.
+
+    Nineteen in twenty different values must be, because a start or a fallback may have been logged as it is (1/34).
+    None where there is no such step, where fewer than 20 values differ (they may be meant so, such as 0.05 and 0.95),
+    and where the step is too fine for numbers of 32 bits.
+    """
+    distinct = np.unique(np.asarray(propensities, float))
+    if len(distinct) < 20:
+        return None
+    for step in STEPS:
+        times = distinct / step
+        room = 1e-3 + 4e-7 * times  # what 32 bits leave of a value and of its logarithm
+        if np.median(room) < 0.1 and (np.abs(times - np.round(times)) <= room).mean() >= 0.95:
+            return Rounding(step, float(distinct[0]))
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
 class Inspection:
     """What `inspect` found. `returns`, `rewards` and `reward_values` are per reward component, by its name.
 
@@ -56,7 +106,8 @@ class Inspection:
     repeat another. action_counts: how often each choice was taken; rare: choices taken fewer than 10 times, those
     never taken included. action_ranges, at_bounds: per continuous dimension, its range, and the share of steps at its
     declared bounds. propensities: the spread of probabilities or densities. effective: the share of steps that would
-    count if each were weighted by one over its propensity. declared: horizon, discount, unit and reward range as far
+    count if each were weighted by one over its propensity. rounding: the step that propensities are multiples of.
+    declared: horizon, discount, unit and reward range as far
     as they are given.
     """
 
@@ -80,6 +131,7 @@ class Inspection:
     at_bounds: tuple[float, ...]
     propensities: Spread | None
     effective: float | None
+    rounding: Rounding | None
     declared: dict[str, Any]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -113,6 +165,8 @@ class Inspection:
             yield f"action {dimension}", f"from {low:.4g} to {high:.4g}{share}"
         if self.propensities is not None:
             yield "propensities", f"{self.propensities}; effective share of steps {self.effective:.1%}"
+        if self.rounding is not None:
+            yield "rounding", f"propensities are {self.rounding}"
         for name, count in self.reward_values.items():
             yield f"values of {name}", f"{count:,} different"
         for name, value in self.declared.items():
@@ -149,6 +203,7 @@ def inspect(data: Dataset) -> Inspection:
         **chosen,
         propensities=None if propensities is None else Spread.of(propensities),
         effective=None if propensities is None else _effective(propensities),
+        rounding=None if propensities is None else rounding(propensities),
         declared=_declared(data),
         notes=data.notes,
         warnings=(),
@@ -255,6 +310,8 @@ def _warnings(data: Dataset, found: Inspection) -> Iterator[str]:
             f"Propensities are very unequal (least {found.propensities.least:.2g}): weighting by them leaves "
             f"{found.effective:.1%} of the steps."
         )
+    if found.rounding is not None and found.rounding.matters:
+        yield f"Propensities are {found.rounding}; weights, and what is certified by them, are as exact as that."
 
 
 def _some(names: tuple[str, ...]) -> str:
