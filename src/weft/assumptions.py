@@ -27,19 +27,8 @@ from .linear import Features, Moments, moments, solve
 from .paths import Paths, layout
 from .spec import Spec
 
-__all__ = [
-    "agreement",
-    "alarmed",
-    "behaviour_test",
-    "bellman_test",
-    "effective_sizes",
-    "largest_p",
-    "largest_share",
-    "mean_weight_test",
-    "memory_test",
-    "pairwise",
-    "trend_test",
-]
+__all__ = ["agreement", "alarmed", "behaviour_test", "bellman_test", "effective_sizes", "largest_p",
+           "largest_share", "mean_weight_test", "memory_test", "pairwise", "trend_test"]  # fmt: skip
 
 DRAWS = 999  # of the multipliers
 WAVES = 16  # functions of what must not matter
@@ -328,17 +317,15 @@ def largest_p(
 ) -> Float[Array, ""]:
     """Return the p-value of the largest |sum| over its error, of sums whose units contribute `each`.
 
-    spent: factor of their variances, for what was fitted. Sums of units times normal signs are drawn by their
-    covariance where there are fewer tests than units, which is the same and needs fewer random numbers.
+    spent: factor of their variances, for what was fitted.
     """
     error = jnp.sqrt(jnp.square(each).sum(0))
     usable = error > 1e-6 * jnp.maximum(error.max(), 1e-30)
     scaled = jnp.where(usable, each / jnp.maximum(error, 1e-30), 0.0)
     largest = jnp.abs(jnp.where(usable, sums / jnp.maximum(error, 1e-30), 0.0)).max() / jnp.sqrt(spent)
-    units, tests = scaled.shape
-    if tests < units:
+    if scaled.shape[1] < len(scaled):  # sums of units times normal signs, drawn by their covariance
         covariance = scaled.T @ scaled
-        scaled = (covariance @ cholesky_inverse(covariance + ROUNDING * jnp.eye(tests)).T).T
+        scaled = cholesky_inverse(covariance + ROUNDING * jnp.eye(len(covariance))) @ covariance
     drawn = jnp.abs(jax.random.normal(key, (DRAWS, len(scaled))) @ scaled).max(1)
     return (1.0 + (drawn >= largest).sum()) / (DRAWS + 1.0)
 

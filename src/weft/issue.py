@@ -3,7 +3,9 @@ r"""Which interval may be issued for a policy's value: estimated, certified, or 
 Tier 2: the hull of two intervals that share no weakness but their class, linear fitted Q (delta method) and double
 reinforcement learning (cross-fitted), each with Student's t; issued if the log shows what the policy does (one-step
 ratios have a mean of about 1), the estimators agree (|z| < 2, doubly robust ones with them where the weights allow),
-Bellman's equation and the missing memory are not rejected, and the value of the logging policy comes out right. Else
+Bellman's equation and the missing memory are not rejected, and the value of the logging policy comes out right; and if
+either weights are worth enough episodes to be heard or the log is long enough for those tests to find a hidden state
+(that they reject nothing in a short log says nothing). Else
 tier 1: the betting interval, where propensities were logged and ranges are declared. Whatever is wider than half the
 range of returns is not issued.
 """
@@ -32,6 +34,7 @@ __all__ = ["Issued", "issue"]
 DIFFER, DOUBT = 2.0, 0.05  # |z| of a disagreement, p of a broken assumption
 SHOWN = (0.7, 1.4)  # mean one-step ratio
 FEW = 20.0  # effective episodes that weights must be worth to be heard
+LONG = 50.0  # steps with a step before per feature, from which on tests of memory find it
 
 
 class Issued(NamedTuple):
@@ -92,8 +95,12 @@ def issue(
     # what the policy does must be in the log at all: one-step ratios have a mean of 1
     ratio = (weighing.starts[:, None] * jnp.where(laid.there, jnp.exp(laid.log_ratio), 0.0)).sum()
     ratio = ratio / jnp.maximum((weighing.starts[:, None] * laid.there).sum(), 1.0)
+    following = jnp.where(columns.step > 0, weighing.weights[columns.episode], 0.0).sum()
+    size_of = basis.logged(jax.tree.map(lambda part: part[:1], columns.observation), columns.action[:1]).shape[-1]
+    found_out = heard | (following >= LONG * size_of) | (horizon == 1)
     passed = (
-        (ratio > SHOWN[0])
+        found_out
+        & (ratio > SHOWN[0])
         & (ratio < SHOWN[1])
         & (apart < DIFFER)
         & (bellman >= DOUBT)
