@@ -19,20 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import gate
-from .assumptions import behaviour_test
 from .certificate import Range
 from .dataset import Dataset
 from .decision import Decision, promise
+from .declared import check_kept
 from .diagnostics import Diagnostics, diagnose, ratio_test
+from .difference import difference
 from .errors import UserError
-from .estimate import check_kept, cut_early, declared_discount, effective
+from .estimate import effective
 from .estimator import Candidate, Weighing, question, tabulate
-from .estimators.double_reinforcement import DoubleReinforcement
-from .estimators.linear_q import LinearQ
-from .interval import influence, spread
 from .ledger import GRANTED, Ledger
-from .linear import features
-from .paths import paths
 from .provenance import refuse_touched
 from .transform import fit_transform
 
@@ -107,7 +103,7 @@ def certify(
     if hopeless:
         return Decision("ABSTAIN", reason=hopeless, **about)
     kept = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    name = _digest(data, asked, other, margin, risk, steps, None if plan is None else _words(plan))
+    name = about["question"] = _digest(data, asked, other, margin, risk, steps, None if plan is None else _words(plan))
     _open(kept, data, name, risk, show)
     absent = missing(data, asked[0], other)
     wanted = diagnostics or (absent and about["units"] >= UNITS)
@@ -287,6 +283,7 @@ def _certified(
     """Decide in the first tier."""
     declared, margin, risk, units = declared_range(data), about["margin"], about["risk"], about["units"]
     ordered = margin == 0 or plan is not None
+    first = None if not ordered else 0.0 if plan is None else steps[int(plan.start)]
     numbers = jax.tree.map(jnp.float32, declared), jnp.asarray(steps, jnp.float32), jnp.float32(margin)
     found, proof, needed, highs, randomised, size = jax.tree.map(
         np.asarray, _weigh(asked[0], other, *asked[1:], *numbers, jnp.float32(risk), plan, ordered)
@@ -300,7 +297,7 @@ def _certified(
     odds = tuple(float(np.exp(np.minimum(wealth, 80.0))) for wealth in proof.log_wealth)
     lows, means = (tuple(map(float, part)) for part in (proof.low, proof.mean))
     about = about | {
-        "tier": 1, "effective_sample_size": float(size), "doses": steps, "evidence": odds, "lows": lows,
+        "tier": 1, "effective_sample_size": float(size), "doses": steps, "evidence": odds, "lows": lows, "first": first,
         "means": means, "high": float(highs[-1]), "needed": dict(zip(steps, needs.tolist(), strict=True)),
         "promise": promise(1),
     }  # fmt: skip
@@ -317,7 +314,7 @@ def _certified(
     best = int(np.argmin(needs))
     enough = needs[best] < MOST
     collect = int(needs[best]) if enough else None
-    better = (np.array(odds) >= 1) & (np.array(means) > margin + SAME * found.bound)
+    better = (np.array(odds) >= 1) & (np.array(means) > margin + SAME * found.bound) & (np.array(steps) >= (first or 0))
     begin = int(better.argmax()) if better.any() else None
     if begin is not None:
         enough_odds = (1 if ordered else len(steps)) / risk
@@ -377,15 +374,7 @@ def _estimated(
     if broken:
         reason = f"{without}; no estimate can be believed: {' '.join(broken)}"
         return Decision("ABSTAIN", reason=reason.rstrip("."), **about)
-    shared: dict[str, Any] = {
-        "discount": declared_discount(data), "horizon": data.spec.horizon,
-        "features": int(np.clip(data.steps // 10, 8, 128)),
-    }  # fmt: skip
-    cut = cut_early(data, data.spec.horizon)
-    methods = LinearQ(**shared), DoubleReinforcement(**shared)
-    found = np.asarray(_differences(methods, asked[0], other, *asked[1:], cut, jax.random.key(seed)), float)
-    reach = _normal(1 - risk) * found[:, 1]
-    mean, low, high = float(found[0, 0]), float((found[:, 0] - reach).min()), float((found[:, 0] + reach).max())
+    mean, low, high = difference(data, asked, other, risk, seed)
     if not np.isfinite([mean, low, high]).all():
         return Decision("ABSTAIN", reason=f"{without}; fitted values are not finite", **about)
     told = f"estimated improvement {mean:.4g} [{low:.4g}, {high:.4g}]; {without}"
@@ -396,42 +385,3 @@ def _estimated(
         return Decision("REJECT", 0.0, low, reason=told, **about)
     about |= {"tier": 3, "promise": ""}
     return Decision("ABSTAIN", 0.0, low, reason=f"{told}; which of the two is better is open", **about)
-
-
-@eqx.filter_jit
-def _differences(
-    methods: tuple[Any, ...], candidate: Candidate, other: Candidate | None, columns: Any, weighing: Weighing,
-    cut: bool, key: Any,
-) -> Any:  # fmt: skip
-    """Return the estimated improvement and its clustered error by each method `(method, 2)`.
-
-    Without a baseline the logging policy is worth its mean return; where episodes were cut, what fitted Q says of it,
-    because the policy's value goes on behind the cut.
-    """
-    first, spec = methods[0], candidate.spec
-    size = len(weighing.weights)
-
-    def logged(weights: Any) -> Any:
-        again = weighing.reweighted(weights)
-        if cut:
-            known = features(spec, key, first.features)
-            return behaviour_test(known, columns, again, spec.longest, first.horizon, first.discount, first.ridge)[0]
-        found = paths(candidate, columns, size, first.discount, reference=False)
-        return (weights * (found.discount * found.reward).sum(1)).sum() / weights.sum()
-
-    def each(method: Any) -> Any:
-        value, part, count = influence(method, method.terms(candidate, columns, weighing, key), weighing)
-        if other is None:
-            base, slope = jax.value_and_grad(logged)(weighing.weights)
-            theirs = jnp.zeros_like(part).at[weighing.unit].add(slope * weighing.weights)
-        else:
-            base, theirs, _ = influence(method, method.terms(other, columns, weighing, key), weighing)
-        return jnp.stack([value - base, spread(part - theirs, count)])
-
-    return jnp.stack([each(method) for method in methods])
-
-
-def _normal(chance: float) -> float:
-    from scipy.special import ndtri
-
-    return float(ndtri(chance))

@@ -28,8 +28,8 @@ from jaxtyping import Array, Float
 from .betting import lower_bound
 from .certificate import Range, improvement, unit_means
 from .dataset import Dataset
+from .declared import check_ranges
 from .errors import UserError
-from .estimate import check_ranges
 from .estimator import Weighing, mean, question
 from .interval import spread
 from .paths import Paths, paths

@@ -5,7 +5,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["ACTIONS", "Decision", "plain", "promise"]
+from .errors import UserError
+
+__all__ = ["ACTIONS", "Decision", "plain", "promise", "recalled"]
 
 ACTIONS = ("DEPLOY", "STAGED", "COLLECT", "REJECT", "ABSTAIN")
 TIERS = {
@@ -13,6 +15,7 @@ TIERS = {
     2: "an estimate that rests on assumptions",
     3: "no ground for an answer",
 }
+KEPT = ("margin", "risk", "units", "baseline", "assumptions", "question")  # whatever is shown
 NOTHING_ELSE = "not certified; nothing else is shown, so that what is left of the risk can be spent on another policy"
 
 
@@ -25,6 +28,8 @@ class Decision:
     of the return; high: upper bound of that of the whole policy, at half the risk. Each bound holds by itself; NaN
     where there is none. tier: what the answer rests on, 1 evidence that can certify, 2 an estimate, 3 nothing.
     `evidence` (odds), `lows`, `means`, `needed` (units for a certificate) belong to `doses`; collect: the fewest units.
+    first: where the order of the doses began; None where each was tested at an equal share of the risk. question: the
+    name under which the ledger remembers what was asked.
     """
 
     action: str
@@ -39,6 +44,7 @@ class Decision:
     units: int = 0
     baseline: str = "the logging policy"
     doses: tuple[float, ...] = ()
+    first: float | None = 0.0
     evidence: tuple[float, ...] = ()
     lows: tuple[float, ...] = ()
     means: tuple[float, ...] = ()
@@ -47,6 +53,7 @@ class Decision:
     effective_sample_size: float | None = None
     assumptions: tuple[str, ...] = ()
     diagnostics: Any = None
+    question: str = ""
 
     def assuming(self, sentences: tuple[str, ...]) -> "Decision":
         """Return the same with further assumptions."""
@@ -59,7 +66,7 @@ class Decision:
 
     def bare(self) -> "Decision":
         """Return whether it is certified (or estimated to be better) and the dose, so that no more is known."""
-        kept = {name: getattr(self, name) for name in ("margin", "risk", "units", "baseline", "assumptions")}
+        kept = {name: getattr(self, name) for name in KEPT}
         if self.action not in ("DEPLOY", "STAGED") or (self.action, self.tier) == ("STAGED", 1):
             return Decision("ABSTAIN", reason=NOTHING_ELSE, **kept)
         reason = "only the decision was asked for"
@@ -85,6 +92,8 @@ class Decision:
             yield "improvement", ", ".join(part for part in (f"at least {self.low:.4g}", whole) if part)
         if self.evidence:
             rows = zip(self.doses, self.evidence, self.lows, self.means, strict=True)
+            if self.first:
+                yield "doses", f"tested from {self.first:g} up, which was chosen on other units"
             yield "by dose", "; ".join(f"{d:g}: {e:.3g} to 1, mean {m:.3g}, low {w:.3g}" for d, e, w, m in rows)
         if self.promise:
             yield "promise", self.promise
@@ -105,6 +114,24 @@ def plain(found: Any) -> Any:
     if isinstance(found, list | tuple):
         return [plain(value) for value in found]
     return None if isinstance(found, float) and not math.isfinite(found) else found
+
+
+def recalled(record: Any) -> Decision:
+    """Return the decision that `Decision.record` recorded, without diagnostics. Raises UserError for anything else."""
+    known = {field.name: field for field in dataclasses.fields(Decision)}
+    try:
+        found = {name: value for name, value in record.items() if name in known and name != "diagnostics"}
+        if found["action"] not in ACTIONS:
+            raise ValueError
+        for name in ("low", "high"):
+            found[name] = math.nan if found[name] is None else float(found[name])
+        for name in ("doses", "evidence", "lows", "means", "assumptions"):
+            found[name] = tuple(found[name])
+        needs = found["needed"].items()
+        found["needed"] = {float(dose): math.inf if units is None else float(units) for dose, units in needs}
+        return Decision(**found)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UserError("This is no record of a decision; `weft certify --out` and `weft study` write them.") from None
 
 
 def promise(tier: int) -> str:

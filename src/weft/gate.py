@@ -179,10 +179,10 @@ def prospect(
     """Say, from a select fold, what a candidate can be expected to be certified for by so many further units.
 
     terms_of: the select fold's terms for a centre of every dose. share: what is taken off rewards, as `Range.share` of
-    the mean return. gain: estimated improvement of the whole policy (a fitted value errs less than the weighted returns
-    of a fold); that of a dose is taken to be its share. A dose's score is what it gains above the margin times the
-    chance that it is certified, with the strain that makes this most likely. The order of doses begins at the one most
-    likely to pass, up to the one with the best score.
+    the mean return. gain: cautious estimate of the improvement of the whole policy (the lower bound of a fitted value,
+    which errs less than the weighted returns of a fold); that of a dose is taken to be its share. A dose's score is
+    what it gains above the margin times the chance that it is certified, with the strain that makes this most likely.
+    The order of doses begins at the one most likely to pass, up to the one with the best score.
     """
     every = jnp.ones(len(doses))
 

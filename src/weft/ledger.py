@@ -9,7 +9,8 @@ Every test of a policy on a certify fold spends risk (alpha). The rules:
   units with folds that were opened shares what they spent. Only new units bring new risk.
 
 The ledger is a folder: `ledger.jsonl` (one line per opening, each with a checksum over all before it) and one file of
-fingerprints per fold. It guards against mistakes, not against malice: a deleted ledger is not missed.
+fingerprints per fold, and per roll-out that a certificate's wealth was carried into. It guards against mistakes, not
+against malice: a deleted ledger is not missed.
 """
 
 import contextlib
@@ -125,6 +126,37 @@ class Ledger:
             storage.write_bytes(self.folder / LINES, before + line.encode() + b"\n")
         return entry
 
+    def carry(self, question: str, dose: float, data: Dataset) -> bool:
+        """Remember that a certificate's wealth at a dose is carried on into the episodes of a roll-out.
+
+        question: the name of the test (`Decision.question`). Returns whether the ledger knows that test. Raises
+        UserError where units of the roll-out were in the test, so that they would count twice, and where the wealth was
+        carried into episodes that this log lacks: a second roll-out has to begin at 1.
+        """
+        table = fingerprints(data)
+        folds = {entry.fold for entry in self.entries() if entry.policy == question}
+        for fold in folds:
+            share = overlap(self._table(fold), table, _units(data, None))
+            if share > 0:
+                raise UserError(
+                    f"{share:.0%} of the units of {data.origin} are among those of the certificate, which counts them "
+                    "already; a roll-out is new units."
+                )
+        if not folds:
+            return False
+        place = self.folder / f"carried-{question}-{dose:g}.safetensors"
+        with self._locked():
+            if place.exists():
+                before = Trace.unpack(storage.read_tree(place, np.zeros(0))).table
+                gone = _lacking(before, table)
+                if gone:
+                    raise UserError(
+                        f"The certificate's wealth at dose {dose:g} was carried on before, into {gone} episodes that "
+                        f"{data.origin} lacks; give the whole roll-out from its beginning, or restart (drift)."
+                    )
+            storage.write_tree(place, Trace(table).packed())
+        return True
+
     def _fold(self, digest: str) -> Path:
         return self.folder / f"fold-{digest}.safetensors"
 
@@ -219,6 +251,15 @@ def _digest(table: np.ndarray) -> str:
     """Return a name for a fold that the order of its episodes does not change."""
     rows = table[np.lexsort(table.T)]
     return hashlib.sha256(np.ascontiguousarray(rows[:, : CONTENT + 1]).astype("<u8").tobytes()).hexdigest()[:24]
+
+
+def _lacking(before: np.ndarray | None, table: np.ndarray) -> int:
+    """Return how many of the episodes looked at before are not among those of a table, each as often as it occurs."""
+    if before is None:
+        return 0
+    contents, known = np.unique(before[:, CONTENT], return_counts=True)
+    there = np.array([(table[:, CONTENT] == content).sum() for content in contents])
+    return int(np.maximum(known - there, 0).sum())
 
 
 def _chained(before: str, text: str) -> str:

@@ -61,9 +61,9 @@ def test_what_would_change_the_decision_follows_the_numbers():
     assert "With a margin above 0.210 this dose would not have been certified." in words
     assert "at any risk down to 1 in 99." in words
     assert "The next dose, 1, would be certified with a chance of 80 % by about 70 units; there were 40." in words
-    above = parts.firmness(decision(margin=0.1))  # then each of three doses has a third of the risk
+    above = parts.firmness(decision(margin=0.1, first=None))  # then each of three doses has a third of the risk
     assert "1 in 33." in " ".join(above)
-    assert parts.threshold(decision(margin=0.1)) == pytest.approx(60)
+    assert parts.threshold(decision(margin=0.1, first=None)) == pytest.approx(60)
     more = decision(action="COLLECT", dose=0.0, collect=25)
     assert "About 25 units, logged as these were, would certify a dose of 0.1" in " ".join(parts.firmness(more))
     none = decision(action="ABSTAIN", dose=0.0, needed={0.1: np.inf, 0.5: np.inf})

@@ -2,11 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
-from ..command import Command, Count, Data, Flag, Log, LogOptions, Place, console
+from ..command import Command, Count, Data, Flag, Log, LogOptions, Place, console, print_lines
 
 if TYPE_CHECKING:
     from ..policy import Served
@@ -90,14 +90,3 @@ class Certify(Command):
         if path.is_dir() or (path / RECORD).exists():
             return load_run(path).policy(self.seed_of_run, self.setting, self.step)
         return load_policy(path)
-
-
-def print_lines(lines: Any) -> None:
-    """Print `(what, text)` as a table of two columns."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for what, text in lines:
-        table.add_row(Text(what, "bold"), Text(text))
-    console().print(table)

@@ -74,15 +74,17 @@ def meaning(decision: Decision) -> str:
 
 def threshold(decision: Decision) -> float:
     """Return the evidence that certifies a dose: in their order, or each at an equal share of the risk."""
-    return (1 if decision.margin == 0 else len(decision.doses)) / decision.risk
+    return (len(decision.doses) if decision.first is None else 1) / decision.risk
 
 
 def firmness(decision: Decision) -> list[str]:
     """Say how far the question could be changed without another answer."""
     found = []
     if decision.action == "DEPLOY" and decision.evidence:
-        passed = [proof for dose, proof in zip(decision.doses, decision.evidence, strict=True) if dose <= decision.dose]
-        least = min(passed) if decision.margin == 0 else passed[-1] / len(decision.doses)
+        first = decision.first or 0.0
+        every = zip(decision.doses, decision.evidence, strict=True)
+        passed = [proof for dose, proof in every if first <= dose <= decision.dose]
+        least = min(passed) if decision.first is not None else passed[-1] / len(decision.doses)
         found.append(f"With a margin above {amount(decision.low)} this dose would not have been certified.")
         found.append(f"The answer is the same at any risk down to 1 in {odds(least)}.")
     higher = [dose for dose in decision.doses if dose > decision.dose] if decision.dose else []
