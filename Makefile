@@ -35,7 +35,7 @@ docs: .venv/dev.stamp
 # The lock files name versions only; `make lock` renews them.
 lock: .venv/dev.stamp
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements/core.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --extra dev --extra mujoco pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --extra dev --extra mujoco --extra tune pyproject.toml -o requirements/dev.txt
 
 .venv/made.stamp:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weft needs Python 3.11 or newer; name one: make PYTHON=python3.12")'

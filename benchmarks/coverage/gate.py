@@ -22,6 +22,7 @@ from weft.certificate import Centre, Range
 from weft.estimator import Candidate, mean
 from weft.estimators.doubly_robust import DoublyRobust
 from weft.estimators.linear_q import LinearQ
+from weft.interval import influence, spread
 from weft.intervals.normal import Normal
 from weft.intervals.student import Student
 
@@ -169,7 +170,9 @@ def run(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
 
         def prospect(policy: Array) -> gate.Plan:
             asked = candidate(policy)
-            gain = linear.combine(linear.terms(asked, log.columns, weighing[1], method_key), weighing[1]) - logged
+            found = linear.terms(asked, log.columns, weighing[1], method_key)
+            value, each, count = influence(linear, found, weighing[1])
+            gain = value - 1.96 * spread(each, count) - logged
             return gate.prospect(
                 lambda centre: terms(asked, 1, centre),
                 DOSES,

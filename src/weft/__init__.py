@@ -35,8 +35,11 @@ if TYPE_CHECKING:
     from .rollout import collect, rollout
     from .run import Run, load_policy, load_run
     from .spec import Spec
+    from .stage import stage
+    from .staged import Outcomes
     from .study import study
     from .triage import triage
+    from .tune import tune
 
 __version__ = "0.1.0"
 
@@ -74,6 +77,9 @@ _HOME = {
     "seal": "folds",
     "triage": "triage",
     "study": "study",
+    "stage": "stage",
+    "Outcomes": "staged",
+    "tune": "tune",
 }
 
 __all__ = [
@@ -88,6 +94,7 @@ __all__ = [
     "FilteredBC",
     "Ledger",
     "Naive",
+    "Outcomes",
     "Policy",
     "Run",
     "Spec",
@@ -109,8 +116,10 @@ __all__ = [
     "load_run",
     "rollout",
     "seal",
+    "stage",
     "study",
     "triage",
+    "tune",
 ]
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_type_hints
 
@@ -38,7 +38,9 @@ __all__ = [
     "Stopped",
     "console",
     "free_folder",
+    "pairs",
     "parse",
+    "print_lines",
     "seeds",
 ]
 
@@ -113,6 +115,17 @@ def console(stream: Any = None) -> "Console":
 
     stream = stream or sys.stdout
     return Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+
+
+def print_lines(lines: Iterable[tuple[str, str]]) -> None:
+    """Print `(what, text)` as a table of two columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for what, text in lines:
+        table.add_row(Text(what, "bold"), Text(text))
+    console().print(table)
 
 
 def _shown(kind: Any, metavar: str) -> Any:
@@ -213,11 +226,11 @@ class LogOptions:
             if len(given.get(name, ())) > 0:
                 given[name] = given[name][0] if len(given[name]) == 1 else list(given[name])
         if "kinds" in given:
-            given["kinds"] = dict(_pairs("kinds", given["kinds"]))
+            given["kinds"] = dict(pairs("kinds", given["kinds"]))
         weights = {}
         if "reward" in given:
             if any("=" in word for word in given["reward"]):
-                weights = {name: _number("reward", text) for name, text in _pairs("reward", given["reward"])}
+                weights = {name: _number("reward", text) for name, text in pairs("reward", given["reward"])}
                 given["reward"] = list(weights)
             elif len(given["reward"]) > 1:
                 raise UserError("Several rewards need weights: --reward click=1 price=-0.1.")
@@ -231,7 +244,8 @@ Log = Annotated[LogOptions, tyro.conf.OmitArgPrefixes]
 """The options of a log as a part of a command; its options carry no prefix."""
 
 
-def _pairs(option: str, words: Sequence[str]) -> list[tuple[str, str]]:
+def pairs(option: str, words: Sequence[str]) -> list[tuple[str, str]]:
+    """Read words of the form name=value. Raises UserError for another form."""
     for word in words:
         if "=" not in word:
             raise UserError(f"--{option} is written name=value, got '{word}'.")

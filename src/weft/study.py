@@ -11,6 +11,7 @@ no certificate to predict; then the lower bound of a linear value function choos
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from .algorithm import Algorithm, algorithm
 from .certify import certify, compared, declared_range, missing
 from .dataset import Dataset
 from .decision import Decision, plain
+from .declared import check_kept, declared_discount
 from .errors import UserError
-from .estimate import check_kept, declared_discount, effective
+from .estimate import effective
 from .estimator import question
 from .estimators.linear_q import LinearQ
 from .fit import fit
@@ -37,7 +39,7 @@ from .paths import paths
 from .run import Run
 from .triage import triage
 
-__all__ = ["Row", "Study", "study"]
+__all__ = ["Row", "Study", "judge", "study"]
 
 STEPS = 5000
 RECORD, VERSION = "study.json", 1
@@ -46,8 +48,8 @@ RECORD, VERSION = "study.json", 1
 @dataclasses.dataclass(frozen=True)
 class Row:
     """A candidate: a kept state of a run. value, low, high: linear fitted Q on the select fold with its 95 % interval;
-    score: its estimated improvement above the margin at `dose`, times the chance that this is certified (where nothing
-    can be certified, the lower bound of the improvement);
+    score: the lower bound of its estimated improvement above the margin at `dose`, times the chance that this is
+    certified (without that chance where it is no improvement, or where nothing can be certified);
     effective: effective sample size of its weights on the select fold; logged: mean return of that fold.
     """
 
@@ -151,7 +153,7 @@ def study(
         runs[name] = fit(many, folds.train, steps, seeds, place, **given)
     if not runs:
         raise UserError(f"No algorithm fits {data.origin}: {' '.join(notes)}")
-    table, policies, plans = _judge(runs, folds, baseline, margin, risk, seed)
+    table, policies, plans = judge(runs, folds, baseline, margin, risk, seed)
     # one that could be certified comes before one that could not, whatever an estimate says of it
     order = sorted(range(len(table)), key=lambda number: (table[number].effective is None, -table[number].score))
     best = order[0]
@@ -183,19 +185,28 @@ def _methods(algorithms: Sequence[str | Algorithm], settings: Mapping[str, Mappi
     return found
 
 
-def _judge(
-    runs: Mapping[str, Run], folds: Folds, baseline: Any, margin: float, risk: float, seed: int
+def judge(
+    runs: Mapping[str, Run],
+    folds: Folds,
+    baseline: Any,
+    margin: float,
+    risk: float,
+    seed: int,
+    only: Sequence[int] | None = None,
 ) -> tuple[list[Row], list[Any], list[gate.Plan | None]]:
-    """Ask every candidate on the select fold, and plan the test of each that can be certified."""
+    """Ask every candidate on the select fold: its row of the table, its policy, and a plan of its test where it can be
+    certified. only: which settings of the runs.
+    """
     data = folds.select
     method = LinearQ(
         declared_discount(data), horizon=data.spec.horizon, features=int(np.clip(data.steps // 10, 8, 128))
     )
     doses = jnp.asarray(gate.DOSES if baseline is None else (1.0,))
     numbers = (jnp.float32(folds.manifest["units"]["certify"]), jnp.float32(margin), jnp.float32(risk))
+    most = _most(data)
     table, policies, plans = [], [], []
     for name, run in runs.items():
-        for setting in range(len(run.settings)):
+        for setting in range(len(run.settings)) if only is None else only:
             health = triage(run, setting=setting)
             step = run.kept(setting)[-1] if health.checkpoint is None else health.checkpoint
             alarms = "; ".join(found.sentence for found in health.findings if found.verdict == "alarm")
@@ -209,12 +220,14 @@ def _judge(
                     if other is not None:
                         against = float(_value(method, other, *asked[1:], jax.random.key(seed))[0])
                     reach = 1.96 * deviation
-                    score, dose, size, plan = value - reach - against, 1.0, None, None
+                    gain = value - reach - against
+                    if not math.isfinite(gain) or value - reach > most:
+                        gain = -math.inf  # a value that no return can have says nothing
+                    score, dose, size, plan = gain - margin, 1.0, None, None
                     if not missing(data, asked[0], other):
                         declared = jax.tree.map(jnp.float32, declared_range(data))
-                        gain = jnp.float32(value - against)
-                        share = declared.share(jnp.float32(logged))
-                        found = _prospect(asked[0], other, *asked[1:], declared, doses, share, gain, *numbers)
+                        known = declared.share(jnp.float32(logged)), jnp.float32(gain)
+                        found = _prospect(asked[0], other, *asked[1:], declared, doses, *known, *numbers)
                         plan, size = found[0], float(found[1])
                         score, dose = float(plan.score), round(float(plan.dose), 6)
                     table.append(Row(
@@ -224,6 +237,14 @@ def _judge(
                     policies.append(policy)
                     plans.append(plan)
     return table, policies, plans
+
+
+def _most(data: Dataset) -> float:
+    """Return the largest return that an episode can have, infinite where nothing is declared."""
+    spec = data.spec
+    if spec.reward_high is None or spec.horizon is None:
+        return math.inf
+    return max(spec.reward_high[0], 0.0) * float((declared_discount(data) ** np.arange(spec.horizon)).sum())
 
 
 @eqx.filter_jit

@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
@@ -47,6 +47,8 @@ class Study(Command):
     """Logged steps per gradient step; by default the methods' own."""
     out: Place = None
     """Folder of the study; by default the next free studies/study-NUMBER."""
+    tuned: Place = None
+    """Folder of `weft tune`: its method joins, or replaces, with the best settings that it found on the same folds."""
     baseline: Place = None
     """File of a policy to be better than; by default the policy that made the log."""
     margin: float = 0.0
@@ -82,9 +84,15 @@ class Study(Command):
             data = data.declare(discount=self.discount)
         out = self.out or free_folder(Path("studies"), "study")
         baseline = None if self.baseline is None else weft.load_policy(self.baseline)
+        algorithms: list[Any] = list(self.algorithms)
+        if self.tuned is not None:
+            from ..tune import best_setting
+
+            found = best_setting(self.tuned, weft.seal(data, seed=self.seed, by_time=self.by_time))
+            algorithms = [*(name for name in algorithms if name != found.name), found]
         try:
             found = weft.study(
-                data, self.algorithms, out, steps=self.steps, seeds=seeds(self.seeds), baseline=baseline,
+                data, algorithms, out, steps=self.steps, seeds=seeds(self.seeds), baseline=baseline,
                 margin=self.margin, risk=self.risk, seed=self.seed, by_time=self.by_time, ledger=self.ledger,
                 progress=not self.quiet, batch_size=self.batch_size,
             )  # fmt: skip
@@ -107,3 +115,6 @@ class Study(Command):
         spent = Ledger(self.ledger).of(found.folds.certify)
         page = StudyReport(found, spent).write(Path(out) / "report.html")
         screen.print(f"Written: {out} (policy, study.json, runs). Open {page}", soft_wrap=True, markup=False)
+        if found.decision.action == "STAGED":
+            line = f"weft stage {shlex.quote(str(out))} ROLL_OUT --arm COLUMN --chance 0.5"
+            screen.print(f"Next: deal new units to the policy at random, then {line}", soft_wrap=True, markup=False)
