@@ -21,7 +21,7 @@ FLOORS = {
     6: ["behaviour", "diagnostics", "confounding", "storage", "folder", "ledger", "provenance", "load",
         "inspection", "features", "prediction", "measurement", "recommendation", "advice", "simulation", "rollout",
         "estimate", "progress", "run", "alarms", "curves", "triage", "fit", "gate", "issue", "decision", "difference",
-        "certify", "study", "staged", "stage", "tune", "search"],
+        "certify", "answer", "study", "staged", "stage", "tune", "search"],
     8: ["chart", "report", "reports", "demonstration", "demonstration_trust"],
     9: ["cli", "command", "commands", "__main__", "__init__"],
 }  # fmt: skip

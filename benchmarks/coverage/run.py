@@ -155,17 +155,18 @@ def main() -> None:
     written = Path(given.out)
     before = json.loads(written.read_text()) if given.resume and written.exists() else {"cells": [], "cpu_seconds": 0}
     kept = {row["cell"]: row for row in before["cells"] if row["replications"] == given.repeats}
-    rows: list[dict[str, Any]] = []
+    rows = list(kept.values())
+    order = {cell.name: place for place, cell in enumerate(CELLS)}
     began = time.process_time() - before["cpu_seconds"]
     for cell in CELLS:
         if cell.name in kept:
-            rows.append(kept[cell.name])
             continue
         if given.cells and not any(word in cell.name for word in given.cells):
             continue
         drawn = replicate(cell, jax.random.key(given.seed), given.repeats)
         rows.append(judge(cell, {name: np.asarray(part) for name, part in drawn.items()}))
         print(json.dumps(rows[-1]), flush=True)
+        rows.sort(key=lambda row: order[row["cell"]])
         told = summary(rows, given.repeats, time.process_time() - began)
         written.write_text(json.dumps(told, indent=1) + "\n")  # after every cell: it is a long run
     told = summary(rows, given.repeats, time.process_time() - began)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .algorithms.iql import IQL
     from .algorithms.naive import Naive
     from .algorithms.td3_bc import TD3BC
+    from .answer import answer
     from .behaviour import estimate_propensities
     from .certify import certify
     from .dataset import Dataset, concatenate
@@ -53,6 +54,7 @@ _HOME = {
     "TD3BC": "algorithms.td3_bc",
     "Algorithm": "algorithm",
     "advise": "advice",
+    "answer": "answer",
     "certify": "certify",
     "Decision": "decision",
     "Dataset": "dataset",
@@ -101,6 +103,7 @@ __all__ = [
     "UserError",
     "__version__",
     "advise",
+    "answer",
     "certify",
     "collect",
     "concatenate",

@@ -39,7 +39,8 @@ LONG = 50.0  # steps with a step before per feature, from which on tests of memo
 
 class Issued(NamedTuple):
     """tier: 2, 1, or 3 where nothing is issued (bounds are then those that were refused). agreement: largest |z|;
-    bellman, memory: p-values; behaviour: z of the logging policy's value; effective: sample size of the weights.
+    bellman, memory: p-values; behaviour: z of the logging policy's value; effective: sample size of the weights;
+    ratio: mean of the one-step ratios; tested: whether the log is long enough for its tests to mean something.
     """
 
     tier: Array
@@ -51,6 +52,8 @@ class Issued(NamedTuple):
     memory: Float[Array, ""]
     behaviour: Float[Array, ""]
     effective: Float[Array, ""]
+    ratio: Float[Array, ""]
+    tested: Bool[Array, ""]
     passed: Bool[Array, ""]
 
 
@@ -97,9 +100,9 @@ def issue(
     ratio = ratio / jnp.maximum((weighing.starts[:, None] * laid.there).sum(), 1.0)
     following = jnp.where(columns.step > 0, weighing.weights[columns.episode], 0.0).sum()
     size_of = basis.logged(jax.tree.map(lambda part: part[:1], columns.observation), columns.action[:1]).shape[-1]
-    found_out = heard | (following >= LONG * size_of) | (horizon == 1)
+    tested = heard | (following >= LONG * size_of) | (horizon == 1)
     passed = (
-        found_out
+        tested
         & (ratio > SHOWN[0])
         & (ratio < SHOWN[1])
         & (apart < DIFFER)
@@ -124,4 +127,4 @@ def issue(
     narrow = high - low <= half
     tier = jnp.where(narrow, jnp.where(passed, 2, 1), 3)
     middle = jnp.where(passed, values[0], values[2])
-    return Issued(tier, middle, low, high, apart, bellman, memory, behaviour, effective, passed)
+    return Issued(tier, middle, low, high, apart, bellman, memory, behaviour, effective, ratio, tested, passed)
