@@ -104,8 +104,9 @@ def tabular(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
         def scores(policy: Array) -> dict[str, Array]:
             candidate = asked(cell, policy, log.columns)
             gain, error = rate(candidate, log.columns, fold, linear, base, method_key)
-            expected = prospect(candidate, log.columns, fold, declared, gain, base, cell.episodes - edges[2])
-            return {"linear fitted Q": gain, "its lower bound": gain - 1.96 * error, "weft.study": expected}
+            low = gain - 1.96 * error
+            expected = prospect(candidate, log.columns, fold, declared, low, base, cell.episodes - edges[2])
+            return {"linear fitted Q": gain, "its lower bound": low, "weft.study": expected}
 
         return {"real": real} | jax.lax.map(scores, table)
 
@@ -128,7 +129,7 @@ def _scores(
         "weft.study": low,
     }
     if declared is not None:
-        found["weft.study"] = prospect(candidate, columns, weighing, declared, gain, base, units)
+        found["weft.study"] = prospect(candidate, columns, weighing, declared, low, base, units)
     return found
 
 
