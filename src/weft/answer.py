@@ -14,7 +14,7 @@ import numpy as np
 
 from .certify import declared_range
 from .dataset import Dataset
-from .declared import check_ranges
+from .declared import check_ranges, unevenly_discounted
 from .errors import UserError
 from .estimator import question
 from .issue import DIFFER, DOUBT, FEW, SHOWN, Issued, issue
@@ -73,7 +73,7 @@ def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool = Tr
             f"The propensities of {data.origin} are {how}, so whether an interval holds cannot be told; weft.estimate "
             "gives one that rests on its assumptions."
         )
-    if data.spec.discount not in (None, 1, 1.0) and bool((data.durations != 1).any()):
+    if unevenly_discounted(data):
         raise UserError(f"Steps of {data.origin} last differently long; declare a discount of 1.")
     asked = question(policy, data, None, greedy, 8, seed)
     if asked[0].log_prob is None:

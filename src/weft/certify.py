@@ -22,7 +22,7 @@ from . import gate
 from .certificate import Range
 from .dataset import Dataset
 from .decision import Decision, promise
-from .declared import check_kept
+from .declared import check_kept, undeclared, unevenly_discounted
 from .diagnostics import Diagnostics, diagnose, ratio_test
 from .difference import difference
 from .errors import UserError
@@ -152,11 +152,10 @@ def missing(data: Dataset, candidate: Candidate, other: Candidate | None) -> str
         return "the propensities were estimated, not logged"
     if candidate.log_prob is None or (other is not None and other.log_prob is None):
         return "a policy is deterministic over continuous actions and has no density"
-    words = ("reward_low", "reward_high", "horizon")
-    absent = [word for word in words if getattr(data.spec, word) is None]
+    absent = undeclared(data)
     if absent:
         return f"the log does not declare {', '.join(absent)} (from what is known of the system, not from the data)"
-    if data.spec.discount not in (None, 1, 1.0) and bool((data.durations != 1).any()):
+    if unevenly_discounted(data):
         return "steps last differently long, so the sum of discounts is not known beforehand"
     return ""
 

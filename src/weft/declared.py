@@ -5,7 +5,7 @@ import numpy as np
 from .dataset import Dataset
 from .errors import UserError
 
-__all__ = ["check_kept", "check_ranges", "cut_early", "declared_discount"]
+__all__ = ["check_kept", "check_ranges", "cut_early", "declared_discount", "undeclared", "unevenly_discounted"]
 
 
 def declared_discount(data: Dataset, given: float | None = None) -> float:
@@ -21,18 +21,20 @@ def cut_early(data: Dataset, horizon: int | None) -> bool:
     return bool((data.timeouts & (step < (horizon or np.inf))).any())
 
 
+def undeclared(data: Dataset) -> list[str]:
+    """Return which of reward range and horizon are not declared, without which nobody knows what a return can be."""
+    return [word for word in ("reward_low", "reward_high", "horizon") if getattr(data.spec, word) is None]
+
+
+def unevenly_discounted(data: Dataset) -> bool:
+    """Say whether steps last differently long under a discount, so that its sums are not known beforehand."""
+    return data.spec.discount not in (None, 1, 1.0) and bool((data.durations != 1).any())
+
+
 def check_ranges(data: Dataset, who: str) -> None:
     """Raise UserError unless reward range and horizon are declared and every reward and episode keeps to them."""
     spec = data.spec
-    missing = [
-        word
-        for word, value in (
-            ("reward_low", spec.reward_low),
-            ("reward_high", spec.reward_high),
-            ("horizon", spec.horizon),
-        )
-        if value is None
-    ]
+    missing = undeclared(data)
     if missing:
         raise UserError(
             f"{who} needs what {data.origin} does not declare: {', '.join(missing)}. Declare it from what you know of "

@@ -15,7 +15,7 @@ from . import storage
 from .certify import compared, declared_range
 from .dataset import Dataset
 from .decision import Decision, recalled
-from .declared import check_kept
+from .declared import check_kept, undeclared, unevenly_discounted
 from .errors import UserError, nearest
 from .folds import ordered_in_time
 from .ledger import Ledger
@@ -87,13 +87,13 @@ def outcomes(data: Dataset, arm: str = "arm", chance: float | str = 0.5, by_time
     """
     check_kept(data)
     spec = data.spec
-    absent = [word for word in ("reward_low", "reward_high", "horizon") if getattr(spec, word) is None]
+    absent = undeclared(data)
     if absent:
         raise UserError(
             f"{data.origin} does not declare {', '.join(absent)}, so nobody knows what a return can be; declare them "
             "(--reward-range, --horizon) from what is known of the system, not from the data."
         )
-    if spec.discount not in (None, 1, 1.0) and bool((data.durations != 1).any()):
+    if unevenly_discounted(data):
         raise UserError(f"Steps of {data.origin} last differently long, so the range of returns is not known.")
     declared = declared_range(data)
     schedule = np.asarray(declared.schedule(), float)

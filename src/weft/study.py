@@ -12,7 +12,7 @@ no certificate to predict; then the lower bound of a linear value function choos
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ import numpy as np
 
 from . import gate, storage
 from .algorithm import Algorithm, algorithm
-from .certify import certify, compared, declared_range, missing
+from .certify import certify, declared_range, missing
 from .dataset import Dataset
 from .decision import Decision, plain
 from .declared import check_kept, declared_discount
 from .errors import UserError
 from .estimate import effective
-from .estimator import question
+from .estimator import prepared, tabulate
 from .estimators.linear_q import LinearQ
 from .fit import fit
 from .folds import Folds, seal
@@ -203,40 +203,49 @@ def judge(
     )
     doses = jnp.asarray(gate.DOSES if baseline is None else (1.0,))
     numbers = (jnp.float32(folds.manifest["units"]["certify"]), jnp.float32(margin), jnp.float32(risk))
-    most = _most(data)
+    most, key = _most(data), jax.random.key(seed)
+    raw, transform, columns, weighing = prepared(data, None)
+    ways = (False, True) if data.spec.discrete else (True,)
+    others, worth = dict.fromkeys(ways), dict.fromkeys(ways)
+    if baseline is not None:
+        others = {drawn: tabulate(baseline, data, raw, transform, key, not drawn) for drawn in ways}
+        worth = {drawn: float(_value(method, other, columns, weighing, key)[0]) for drawn, other in others.items()}
     table, policies, plans = [], [], []
+    for name, run, setting, number, step, alarms in _states(runs, only):
+        policy = run.policy(number, setting, step)
+        for drawn in ways:
+            candidate, other = tabulate(policy, data, raw, transform, key, not drawn), others[drawn]
+            value, deviation, logged = (float(part) for part in _value(method, candidate, columns, weighing, key))
+            against = worth[drawn]
+            reach = 1.96 * deviation
+            gain = value - reach - (logged if against is None else against)
+            if not math.isfinite(gain) or value - reach > most:
+                gain = -math.inf  # a value that no return can have says nothing
+            score, dose, size, plan = gain - margin, 1.0, None, None
+            if not missing(data, candidate, other):
+                declared = jax.tree.map(jnp.float32, declared_range(data))
+                known = declared.share(jnp.float32(logged)), jnp.float32(gain)
+                found = _prospect(candidate, other, columns, weighing, declared, doses, *known, *numbers)
+                plan, size = found[0], float(found[1])
+                score, dose = float(plan.score), round(float(plan.dose), 6)
+            table.append(Row(
+                name, setting, run.seeds[number], step, drawn, value, value - reach, value + reach, score, dose, size,
+                logged, triage=alarms,
+            ))  # fmt: skip
+            policies.append(policy)
+            plans.append(plan)
+    return table, policies, plans
+
+
+def _states(runs: Mapping[str, Run], only: Sequence[int] | None) -> Iterator[tuple[str, Run, int, int, int, str]]:
+    """Yield name, run, setting, number of the seed, the step to judge, and what raised an alarm in training."""
     for name, run in runs.items():
         for setting in range(len(run.settings)) if only is None else only:
             health = triage(run, setting=setting)
             step = run.kept(setting)[-1] if health.checkpoint is None else health.checkpoint
             alarms = "; ".join(found.sentence for found in health.findings if found.verdict == "alarm")
-            for number, first in enumerate(run.seeds):
-                policy = run.policy(number, setting, step)
-                for drawn in (False, True) if data.spec.discrete else (True,):
-                    asked = question(policy, data, None, not drawn, 8, seed)
-                    other = compared(baseline, data, not drawn, seed)
-                    value, deviation, logged = (float(part) for part in _value(method, *asked, jax.random.key(seed)))
-                    against = logged
-                    if other is not None:
-                        against = float(_value(method, other, *asked[1:], jax.random.key(seed))[0])
-                    reach = 1.96 * deviation
-                    gain = value - reach - against
-                    if not math.isfinite(gain) or value - reach > most:
-                        gain = -math.inf  # a value that no return can have says nothing
-                    score, dose, size, plan = gain - margin, 1.0, None, None
-                    if not missing(data, asked[0], other):
-                        declared = jax.tree.map(jnp.float32, declared_range(data))
-                        known = declared.share(jnp.float32(logged)), jnp.float32(gain)
-                        found = _prospect(asked[0], other, *asked[1:], declared, doses, *known, *numbers)
-                        plan, size = found[0], float(found[1])
-                        score, dose = float(plan.score), round(float(plan.dose), 6)
-                    table.append(Row(
-                        name, setting, first, step, drawn, value, value - reach, value + reach, score, dose, size,
-                        logged, triage=alarms,
-                    ))  # fmt: skip
-                    policies.append(policy)
-                    plans.append(plan)
-    return table, policies, plans
+            for number in range(len(run.seeds)):
+                yield name, run, setting, number, step, alarms
 
 
 def _most(data: Dataset) -> float:
