@@ -7,6 +7,7 @@ here or there imports JAX before a command runs, so that help answers at once.
 import abc
 import dataclasses
 import itertools
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,8 +41,10 @@ __all__ = [
     "free_folder",
     "pairs",
     "parse",
+    "print_cells",
     "print_lines",
     "seeds",
+    "stopped",
 ]
 
 PACKAGE = "weft.commands"
@@ -115,6 +118,24 @@ def console(stream: Any = None) -> "Console":
 
     stream = stream or sys.stdout
     return Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+
+
+def print_cells(cells: Sequence[Sequence[str]]) -> None:
+    """Print rows of words as a table, its head first."""
+    from rich.table import Table
+    from rich.text import Text
+
+    head, *rows = cells
+    table = Table(*head, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console().print(table)
+
+
+def stopped(out: Path, given: Path | None) -> Stopped:
+    """Return what is raised where a person stopped a command whose folder, given or found, is resumed by itself."""
+    where = "" if given else f" and --out {shlex.quote(str(out))}"
+    return Stopped(f"Stopped. The same command{where} goes on from the last checkpoints.")
 
 
 def print_lines(lines: Iterable[tuple[str, str]]) -> None:

@@ -16,10 +16,12 @@ from ..command import (
     Log,
     LogOptions,
     Place,
-    Stopped,
     console,
     free_folder,
+    print_cells,
+    print_lines,
     seeds,
+    stopped,
 )
 
 __all__ = ["Study"]
@@ -69,9 +71,6 @@ class Study(Command):
 
     def run(self) -> None:
         """Train, choose, certify; print the decision and the candidates."""
-        from rich.table import Table
-        from rich.text import Text
-
         import weft
 
         from ..compilation import keep_compiled_programs
@@ -97,19 +96,11 @@ class Study(Command):
                 progress=not self.quiet, batch_size=self.batch_size,
             )  # fmt: skip
         except KeyboardInterrupt:
-            where = "" if self.out else f" and --out {shlex.quote(str(out))}"
-            raise Stopped(f"Stopped. The same command{where} goes on from the last checkpoints.") from None
+            raise stopped(out, self.out) from None
         screen = console()
-        answer = Table(box=None, pad_edge=False, show_header=False)
-        for what, text in found.decision.lines():
-            answer.add_row(Text(what, "bold"), Text(text))
-        screen.print(answer)
+        print_lines(found.decision.lines())
         screen.print()
-        head, *rows = found.cells()
-        table = Table(*head, box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        screen.print(table)
+        print_cells(found.cells())
         for note in found.notes:
             screen.print(f"Note: {note}", soft_wrap=True, markup=False)
         spent = Ledger(self.ledger).of(found.folds.certify)

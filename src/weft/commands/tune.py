@@ -16,11 +16,12 @@ from ..command import (
     Log,
     LogOptions,
     Place,
-    Stopped,
     console,
     free_folder,
     pairs,
+    print_cells,
     seeds,
+    stopped,
 )
 
 __all__ = ["Tune"]
@@ -73,9 +74,6 @@ class Tune(Command):
 
     def run(self) -> None:
         """Search; print the trials, best first, and what to do with the best."""
-        from rich.table import Table
-        from rich.text import Text
-
         import weft
 
         from ..compilation import keep_compiled_programs
@@ -93,17 +91,11 @@ class Tune(Command):
                 seed=self.seed, by_time=self.by_time, progress=not self.quiet, batch_size=self.batch_size,
             )  # fmt: skip
         except KeyboardInterrupt:
-            where = "" if self.out else f" and --out {shlex.quote(str(out))}"
-            raise Stopped(f"Stopped. The same command{where} goes on from the last checkpoints.") from None
-        screen = console()
-        head, *rows = found.cells()
-        table = Table(*head, box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        screen.print(table)
+            raise stopped(out, self.out) from None
+        print_cells(found.cells())
         name, dealt = found.setting.name, f" --steps {self.steps}" + (f" --seed {self.seed}" if self.seed else "")
         dealt += f" --by-time {shlex.quote(self.by_time)}" if self.by_time else ""
-        screen.print(
+        console().print(
             f"Written: {out} (policy, tune.json, runs). The certify fold is untouched. Next, with the options of the "
             f"log:\n  weft study {shlex.quote(self.data)} --algorithms {name} --tuned {shlex.quote(str(out))}{dealt}",
             soft_wrap=True,
