@@ -5,17 +5,35 @@ from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
-__all__ = ["Batch", "Columns", "Ragged"]
+from .pytree import static
+
+__all__ = ["Batch", "Columns", "Lanes", "Ragged"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Lanes:
+    """The form of a ring buffer: `count` worlds side by side, the last `steps` steps of each, `room` observations.
+
+    Step t of a lane is row `(t mod steps) * count + lane`; its observations lie in the same way in `room` rows each.
+    """
+
+    count: int
+    steps: int
+    room: int
 
 
 class Columns(eqx.Module):
     """A log on the device. Everything is shared between splits but `rows` and `count`.
 
     `rows[:count]` are the steps that may be sampled; the table is padded, so that a changed count compiles nothing.
-    Rewards keep one column per objective; a transform makes one number of them.
+    Rewards keep one column per objective; a transform makes one number of them. `outcome` is the discounted return
+    from a step to the end of its episode, where a method asked for it in `focus` (−inf where it is not known). `lanes`
+    says that the log is a ring buffer, `stack` how many successive images make an observation.
     """
 
     observation: PyTree[Shaped[Array, "observation ..."]]
@@ -32,13 +50,31 @@ class Columns(eqx.Module):
     log_propensity: Float[Array, "row"] | None
     rows: Int[Array, "choice"]
     count: Int[Array, ""]
+    outcome: Float[Array, "row"] | None = None
+    lanes: Lanes | None = static(default=None)
+    stack: int = static(default=1)
+
+    def seen(self, place: Int[Array, "*any"], step: Int[Array, "*any"]) -> PyTree[Shaped[Array, "..."]]:
+        """Return the observations at some places of the store, `step` steps after their episodes began.
+
+        Images are stacked along a last axis, the oldest first; before the first there is the first again.
+        """
+        if self.stack == 1:
+            return jax.tree.map(lambda part: part[place], self.observation)
+        back = jnp.minimum(jnp.arange(self.stack - 1, -1, -1), step[..., None])
+        if self.lanes is None:
+            found = place[..., None] - back
+        else:
+            count, room = self.lanes.count, self.lanes.room
+            found = (place[..., None] // count - back) % room * count + place[..., None] % count
+        return jax.tree.map(lambda part: jnp.moveaxis(part[found], place.ndim, -1), self.observation)
 
 
 class Batch(eqx.Module):
     """Some steps of a log, as a method sees them: transformed, with one reward each.
 
     `duration` is 1 unless the log says otherwise; every target uses `discount ** duration`. `row` is the index of
-    the step in the log.
+    the step in the log, `outcome` what `Columns` says of it.
     """
 
     observation: PyTree[Shaped[Array, "batch ..."]]
@@ -48,6 +84,7 @@ class Batch(eqx.Module):
     terminal: Bool[Array, "batch"]
     duration: Float[Array, "batch"]
     row: Int[Array, "batch"]
+    outcome: Float[Array, "batch"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,13 +25,14 @@ class Transitions(Sampler):
 
 def gather(columns: Columns, rows: Int[Array, "batch"]) -> Batch:
     """Return the given steps of a transformed log as a `Batch`."""
-    here, there = columns.position[rows], columns.successor[rows]
+    step = columns.step[rows]
     return Batch(
-        observation=jax.tree.map(lambda part: part[here], columns.observation),
+        observation=columns.seen(columns.position[rows], step),
         action=columns.action[rows],
         reward=columns.reward[rows, 0],
-        next_observation=jax.tree.map(lambda part: part[there], columns.observation),
+        next_observation=columns.seen(columns.successor[rows], step + 1),
         terminal=columns.terminal[rows],
         duration=columns.duration[rows],
         row=rows,
+        outcome=None if columns.outcome is None else columns.outcome[rows],
     )
