@@ -12,12 +12,13 @@ import pytest
 from weft.dataset import Dataset
 from weft.distributions import Categorical, Normal
 from weft.environment import environment, log
-from weft.environments.grid import CELLS, policy_values
+from weft.environments.grid import CELLS
 from weft.errors import UserError
 from weft.estimate import estimate_fitted_q
 from weft.estimator import question
 from weft.estimators.fitted_q import FittedQ, weighted_rows
 from weft.policy import Policy
+from weft.tabular import evaluate, grid_world
 
 TABULAR = FittedQ(discount=0.9, learning_rate=0.02, steps=2000, batch_size=256, hidden=())
 
@@ -57,7 +58,7 @@ def test_a_tabular_fit_is_the_linear_solve(greedy):
     random = np.random.default_rng(0)
     probabilities = random.dirichlet(np.ones(4), CELLS)
     judged = np.eye(4)[probabilities.argmax(1)] if greedy else probabilities
-    values, _ = policy_values(judged, 0.9)
+    values = evaluate(grid_world(), judged, 0.9).values
     truth = values[grid().first_observations.argmax(1)].mean()
     found = fit(TABULAR, Table(jnp.asarray(probabilities)), grid(), greedy)
     assert found == pytest.approx(truth, rel=0.02)

@@ -32,6 +32,7 @@ from weft.estimators.tail_mean import TailMean
 from weft.paths import layout
 from weft.policy import Policy
 from weft.pytree import as_arrays
+from weft.tabular import Model, evaluate
 
 LOGGED = np.array([[0.3, 0.7], [0.6, 0.4]])  # [state, action]
 JUDGED = np.array([[0.8, 0.2], [0.25, 0.75]])
@@ -197,9 +198,7 @@ def garnet():
 @pytest.mark.parametrize(("horizon", "discount"), [(1, 1.0), (12, 1.0), (12, 0.8), (None, 0.9)])
 def test_a_garnet_with_exact_dynamic_programming(kind, horizon, discount):
     asked, transition, reward, policy = garnet()
-    value = np.zeros(5)
-    for _ in range(horizon or 400):
-        value = (policy * (reward + discount * transition @ value)).sum(1)
+    value = evaluate(Model.from_arrays(transition, reward), policy, discount, sweeps=horizon).values
     method = kind(discount=discount, horizon=horizon, ridge=1e-7, **EXACT[kind])
     assert run(method, asked) == pytest.approx(value.mean(), rel=1e-4)
 

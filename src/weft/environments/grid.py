@@ -1,7 +1,7 @@
-"""The grid world of Sutton and Barto (example 4.1; Z1 of the project's fixture list), with its exact values.
+"""The grid world of Sutton and Barto (example 4.1; Z1 of the project's fixture list).
 
 Sixteen cells, terminals at two opposite corners, reward −1 per move, a move into the edge stays where it is. Logged by
-the uniformly random policy. `transitions`, `policy_values` and `optimal_values` are the known answers of tests.
+the uniformly random policy. `weft.tabular` has its exact values.
 """
 
 from typing import ClassVar
@@ -16,7 +16,7 @@ from ..environment import Environment
 from ..pytree import static
 from ..spec import ActionSpec, ObservationSpec, Spec
 
-__all__ = ["Grid", "optimal_values", "policy_values", "transitions"]
+__all__ = ["CELLS", "ENDS", "Grid", "transitions"]
 
 SIDE = 4
 CELLS = SIDE * SIDE
@@ -33,28 +33,6 @@ def transitions() -> Int[np.ndarray, "cell choice"]:
             inside = 0 <= row < SIDE and 0 <= column < SIDE and cell not in ENDS
             table[cell, choice] = row * SIDE + column if inside else cell
     return table
-
-
-def policy_values(
-    probabilities: Float[np.ndarray, "cell choice"], discount: float = 1.0
-) -> tuple[Float[np.ndarray, "cell"], Float[np.ndarray, "cell choice"]]:
-    """Return V and Q of a policy by a linear solve; terminal cells are worth 0."""
-    table = transitions()
-    moving = np.array([cell not in ENDS for cell in range(CELLS)], float)
-    follow = np.zeros((CELLS, CELLS))
-    for cell in np.flatnonzero(moving):
-        np.add.at(follow[cell], table[cell], probabilities[cell])
-    values = np.linalg.solve(np.eye(CELLS) - discount * follow * moving[None, :], -moving)
-    return values, moving[:, None] * (discount * values[table] - 1.0)
-
-
-def optimal_values(discount: float = 1.0) -> Float[np.ndarray, "cell"]:
-    """Return the best possible V by value iteration."""
-    table, values = transitions(), np.zeros(CELLS)
-    moving = np.array([cell not in ENDS for cell in range(CELLS)])
-    for _ in range(CELLS):
-        values = np.where(moving, (discount * values[table] - 1.0).max(1), 0.0)
-    return values
 
 
 class Cell(eqx.Module):

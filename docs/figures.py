@@ -1,0 +1,119 @@
+"""Draw the pictures of the documentation: `docs/figures/grid.png` and `docs/figures/baselines.png`.
+
+    make docs
+
+Every number in them is computed here. matplotlib is in the extra `dev`.
+"""
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon, Rectangle
+
+from weft import tabular
+from weft.chart import COLOURS
+from weft.environments.grid import CELLS, ENDS, MOVES, SIDE
+
+FOLDER = Path(__file__).resolve().parent / "figures"
+INK, SOFT, RULE, QUIET = "#1b1f24", "#565d66", "#d5d9de", "#eceef0"
+DPI = 130
+STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 11, "text.color": INK, "axes.edgecolor": RULE, "axes.labelcolor": SOFT,
+    "xtick.color": SOFT, "ytick.color": SOFT, "axes.spines.top": False, "axes.spines.right": False,
+    "figure.facecolor": "white",
+}  # fmt: skip
+
+
+def grid() -> Figure:
+    """The 4 × 4 grid: what the random policy is worth, and the best one, with the moves that each makes."""
+    model = tabular.grid_world()
+    random = np.full((CELLS, len(MOVES)), 1 / len(MOVES))
+    best = tabular.value_iteration(model, discount=1.0)
+    ties = np.isclose(best.q, best.values[:, None])  # every best move, not only the first
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.55))
+    values = tabular.evaluate(model, random, discount=1.0).values
+    _cells(left, values, random > 0, "Random policy", "#a04000")
+    _cells(right, best.values, ties, "Optimal policy", "#004a78")
+    figure.subplots_adjust(left=0.02, right=0.98, top=0.88, bottom=0.09, wspace=0.08)
+    told = "Expected sum of rewards from each cell until a grey corner is reached; every move costs 1."
+    figure.text(0.5, 0.025, told, ha="center", color=SOFT, fontsize=10.5)
+    return figure
+
+
+def _cells(axes: Axes, values: np.ndarray, moves: np.ndarray, title: str, colour: str) -> None:
+    shades = LinearSegmentedColormap.from_list("shades", ["#ffffff", colour])
+    for cell, value in enumerate(values):
+        row, column = divmod(cell, SIDE)
+        depth = 0.04 + 0.4 * (value / values.min()) ** 1.5
+        face = "#d5d9de" if cell in ENDS else shades(depth)
+        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=face, edgecolor="white", linewidth=2.5))
+        told = "0" if cell in ENDS else f"−{-value:.0f}"
+        axes.text(column + 0.5, row + 0.515, told, ha="center", va="center", fontsize=15, color=INK)
+        for (down, right), taken in zip(MOVES, moves[cell], strict=True):
+            if taken and cell not in ENDS:
+                tip = np.array([column + 0.5 + 0.43 * right, row + 0.5 + 0.43 * down])
+                back, side = 0.13 * np.array([right, down]), 0.085 * np.array([down, right])
+                axes.add_patch(Polygon([tip, tip - back + side, tip - back - side], color=colour, linewidth=0))
+    axes.set(xlim=(0, SIDE), ylim=(SIDE, 0), aspect="equal")
+    axes.axis("off")
+    axes.set_title(title, fontsize=13.5, pad=9, color=INK)
+
+
+def baselines() -> Figure:
+    """Four baselines of the policy gradient on a bandit: one mean, four variances."""
+    theta, pay = np.array([0.2, -0.1, 0.4]), np.array([1.0, 2.0, 5.0])
+    chance = np.exp(theta) / np.exp(theta).sum()
+    score = np.eye(3) - chance  # grad log pi of each choice
+    size, worth = np.square(score).sum(1), chance @ pay
+    best = (chance * size) @ pay / (chance @ size)
+    rows = {
+        "none": 0.0,
+        f"moving average of returns: {worth:.2f}": worth,
+        f"learned value: {worth:.2f}": worth,
+        f"best constant: {best:.2f}": best,
+    }
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.7), width_ratios=(1.2, 1))
+    for place, (name, constant) in enumerate(rows.items()):
+        each = score * (pay - constant)[:, None]
+        mean = chance @ each
+        apart = np.sqrt(chance @ np.square(each - mean))
+        at, colour = np.arange(3) + 0.17 * (place - 1.5), COLOURS[place]
+        left.errorbar(at, mean, apart, fmt="o", color=colour, markersize=6, elinewidth=2, capsize=0)
+        total = float(np.square(apart).sum())
+        right.barh(place, total, height=0.34, color=colour)
+        right.text(0, place - 0.27, name, va="bottom", fontsize=10.5, color=INK)
+        right.text(total + 0.08, place, f"{total:.2f}", va="center", fontsize=11)
+    for place, exact in enumerate(chance @ (score * pay[:, None])):
+        left.plot([place - 0.42, place + 0.42], [exact, exact], color=INK, linewidth=1, zorder=0)
+        told = f"mean {exact:.3f}".replace("-", "−")
+        left.text(place, -2.32, told, ha="center", va="bottom", fontsize=10.5, color=INK)
+    left.set_xticks(range(3), [rf"$\theta_{place}$" for place in (1, 2, 3)], fontsize=13)
+    left.set(xlim=(-0.5, 2.5), ylim=(-2.4, 2.8), ylabel="gradient ± deviation of a sample")
+    left.tick_params(length=0)
+    left.spines["bottom"].set_visible(False)
+    left.grid(axis="y", color=QUIET)
+    left.set_axisbelow(True)
+    left.set_title("The same mean …", loc="left", fontsize=13.5, pad=9)
+    right.set(ylim=(3.4, -0.75), xlim=(0, 6.2))
+    right.axis("off")
+    right.set_title("… and not the same variance", loc="left", fontsize=13.5, pad=9)
+    figure.subplots_adjust(left=0.085, right=0.99, top=0.88, bottom=0.1, wspace=0.08)
+    return figure
+
+
+FIGURES = {"grid.png": grid, "baselines.png": baselines}
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    with mpl.rc_context(STYLE):
+        for name, draw in FIGURES.items():
+            draw().savefig(FOLDER / name, dpi=DPI, metadata={"Software": None})
+            print(f"docs/figures/{name}")
