@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PEERS := .venv-peers/bin
+PEERS_ONLINE := .venv-peers-online/bin
 export WEFT_CACHE ?= $(CURDIR)/.cache/compiled
 
 .PHONY: demo test test-slow bench bench-peers coverage lint docs lock clean
@@ -22,7 +23,7 @@ coverage: .venv/dev.stamp
 	$(BIN)/python benchmarks/coverage/run.py
 	$(BIN)/python benchmarks/coverage/gate.py
 
-bench-peers: .venv-peers/stamp
+bench-peers: .venv-peers/stamp .venv-peers-online/stamp
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -31,6 +32,7 @@ lint: .venv/dev.stamp
 
 docs: .venv/dev.stamp
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/figures.py
 
 # The lock files name versions only; `make lock` renews them.
 lock: .venv/dev.stamp
@@ -56,5 +58,10 @@ lock: .venv/dev.stamp
 	$(PEERS)/python -m pip install -q --disable-pip-version-check -r benchmarks/peers/requirements.txt
 	touch $@
 
+.venv-peers-online/stamp: benchmarks/peers/requirements_online.txt
+	$(PYTHON) -m venv .venv-peers-online
+	$(PEERS_ONLINE)/python -m pip install -q --disable-pip-version-check -r benchmarks/peers/requirements_online.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-peers .cache build dist src/*.egg-info
+	rm -rf .venv .venv-peers .venv-peers-online .cache build dist src/*.egg-info

@@ -95,6 +95,13 @@ def test_a_compiled_world_gives_each_episode_its_seed_too():
     np.testing.assert_allclose(found, collect(served(), "maze", 4, seed=7, greedy=True).returns)
 
 
+def test_a_world_is_named_with_its_fields():
+    opened = collect(served(), "maze:shortcut=true,steps=7", 4, seed=7, greedy=True)
+    assert opened.lengths.max() <= 7
+    found = rollout(served(), "maze:shortcut=true,steps=7", 4, seed=7)
+    np.testing.assert_allclose(found, opened.returns)
+
+
 def test_a_function_does_what_the_same_policy_does_compiled():
     function = collect(lambda seen: np.asarray(served().act((), seen)[0]), "maze", 3)
     compiled = collect(served(), "maze", 3, greedy=True)
@@ -236,6 +243,9 @@ def test_a_simulator_keeps_up():
 def test_mistakes_are_named():
     for call, sentence in (
         (lambda: rollout(served(), "mase"), "Did you mean 'maze'"),
+        (lambda: rollout(served(), "mase:shortcut=true"), "no environment 'mase'. Did you mean 'maze'"),
+        (lambda: rollout(served(), "maze:shotcut=true"), "this world has no 'shotcut'. Did you mean 'shortcut'"),
+        (lambda: rollout(served(), "grid:steps=9"), r"grid shows observations .*\(16,\).* trained on .*\(2,\)"),
         (lambda: rollout(served(), "Hoper-v5"), "Gymnasium has no environment 'Hoper-v5'"),
         (lambda: rollout(served(), "grid"), r"shows observations .*\(16,\).* trained on .*\(2,\)"),
         (lambda: rollout(served("grid"), Walk), r"observations of shape \(2,\), the policy was trained on \(16,\)"),

@@ -7,6 +7,7 @@ an episode was given), so that a log need not contain what the world allows.
 
 import abc
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from . import pytree
 from .dataset import Dataset
+from .errors import UserError, nearest
 from .spec import Spec
 
 __all__ = ["Environment", "Trajectory", "environment", "environments", "flatten", "log", "unroll"]
@@ -86,6 +88,11 @@ class Environment(eqx.Module):
         return jnp.float32(reward)[None]
 
     # --- the behaviour that fills logs ------------------------------------------------------------------------
+
+    @property
+    def logging(self) -> "Environment":
+        """The world that logs come from: this one, unless it allows what was not possible when they were made."""
+        return self
 
     def begin(self, key: PRNGKeyArray, number: Int[Array, ""]) -> tuple[State, Memory]:
         """Return the first state of a logged episode and what its behaviour knows; `number` counts episodes from 0."""
@@ -183,6 +190,7 @@ def log(world: Environment, episodes: int, seed: int = 0, **declared: Any) -> Da
     least one episode is asked for.
     """
     pytree.require(episodes >= 1, f"A log needs at least one episode, got {episodes}.")
+    world = world.logging
     found = _log(pytree.as_arrays(world), jnp.int32(seed), episodes)
     return flatten(world, found, f"sample:{name_of(world)}", world.routes(episodes), **declared)
 
@@ -240,13 +248,45 @@ def environments() -> dict[str, type[Environment]]:
 
 
 def environment(name: str) -> Environment:
-    """Return a world by file name, with its defaults; raise UserError that names the nearest one if there is none."""
-    return pytree.choose(PACKAGE, name, "environment", pytree.final(Environment))()
+    """Return a world by file name, with its defaults or the fields that follow it: `maze:shortcut=true,pace=0.4`.
+
+    Raises UserError that names the nearest world or field if there is none of that name, and for a value that the
+    field cannot take.
+    """
+    word, _, options = name.partition(":")
+    found = pytree.choose(PACKAGE, word, "environment", pytree.final(Environment))
+    return found(**_options(found, name, options))
 
 
 def known(name: str) -> bool:
-    """Say whether a name is that of a weft environment."""
-    return name in pytree.names(PACKAGE)
+    """Say whether a name is that of a weft environment, whatever fields follow it."""
+    return name.partition(":")[0] in pytree.names(PACKAGE)
+
+
+def _options(world: type[Environment], name: str, text: str) -> dict[str, Any]:
+    """Read `field=value` pairs as the types that the fields have by default."""
+    defaults = {field.name: field.default for field in dataclasses.fields(world)}  # type: ignore[arg-type]
+    made = {}
+    for pair in text.split(",") if text.strip() else ():
+        field, equals, value = (part.strip() for part in pair.partition("="))
+        pytree.require(bool(equals), f"{name}: fields are written field=value, got '{pair.strip()}'.")
+        if field not in defaults:
+            shown = ", ".join(defaults) or "none"
+            raise UserError(f"{name}: this world has no '{field}'.{nearest(field, defaults)} Known: {shown}.")
+        made[field] = _value(name, field, value, type(defaults[field]))
+    return made
+
+
+def _value(name: str, field: str, value: str, kind: type) -> Any:
+    written = {bool: "true or false", int: "a whole number", float: "a number"}
+    if kind not in written:
+        raise UserError(f"{name}: {field} is a {kind.__name__}, which no name can hold; make the world in Python.")
+    try:
+        found = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+    except (KeyError, ValueError):
+        found = float("nan")
+    pytree.require(math.isfinite(found), f"{name}: {field} is {written[kind]}, got '{value}'.")
+    return found
 
 
 def name_of(world: Environment) -> str:

@@ -37,10 +37,10 @@ def rollout(
     """Return the undiscounted returns of `episodes` whole episodes, `(episodes,)` float64.
 
     policy: a weft policy, or a function from a batch of observations to a batch of actions. environment: a weft
-    environment or its name (`maze`), a Gymnasium id (`Hopper-v5`), environment, or function that makes one. greedy:
-    take the mode rather than draw (functions do as they please). Raises UserError for an environment that nobody
-    knows, a simulator that is not installed, observations or actions of another form than the policy's, and actions
-    that are not finite.
+    environment or its name (`maze`, `maze:shortcut=true`), a Gymnasium id (`Hopper-v5`, `ALE/Pong-v5`), environment,
+    or function that makes one. greedy: take the mode rather than draw (functions do as they please). Raises UserError
+    for an environment that nobody knows, a simulator that is not installed, observations or actions of another form
+    than the policy's, and actions that are not finite.
     """
     world = _prepare(policy, environment, episodes)
     if isinstance(world, Environment) and isinstance(policy, Policy):
@@ -88,9 +88,9 @@ def _prepare(policy: Any, environment: Any, episodes: int) -> Any:
 
 def _simulator(world: Any) -> Simulator:
     if isinstance(world, str) and "-v" not in world and "/" not in world:
-        known = worlds.pytree.names(worlds.PACKAGE)
+        known, word = worlds.pytree.names(worlds.PACKAGE), world.partition(":")[0]
         raise UserError(
-            f"There is no environment '{world}'.{nearest(world, known)} weft has {', '.join(known)}; "
+            f"There is no environment '{word}'.{nearest(word, known)} weft has {', '.join(known)}; "
             "Gymnasium's end in a version, such as Hopper-v5."
         )
     return make_simulator(world)

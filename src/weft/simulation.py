@@ -11,7 +11,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .environment import Environment, name_of
 from .errors import UserError
-from .spec import Spec
+from .spec import ActionSpec, ObservationSpec, Spec
 
 __all__ = ["Simulator", "check_form", "make_simulator"]
 
@@ -20,23 +20,53 @@ __all__ = ["Simulator", "check_form", "make_simulator"]
 class Simulator:
     """How to make simulators and what they take: `make()` has `reset(seed=)`, `step(action)` and `close()`.
 
-    `observations` are the shapes of the components (one named "" where an observation is an array); `single` says
-    that only one can be had, `lent` that it is not ours to close. Policies give flat actions and count choices from 0;
-    `shape` and `start` are what the simulator takes.
+    `form` is what they show and take in weft's words; `single` says that only one can be had, `lent` that it is not
+    ours to close. Policies give flat actions and count choices from 0; `shape`, `dtype` and `start` are what the
+    simulator takes.
     """
 
     name: str
     make: Callable[[], Any]
-    observations: dict[str, tuple[int, ...]]
-    kind: str
-    size: int
-    bounds: tuple[Any, Any] | None
+    form: Spec
     dtype: Any
-    horizon: int | None
     single: bool = False
     lent: bool = False
     shape: tuple[int, ...] = ()
     start: Any = 0
+
+    @property
+    def observations(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the components, one named "" where an observation is an array."""
+        return {part.name: part.shape for part in self.form.observations}
+
+    @property
+    def kind(self) -> str:
+        """What an action is: `continuous`, `discrete` or `multidiscrete`."""
+        return self.form.action.kind
+
+    @property
+    def size(self) -> int:
+        """Numbers in a continuous action, choices of a discrete one."""
+        return self.form.action.size
+
+    @property
+    def bounds(self) -> tuple[Any, Any] | None:
+        """The lowest and the highest action, None where they are not finite."""
+        action = self.form.action
+        return None if action.low is None else (action.low, action.high)
+
+    @property
+    def horizon(self) -> int | None:
+        """Steps after which an episode is timed out, None where there is no limit."""
+        return self.form.horizon
+
+    def spec(self) -> Spec:
+        """Return what a log of this simulator would declare.
+
+        Of Gymnasium's spaces, uint8 arrays with 2 or 3 axes are images, other arrays vectors, `Discrete` a category.
+        Nothing is known of reward range and discount there.
+        """
+        return self.form
 
     def enact(self, action: np.ndarray) -> Any:
         """Return one action of a policy as the simulator takes it."""
@@ -89,17 +119,13 @@ def make_simulator(source: Any) -> Simulator:
     Raises UserError for an unknown id, a simulator that is not installed, and spaces that weft cannot act in.
     """
     if isinstance(source, Environment):
-        spec, action = source.spec, source.spec.action
-        shapes = {part.name: part.shape for part in spec.observations}
-        bounds = None if action.low is None else (action.low, action.high)
-        make, kind = partial(Hosted, source), action.kind
-        name, horizon = name_of(source), spec.horizon
-        return Simulator(name, make, shapes, kind, action.size, bounds, action.dtype, horizon, shape=action.shape)
+        action = source.spec.action
+        return Simulator(name_of(source), partial(Hosted, source), source.spec, action.dtype, shape=action.shape)
     import gymnasium
 
     if isinstance(source, gymnasium.Env):
         return _described(source, lambda: source, lent=True)
-    make = partial(gymnasium.make, source, disable_env_checker=True) if isinstance(source, str) else source
+    make = _by_id(source) if isinstance(source, str) else source
     if not callable(make):
         raise UserError(
             f"An environment is a name, a weft or Gymnasium environment or a function that makes one, "
@@ -116,32 +142,66 @@ def make_simulator(source: Any) -> Simulator:
     return found
 
 
+def _by_id(name: str) -> Callable[[], Any]:
+    if not name.startswith("ALE/"):
+        import gymnasium
+
+        return partial(gymnasium.make, name, disable_env_checker=True)
+    from .atari import make_atari
+
+    return partial(make_atari, name)
+
+
 def _described(env: Any, make: Callable[[], Any], lent: bool = False) -> Simulator:
     import gymnasium
 
     seen, act = env.observation_space, env.action_space
     name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
     parts = dict(seen.spaces) if isinstance(seen, gymnasium.spaces.Dict) else {"": seen}
-    for key, part in parts.items():
-        if not isinstance(part, (gymnasium.spaces.Box, gymnasium.spaces.Discrete, gymnasium.spaces.MultiBinary)):
-            raise UserError(
-                f"{name} shows '{key}' as {type(part).__name__}; weft sees arrays and dictionaries of them."
-            )
-    shapes = {key: tuple(part.shape or ()) for key, part in parts.items()}
-    horizon = env.spec.max_episode_steps if env.spec is not None else None
-    bounds, start = None, 0
+    shown = tuple(_component(name, key, part) for key, part in parts.items())
+    start: Any = 0
     if isinstance(act, gymnasium.spaces.Discrete):
-        kind, size, start = "discrete", int(act.n), int(act.start)
+        action, start = ActionSpec("discrete", (), "int32", counts=(int(act.n),)), int(act.start)
     elif isinstance(act, gymnasium.spaces.MultiDiscrete):
-        kind, size, start = "multidiscrete", int(act.nvec.sum()), np.asarray(act.start, act.dtype)
+        counts = tuple(act.nvec.reshape(-1).tolist())
+        action = ActionSpec("multidiscrete", (len(counts),), "int32", counts=counts)
+        start = np.asarray(act.start, act.dtype)
     elif isinstance(act, gymnasium.spaces.Box):
-        kind, size = "continuous", int(np.prod(act.shape))
-        bounds = (act.low.reshape(-1), act.high.reshape(-1))
-        bounds = bounds if np.isfinite(bounds).all() else None
+        low, high = _finite(act)
+        action = ActionSpec("continuous", (int(np.prod(act.shape)),), low=low, high=high)
     else:
         raise UserError(f"{name} takes {type(act).__name__} actions, which weft cannot give.")
-    shape = tuple(act.shape or ())
-    return Simulator(name, make, shapes, kind, size, bounds, act.dtype, horizon, lent, lent, shape, start)
+    horizon = env.spec.max_episode_steps if env.spec is not None else None
+    form = Spec(shown, action, horizon=horizon, longest=horizon or 0)
+    return Simulator(name, make, form, act.dtype, lent, lent, tuple(act.shape or ()), start)
+
+
+def _component(name: str, key: str, part: Any) -> ObservationSpec:
+    """Describe one component of what a Gymnasium environment shows, as it would stand in a log."""
+    from gymnasium.spaces import Box, Discrete, MultiBinary
+
+    shape = tuple(part.shape or ())
+    if isinstance(part, Discrete):
+        return ObservationSpec(shape, "int32", "category", key, count=int(part.start + part.n))
+    if isinstance(part, MultiBinary):
+        return ObservationSpec(shape, "int32", "vector", key)
+    if not isinstance(part, Box):
+        raise UserError(f"{name} shows '{key}' as {type(part).__name__}; weft sees arrays and dictionaries of them.")
+    if part.dtype == np.uint8 and len(shape) in (2, 3):
+        return ObservationSpec(shape, "uint8", "image", key)
+    if not np.issubdtype(part.dtype, np.floating):
+        return ObservationSpec(shape, "float32" if part.dtype == bool else "int32", "vector", key)
+    low, high = _finite(part) if len(shape) == 1 else (None, None)
+    return ObservationSpec(shape, "float32", "vector", key, low, high)
+
+
+def _finite(box: Any) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Return the bounds of a box, flat; None for both unless all are finite."""
+    bounds = box.low.reshape(-1), box.high.reshape(-1)
+    if not np.isfinite(bounds).all():
+        return None, None
+    low, high = (tuple(float(value) for value in bound) for bound in bounds)
+    return low, high
 
 
 def check_form(spec: Spec | None, simulator: Simulator) -> None:

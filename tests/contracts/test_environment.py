@@ -1,6 +1,7 @@
 """What every weft environment promises."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -82,3 +83,35 @@ def test_an_empty_log_is_refused():
 def test_an_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'maze'"):
         worlds.environment("mase")
+
+
+def test_a_name_may_carry_fields():
+    world = worlds.environment("maze:shortcut=true, pace=0.4,rarity=5")
+    assert (world.shortcut, world.pace, world.rarity) == (True, 0.4, 5)
+    assert type(world.pace) is float
+    assert worlds.environment("maze:wobble=1").wobble == 1.0
+    assert worlds.environment("maze:shortcut=False") == worlds.environment("maze") == worlds.environment("maze:")
+    assert worlds.known("maze:shortcut=true")
+    assert not worlds.known("mase:shortcut=true")
+    assert not worlds.known("Hopper-v5")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("maze:shotcut=true", "maze:shotcut=true: this world has no 'shotcut'. Did you mean 'shortcut'?"),
+        ("maze:shortcut=1", "shortcut is true or false, got '1'"),
+        ("maze:rarity=2.5", "rarity is a whole number, got '2.5'"),
+        ("maze:pace=fast", "pace is a number, got 'fast'"),
+        ("maze:pace=nan", "pace is a number, got 'nan'"),
+        ("maze:shortcut", "fields are written field=value, got 'shortcut'"),
+        ("maze:pace=0.4,", "fields are written field=value, got ''"),
+        ("stitch:steps=4", "this world has no 'steps'. Known: none."),
+        ("notifications:weights=1", "weights is a tuple, which no name can hold"),
+        ("mase:shortcut=true", "no environment 'mase'. Did you mean 'maze'?"),
+        ("catch:size=2", "at least 5 pixels"),
+    ],
+)
+def test_fields_that_cannot_be_read_are_refused(name, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        worlds.environment(name)

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from weft import environment as worlds
-from weft.environments.maze import CELLS, ELSEWHERE, GOAL, PLAN, START, Maze, Place
-from weft.rollout import rollout
+from weft.environments.maze import CELLS, ELSEWHERE, GOAL, OPEN_PLAN, PLAN, START, Maze, Place
+from weft.rollout import collect, rollout
 
 
 @functools.cache
@@ -100,3 +100,44 @@ def test_the_way_exists_and_fits_the_horizon():
 @pytest.mark.parametrize("direction", [(1.0, 0.0), (0.0, 1.0), (0.0, -1.0), (0.7, -0.7), (1.0, 1.0)])
 def test_no_single_direction_solves_it(direction):
     assert rollout(lambda seen: np.tile(np.float32(direction), (len(seen), 1)), "maze", 10).max() == 0.0
+
+
+RIGHT = np.float32((1.0, 0.0))
+
+
+def straight(observation):
+    """Walk from the start to the goal along row 1."""
+    return np.tile(RIGHT, (len(observation), 1))
+
+
+def test_the_shortcut_opens_row_one_and_nothing_else():
+    opened = [(c, r) for r in range(CELLS) for c in range(CELLS) if PLAN[r][c] != OPEN_PLAN[r][c]]
+    assert opened == [(2, 1), (3, 1)]
+    data = collect(straight, Maze(shortcut=True), 20)
+    assert (data.returns == 1.0).all()
+    assert data.lengths.max() <= 6  # cells between the middles, half a cell a step
+    column, row = cells(np.concatenate([data.observations, data.next_observations])).T
+    assert (row == START[1]).all()
+    assert set(column) == {1, 2, 3, 4}
+    assert rollout(guide, "maze:shortcut=true", 20).mean() == 1.0  # the long way is still there
+
+
+@pytest.mark.parametrize("direction", [(0.0, 1.0), (0.0, -1.0)])
+def test_the_shortcut_has_walls(direction):
+    place = Place((jnp.array([2.5, 1.5]) + 0.45 * jnp.array(direction)) / CELLS)
+    after = Maze(shortcut=True).step(place, jnp.array(direction), jax.random.key(0))[0]
+    np.testing.assert_array_equal(after.position, place.position)
+
+
+def test_no_log_shows_the_shortcut():
+    # the widest wobble would drift into an open passage
+    wide = [worlds.log(Maze(wobble=3.0, shortcut=shortcut), 300, 0) for shortcut in (False, True)]
+    assert wide[0].fingerprint == wide[1].fingerprint
+    column, row = cells(np.concatenate([wide[1].observations, wide[1].next_observations])).T
+    assert all(PLAN[r][c] != "#" for c, r in zip(column, row, strict=True))
+    assert worlds.log(Maze(shortcut=True), 200, 0).fingerprint == log().fingerprint
+
+
+def test_the_maze_is_closed_unless_it_is_opened():
+    assert rollout(straight, "maze", 10).max() == 0.0
+    assert rollout(straight, "maze:shortcut=false", 10).max() == 0.0

@@ -123,7 +123,7 @@ class Evaluate(Command):
         if known(self.env):
             return self.env
         found = []
-        for package in ("gymnasium", "mujoco"):
+        for package in ("gymnasium", "ale-py" if self.env.startswith("ALE/") else "mujoco"):
             try:
                 found.append(f"{package} {version(package)}")
             except PackageNotFoundError:

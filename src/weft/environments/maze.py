@@ -18,8 +18,11 @@ method that values states finds the turn (stitching, T28 and Z2 of the project's
 The position is in the unit square (x to the right, y downwards), the action a velocity in [−1, 1]². Walls stop the
 component of a step that runs into them. The behaviour follows its corridor's middle with Gaussian wobble truncated to
 the action bounds, so its density is exact; it depends on the route, which the observation does not show.
+
+With `shortcut` row 1 is open from S to G, for a policy that acts and learns; logs are of the closed plan all the same.
 """
 
+import dataclasses
 from typing import ClassVar
 
 import equinox as eqx
@@ -44,6 +47,7 @@ PLAN = (
     "####.###",
     "########",
 )
+OPEN_PLAN = (PLAN[0], "#....###", *PLAN[2:])
 CELLS = len(PLAN)
 START, ELSEWHERE, GOAL = (1, 1), (6, 4), (4, 1)  # column, row
 ROUTES = (((1, 1), (1, 4), (4, 4), (4, 6), (4, 6)), ((6, 4), (4, 4), (4, 1), (4, 0), (4, 0)))  # S to D, E to G
@@ -67,7 +71,8 @@ class Maze(Environment):
     """Two crossing corridors; the log never holds a whole way from start to goal.
 
     `pace` is the length of a full step in cells, `wobble` the standard deviation of the logged actions around
-    `effort` times the direction of the next corner, and one logged episode in `rarity` is a success.
+    `effort` times the direction of the next corner, and one logged episode in `rarity` is a success. `shortcut` opens a
+    straight passage from start to goal that no log shows.
     """
 
     title: ClassVar[str] = "Maze of two crossing corridors"
@@ -78,6 +83,11 @@ class Maze(Environment):
     effort: float = 0.8
     rarity: int = static(default=3)
     steps: int = static(default=40)
+    shortcut: bool = static(default=False)
+
+    @property
+    def logging(self) -> "Maze":
+        return dataclasses.replace(self, shortcut=False)
 
     @property
     def spec(self) -> Spec:
@@ -103,7 +113,7 @@ class Maze(Environment):
         position = state.position
         for axis in (0, 1):  # one component after the other, so that the walker slides along walls
             tried = position.at[axis].add(move[axis])
-            position = jnp.where(_free(tried), tried, position)
+            position = jnp.where(_free(tried, OPEN_PLAN if self.shortcut else PLAN), tried, position)
         arrived = (jnp.floor(position * CELLS) == jnp.asarray(GOAL)).all()
         return Place(position), arrived.astype(jnp.float32), arrived
 
@@ -134,7 +144,7 @@ def _within(key: PRNGKeyArray, cell: Int[Array, "two"]) -> Place:
     return Place((cell + jax.random.uniform(key, (2,), minval=0.2, maxval=0.8)) / CELLS)
 
 
-def _free(position: Float[Array, "two"]) -> Bool[Array, ""]:
-    plan = jnp.asarray([[character != "#" for character in row] for row in PLAN])
+def _free(position: Float[Array, "two"], plan: tuple[str, ...]) -> Bool[Array, ""]:
+    free = jnp.asarray([[character != "#" for character in row] for row in plan])
     column, row = jnp.floor(position * CELLS).astype(jnp.int32)
-    return plan[row, column]
+    return free[row, column]
