@@ -345,7 +345,7 @@ def broken(**settings):
 
 
 def test_learning_without_a_constraint_raises_the_alarm_once_and_iql_does_not(maze, caplog):
-    run = weft.fit(quick(weft.Naive), maze, 1000, 1, log_every=100)
+    run = weft.fit(quick(weft.SAC), maze, 1000, 1, log_every=100)
     (said,) = [record.message for record in caplog.records]
     assert re.fullmatch(
         r"Alarm at step \d+: mean Q is [\d.]+, more than 10 times what rewards, discount and method make "
@@ -360,8 +360,8 @@ def test_learning_without_a_constraint_raises_the_alarm_once_and_iql_does_not(ma
 
 
 def test_a_hopeless_run_stops_when_asked_and_goes_on_when_asked(maze, tmp_path, caplog):
-    whole = weft.fit(quick(weft.Naive), maze, 1000, 1, tmp_path / "whole", log_every=100)
-    call = (quick(weft.Naive), maze, 1000, 1, tmp_path / "run")
+    whole = weft.fit(quick(weft.SAC), maze, 1000, 1, tmp_path / "whole", log_every=100)
+    call = (quick(weft.SAC), maze, 1000, 1, tmp_path / "run")
     run = weft.fit(*call, log_every=100, stop_when_hopeless=True)
     loaded = weft.load_run(tmp_path / "run")
     (stop,) = loaded.record["stopped"]
@@ -395,10 +395,10 @@ def test_a_killed_run_stops_where_it_would_have_stopped(data, tmp_path):
 
 
 def test_alarms_change_no_bit(maze, monkeypatch, caplog):
-    watched = weft.fit(quick(weft.Naive), maze, 1000, 1, log_every=100)
+    watched = weft.fit(quick(weft.SAC), maze, 1000, 1, log_every=100)
     assert caplog.records
     monkeypatch.setattr("weft.alarms.Watch.take", lambda *_: [])
-    blind = weft.fit(quick(weft.Naive), maze, 1000, 1, log_every=50)
+    blind = weft.fit(quick(weft.SAC), maze, 1000, 1, log_every=50)
     assert same(watched.state(), blind.state())
 
 

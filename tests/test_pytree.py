@@ -51,7 +51,7 @@ def test_trees_are_stacked_and_taken_apart():
 
 def test_methods_are_found_by_file_name():
     found = algorithm.algorithms()
-    assert set(found) >= {"awr", "bc", "cql", "filtered_bc", "iql", "naive", "td3_bc"}
+    assert set(found) >= {"awr", "bc", "cql", "filtered_bc", "iql", "sac", "td3_bc"}
     assert algorithm.algorithm("IQL") is IQL
     assert algorithm.algorithm("td3-bc").__name__ == "TD3BC"
     with pytest.raises(UserError, match="iql"):

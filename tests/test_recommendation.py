@@ -118,7 +118,7 @@ def test_every_recommendation_exists_fits_the_actions_has_real_settings_and_quot
     for kind in ("continuous", "discrete"):
         measured = dataclasses.replace(PLAIN, good=good, split=split, spliced=spliced, kind=kind, rewarded=0.01)
         found = rank(measured)
-        assert {each.algorithm for each in found} <= set(algorithms()) - {"naive"}
+        assert {each.algorithm for each in found} <= set(algorithms()) - {"sac", "dqn", "reinforce", "actor_critic"}
         for each in found:
             method = algorithm(each.algorithm)
             assert kind in method.actions

@@ -127,19 +127,19 @@ def task(name: str, seed: int = 0) -> Task:
             "iql": 20000,
             "td3_bc": 20000,
             "cql": 4000,
-            "naive": 6000,
+            "sac": 6000,
         }
         base = discounted(data, 0.99)
         return Task(name, data, "Hopper-v5", steps, 0.99, 100, float(base.mean()), len(base))
     if name == "maze":
         world = LoggedStarts()
         data = weft.load("sample:maze", seed=seed)
-        steps = {"bc": 2000, "filtered_bc": 2000, "awr": 2000, "iql": 2500, "td3_bc": 4000, "cql": 1500, "naive": 2000}
+        steps = {"bc": 2000, "filtered_bc": 2000, "awr": 2000, "iql": 2500, "td3_bc": 4000, "cql": 1500, "sac": 2000}
         runs = discounted(worlds.log(Maze(), 6000, seed + 700), 0.99)
         return Task(name, data, world, steps, 0.99, 1000, float(runs.mean()), len(runs))
     if name == "pendulum":
         data = _gather("Pendulum-v1", _swing, 300, seed, 0.97)
-        steps = {"bc": 3000, "filtered_bc": 3000, "awr": 4000, "iql": 8000, "td3_bc": 8000, "cql": 3000, "naive": 4000}
+        steps = {"bc": 3000, "filtered_bc": 3000, "awr": 4000, "iql": 8000, "td3_bc": 8000, "cql": 3000, "sac": 4000}
         runs = discounted(_gather("Pendulum-v1", _swing, 400, seed + 700, 0.97), 0.97)
         return Task(name, data, "Pendulum-v1", steps, 0.97, 100, float(runs.mean()), len(runs))
     data = _gather("CartPole-v1", _push, 600, seed, 0.99)
@@ -148,7 +148,7 @@ def task(name: str, seed: int = 0) -> Task:
         data.declare(reward_low=(0.0,), reward_high=(1.0,)),
         store_log_propensities=np.log(np.where(action == 1, right, 1 - right)).astype(np.float32),
     )
-    steps = {"bc": 2000, "filtered_bc": 2000, "awr": 3000, "iql": 4000, "cql": 4000, "naive": 4000}
+    steps = {"bc": 2000, "filtered_bc": 2000, "awr": 3000, "iql": 4000, "cql": 4000, "sac": 4000}
     runs = discounted(_gather("CartPole-v1", _push, 1000, seed + 700, 0.99), 0.99)
     return Task("cartpole", data, "CartPole-v1", steps, 0.99, 100, float(runs.mean()), len(runs))
 

@@ -9,14 +9,18 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import tabular
     from .advice import advise
     from .algorithm import Algorithm
+    from .algorithms.actor_critic import ActorCritic
     from .algorithms.awr import AWR
     from .algorithms.bc import BC
     from .algorithms.cql import CQL
+    from .algorithms.dqn import DQN
     from .algorithms.filtered_bc import FilteredBC
     from .algorithms.iql import IQL
-    from .algorithms.naive import Naive
+    from .algorithms.reinforce import Reinforce
+    from .algorithms.sac import SAC
     from .algorithms.td3_bc import TD3BC
     from .answer import answer
     from .behaviour import estimate_propensities
@@ -31,9 +35,11 @@ if TYPE_CHECKING:
     from .inspection import inspect
     from .ledger import Ledger
     from .load import load
+    from .online import finetune
     from .policy import Policy
     from .pytree import grid
     from .rollout import collect, rollout
+    from .rounds import Rounds
     from .run import Run, load_policy, load_run
     from .spec import Spec
     from .stage import stage
@@ -47,10 +53,13 @@ __version__ = "0.1.0"
 _HOME = {
     "AWR": "algorithms.awr",
     "BC": "algorithms.bc",
+    "ActorCritic": "algorithms.actor_critic",
     "CQL": "algorithms.cql",
+    "DQN": "algorithms.dqn",
     "FilteredBC": "algorithms.filtered_bc",
     "IQL": "algorithms.iql",
-    "Naive": "algorithms.naive",
+    "Reinforce": "algorithms.reinforce",
+    "SAC": "algorithms.sac",
     "TD3BC": "algorithms.td3_bc",
     "Algorithm": "algorithm",
     "advise": "advice",
@@ -63,6 +72,8 @@ _HOME = {
     "estimate": "estimate",
     "estimate_fitted_q": "estimate",
     "fit": "fit",
+    "finetune": "online",
+    "Rounds": "rounds",
     "inspect": "inspection",
     "load": "load",
     "Policy": "policy",
@@ -84,20 +95,26 @@ _HOME = {
     "tune": "tune",
 }
 
+_MODULES = ("tabular",)
+
 __all__ = [
     "AWR",
     "BC",
     "CQL",
+    "DQN",
     "IQL",
+    "SAC",
     "TD3BC",
+    "ActorCritic",
     "Algorithm",
     "Dataset",
     "Decision",
     "FilteredBC",
     "Ledger",
-    "Naive",
     "Outcomes",
     "Policy",
+    "Reinforce",
+    "Rounds",
     "Run",
     "Spec",
     "UserError",
@@ -111,6 +128,7 @@ __all__ = [
     "estimate",
     "estimate_fitted_q",
     "estimate_propensities",
+    "finetune",
     "fit",
     "grid",
     "inspect",
@@ -121,6 +139,7 @@ __all__ = [
     "seal",
     "stage",
     "study",
+    "tabular",
     "triage",
     "tune",
 ]
@@ -138,6 +157,8 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"weft.{name}")
     if name not in _HOME:
         raise AttributeError(f"weft has no '{name}'")
     value = getattr(importlib.import_module(f"weft.{_HOME[name]}"), name)

@@ -18,6 +18,7 @@ from . import pytree
 from .columns import Columns
 from .errors import UserError
 from .policy import Policy
+from .rounds import Rounds
 from .sampler import Sampler
 from .spec import Spec
 
@@ -40,13 +41,17 @@ class Algorithm(eqx.Module):
     """A method of learning a policy from logged steps. One final class per file in `algorithms/`.
 
     Class attributes: `title` (the full name), `paper` (arXiv number or reference), `family`, `actions` (the kinds of
-    actions it learns from). Every final class has a field `sampler` with the method's own default.
+    actions it learns from), `learns_from` (a `log`, a `replay` buffer that its own acting fills, or only what it did
+    since the last update, `fresh`), `rounds` (how it takes turns with acting by default). Every final class has a
+    field `sampler` with the method's own default.
     """
 
     title: ClassVar[str]
     paper: ClassVar[str]
     family: ClassVar[str]
     actions: ClassVar[frozenset[str]] = frozenset({"continuous", "discrete"})
+    learns_from: ClassVar[frozenset[str]] = frozenset({"log"})
+    rounds: ClassVar[Rounds] = Rounds()
     refresh_every: ClassVar[int] = 0  # a method that refreshes declares a static field of this name
     sampler: eqx.AbstractVar[Sampler]
 
@@ -76,6 +81,14 @@ class Algorithm(eqx.Module):
     @abc.abstractmethod
     def policy(self, state: State) -> Policy:
         """Return the policy that the state stands for."""
+
+    def explore(self, state: State, tick: Tick) -> Policy:
+        """Return what collects steps to learn from, drawn and not greedy; by default the policy itself.
+
+        `tick.step` counts environment steps of the run from 0.
+        """
+        del tick
+        return self.policy(state)
 
     def prepare(self, key: PRNGKeyArray, columns: Columns) -> PyTree:
         """Optional stage before `init`: fit what the method needs of the whole log (returns, a dynamics model)."""

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from .pytree import static
 
-__all__ = ["Batch", "Columns", "Lanes", "Ragged"]
+__all__ = ["Batch", "Columns", "Lanes", "Ragged", "Segments"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Columns(eqx.Module):
     `rows[:count]` are the steps that may be sampled; the table is padded, so that a changed count compiles nothing.
     Rewards keep one column per objective; a transform makes one number of them. `outcome` is the discounted return
     from a step to the end of its episode, where a method asked for it in `focus` (−inf where it is not known). `lanes`
-    says that the log is a ring buffer, `stack` how many successive images make an observation.
+    says that the log is a ring buffer, into whose lanes `written` steps each were written so far; `stack` says how many
+    successive images make an observation.
     """
 
     observation: PyTree[Shaped[Array, "observation ..."]]
@@ -51,6 +52,7 @@ class Columns(eqx.Module):
     rows: Int[Array, "choice"]
     count: Int[Array, ""]
     outcome: Float[Array, "row"] | None = None
+    written: Int[Array, ""] | None = None
     lanes: Lanes | None = static(default=None)
     stack: int = static(default=1)
 
@@ -68,6 +70,23 @@ class Columns(eqx.Module):
             count, room = self.lanes.count, self.lanes.room
             found = (place[..., None] // count - back) % room * count + place[..., None] % count
         return jax.tree.map(lambda part: jnp.moveaxis(part[found], place.ndim, -1), self.observation)
+
+
+class Segments(eqx.Module):
+    """The newest steps of several lanes in the order of time, for methods that learn from what they just did.
+
+    `alive` says which steps were taken; `last` marks the last step of an episode, and of a lane, whose
+    `next_observation` is worth something unless the step was `terminal`.
+    """
+
+    observation: PyTree[Shaped[Array, "lane time ..."]]
+    action: Shaped[Array, "lane time *act"]
+    reward: Float[Array, "lane time"]
+    next_observation: PyTree[Shaped[Array, "lane time ..."]]
+    terminal: Bool[Array, "lane time"]
+    last: Bool[Array, "lane time"]
+    alive: Bool[Array, "lane time"]
+    duration: Float[Array, "lane time"]
 
 
 class Batch(eqx.Module):

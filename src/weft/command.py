@@ -37,6 +37,9 @@ __all__ = [
     "Place",
     "Steps",
     "Stopped",
+    "TurnOptions",
+    "Turns",
+    "World",
     "console",
     "free_folder",
     "pairs",
@@ -45,6 +48,7 @@ __all__ = [
     "print_lines",
     "seeds",
     "stopped",
+    "told_online",
 ]
 
 PACKAGE = "weft.commands"
@@ -179,6 +183,7 @@ if TYPE_CHECKING:
     Place = Path | None
     Steps = tuple[int, ...]
     Flag = bool
+    World = str | None
 else:
     Columns = _shown(tuple[str, ...], "COLUMN [COLUMN ...]")
     Column = _shown(str | None, "COLUMN")
@@ -188,6 +193,21 @@ else:
     Place = _shown(Path | None, "PATH")
     Steps = _shown(tuple[int, ...], "STEP [STEP ...]")
     Flag = tyro.conf.FlagCreatePairsOff[bool]
+    World = _shown(str | None, "ENVIRONMENT")
+
+
+def told_online(run: Any, out: Path, env: str) -> None:
+    """Print what happened when acting began, and what to do next."""
+    from .online import switch
+
+    found, where, world = switch(run), shlex.quote(str(out)), shlex.quote(env)
+    console().print(
+        f"Went on by acting: {out}. Greedy return in {env}: offline {found['offline']:.4g}, lowest "
+        f"{found['lowest']:.4g} (at step {found['lowest_step']:,.0f}, a dip of {found['dip']:.4g}), online "
+        f"{found['online']:.4g}.\nNext:\n  weft evaluate {where} --env {world}\n  weft report {where}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,6 +283,40 @@ class LogOptions:
 
 Log = Annotated[LogOptions, tyro.conf.OmitArgPrefixes]
 """The options of a log as a part of a command; its options carry no prefix."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TurnOptions:
+    """How acting and learning take turns, and how often the policy is measured; for methods that act."""
+
+    lanes: Count = None
+    """Worlds that one run acts in side by side; by default the method's own, as for the next five."""
+    round_steps: Count = None
+    """Steps of every lane before the updates of a round; 0: one whole episode."""
+    updates: Count = None
+    """Updates after every round."""
+    warm_up_steps: Count = None
+    """Environment steps before the first update."""
+    capacity: Count = None
+    """Environment steps that the buffer keeps."""
+    logged_share: Chance = None
+    """Share of every batch that comes from the log; without it log and own steps are as one."""
+    evaluate_every: Count = None
+    """Environment steps between measurements of the greedy policy."""
+    evaluate_episodes: int = 10
+    """Episodes of every measurement, always the same ones."""
+
+    def rounds(self, default: Any) -> Any:
+        """Return the method's `Rounds` with what was given."""
+        given = {
+            "lanes": self.lanes, "steps": self.round_steps, "updates": self.updates, "warm_up": self.warm_up_steps,
+            "capacity": self.capacity, "logged_share": self.logged_share,
+        }  # fmt: skip
+        return dataclasses.replace(default, **{name: value for name, value in given.items() if value is not None})
+
+
+Turns = Annotated[TurnOptions, tyro.conf.OmitArgPrefixes]
+"""The options of acting as a part of a command; they carry no prefix."""
 
 
 def pairs(option: str, words: Sequence[str]) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from .algorithms.bc import BC
 from .algorithms.cql import CQL
 from .algorithms.filtered_bc import FilteredBC
 from .algorithms.iql import IQL
-from .algorithms.naive import Naive
+from .algorithms.sac import SAC
 from .chart import COLOURS
 from .compilation import keep_compiled_programs
 from .dataset import Dataset
@@ -64,7 +64,7 @@ METHODS: dict[str, tuple[Algorithm, str]] = {
         "Looks for the best action, but counts down the worth of actions that were not logged.",
     ),
     "Naive": (
-        Naive(temperature=Fixed(0.01), **BOOTSTRAPPED),
+        SAC(temperature=Fixed(0.01), **BOOTSTRAPPED),
         "Looks for the best action, logged or not, as one would with a simulator at hand.",
     ),
 }

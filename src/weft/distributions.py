@@ -36,6 +36,10 @@ class Distribution(eqx.Module):
         action = self.sample(key)
         return action, self.log_prob(action)
 
+    def entropy(self, key: PRNGKeyArray) -> Float[Array, "..."]:
+        """Entropy, or an estimate of it from one draw where it has no closed form."""
+        return -self.sample_and_log_prob(key)[1]
+
 
 class Deterministic(Distribution):
     """One action without chance. It has no density: `log_prob` is −∞ or ∞ and no estimator may use it."""
@@ -136,6 +140,18 @@ class Categorical(Distribution):
     def probabilities(self) -> Float[Array, "... choice"]:
         """Probability of every choice."""
         return jax.nn.softmax(self.logits)
+
+    def log_probabilities(self) -> Float[Array, "... choice"]:
+        """Logarithm of the probability of every choice."""
+        return jax.nn.log_softmax(self.logits)
+
+    def expected(self, values: Float[Array, "... choice"]) -> Float[Array, "..."]:
+        """Mean of a value per choice."""
+        return (self.probabilities() * values).sum(-1)
+
+    def entropy(self, key: PRNGKeyArray) -> Float[Array, "..."]:
+        del key
+        return -self.expected(self.log_probabilities())
 
 
 def several(distribution: Distribution, count: int) -> Distribution:

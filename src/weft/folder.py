@@ -2,8 +2,9 @@
 
 `run.json`, `transform.safetensors`, `episodes.safetensors` (fingerprints of the log), `metrics.jsonl` (one row per
 logged step, setting and seed) and `checkpoints/` (one file per compiled program and step: the last two and those asked
-for). A row of metrics is appended before the checkpoint that follows it, so that rows past the last checkpoint are the
-only thing that a killed process leaves over.
+for; beside the last two of an online run what it collected and where its worlds stand). A row of metrics is appended
+before the checkpoint that follows it, so that rows past the last checkpoint are the only thing that a killed process
+leaves over.
 """
 
 import json
@@ -25,6 +26,7 @@ __all__ = [
     "forget",
     "kept_steps",
     "last_states",
+    "other_path",
     "read_rows",
     "replace_rows",
     "tidy",
@@ -54,6 +56,11 @@ def checkpoint_path(folder: Path, group: int, step: int) -> Path:
     return folder / CHECKPOINTS / f"group-{group}-step-{step:09d}.safetensors"
 
 
+def other_path(folder: Path, name: str, group: int, step: int) -> Path:
+    """Return the file of what an online run needs beside its states to go on from a step (`ring`, `worlds`)."""
+    return folder / CHECKPOINTS / f"{name}-{group}-step-{step:09d}.safetensors"
+
+
 def kept_steps(folder: Path | None, group: int) -> list[int]:
     """Return the steps of a group's checkpoints, ascending."""
     if folder is None or not (folder / CHECKPOINTS).is_dir():
@@ -72,8 +79,10 @@ def last_states(folder: Path, group: int, like: PyTree) -> Iterator[tuple[int, P
 
 
 def forget(folder: Path, group: int, keep: Collection[int]) -> None:
-    """Delete all checkpoints of a group but the last two and those to keep."""
+    """Delete all checkpoints of a group but the last two and those to keep, which need no more than their states."""
     for step in kept_steps(folder, group)[:-2]:
+        for name in ("ring", "worlds"):
+            other_path(folder, name, group, step).unlink(missing_ok=True)
         if step not in keep:
             checkpoint_path(folder, group, step).unlink(missing_ok=True)
 

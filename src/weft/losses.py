@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
+from .columns import Segments
 from .distributions import Deterministic, Distribution, several
 
 __all__ = [
@@ -16,8 +17,12 @@ __all__ = [
     "huber",
     "imitation",
     "lambda_returns",
+    "n_step_returns",
     "proposals",
+    "returns_to_go",
     "sampled_logsumexp",
+    "standardised",
+    "weighted_mean",
 ]
 
 
@@ -108,3 +113,47 @@ def proposals(
     actions = jnp.concatenate([own, other, uniform], axis=-2)
     density = jnp.concatenate([own_density, other_density, uniform_density], axis=-1)
     return jax.lax.stop_gradient((actions, density))
+
+
+def returns_to_go(
+    batch: Segments,
+    discount: Float[Array, ""] | float,
+    trace: Float[Array, ""] | float,
+    next_value: Float[Array, "*any"],
+) -> Float[Array, "lane time"]:
+    """λ-returns of segments: 1 is the return to the end of the episode or segment, 0 one step and V(s′). No gradient.
+
+    Where a segment is cut without an end, `next_value` (broadcast to the steps) stands in for what follows.
+    """
+    following = jnp.broadcast_to(next_value, batch.reward.shape)
+
+    def lane(part: Segments, following: Array) -> Array:
+        return lambda_returns(part.reward, part.terminal, part.last, part.duration, discount, trace, following)
+
+    return jax.lax.stop_gradient(jax.vmap(lane)(batch, following))
+
+
+def n_step_returns(
+    batch: Segments, discount: Float[Array, ""] | float, count: int, next_value: Float[Array, "lane time"]
+) -> Float[Array, "lane time"]:
+    """`r_t + … + γⁿ⁻¹ r_{t+n−1} + γⁿ V(s_{t+n})`, shorter where episode or segment end before (no gradient)."""
+    future = jnp.where(batch.terminal, 0.0, discount**batch.duration)
+    found = batch.reward + future * jnp.where(batch.terminal, 0.0, next_value)
+    for _ in range(count - 1):
+        later = jnp.concatenate([found[:, 1:], found[:, -1:]], axis=1)
+        found = batch.reward + future * jnp.where(batch.last, jnp.where(batch.terminal, 0.0, next_value), later)
+    return jax.lax.stop_gradient(found)
+
+
+def weighted_mean(values: Float[Array, "*any"], weight: Shaped[Array, "*any"]) -> Float[Array, ""]:
+    """Mean of the values where the weight (or mask) is; 0 where there is none."""
+    values = jnp.broadcast_to(values, weight.shape)
+    total = jnp.where(weight > 0, values, 0.0) * weight
+    return total.sum() / jnp.maximum(weight.sum(), 1.0)
+
+
+def standardised(values: Float[Array, "*any"], alive: Bool[Array, "*any"]) -> Float[Array, "*any"]:
+    """Bring values to mean 0 and deviation 1 over a batch; equal values only lose their mean (no gradient)."""
+    mean = weighted_mean(values, alive)
+    deviation = jnp.sqrt(weighted_mean(jnp.square(values - mean), alive))
+    return jax.lax.stop_gradient((values - mean) / jnp.where(deviation < 1e-6, 1.0, deviation + 1e-8))

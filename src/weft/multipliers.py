@@ -28,6 +28,10 @@ class Multiplier(eqx.Module):
     def follow(self, state: PyTree, measured: Float[Array, ""]) -> PyTree:
         """Take one step after the term was measured."""
 
+    @abc.abstractmethod
+    def press(self, state: PyTree, excess: Float[Array, ""]) -> PyTree:
+        """Take one step by how far the term is above what is wanted, whatever the threshold."""
+
 
 class Fixed(Multiplier):
     """A number that stays as it is."""
@@ -46,6 +50,10 @@ class Fixed(Multiplier):
 
     def follow(self, state: PyTree, measured: Float[Array, ""]) -> PyTree:
         del measured
+        return state
+
+    def press(self, state: PyTree, excess: Float[Array, ""]) -> PyTree:
+        del excess
         return state
 
 
@@ -75,7 +83,8 @@ class Lagrange(Multiplier):
         return jnp.exp(state.model)
 
     def follow(self, state: Learner[Array], measured: Float[Array, ""]) -> Learner[Array]:
-        after, _ = descend(
-            state, optax.adam(self.learning_rate), lambda log: -jnp.exp(log) * (measured - self.threshold)
-        )
+        return self.press(state, measured - self.threshold)
+
+    def press(self, state: Learner[Array], excess: Float[Array, ""]) -> Learner[Array]:
+        after, _ = descend(state, optax.adam(self.learning_rate), lambda log: -jnp.exp(log) * excess)
         return Learner(jnp.minimum(after.model, jnp.log(self.largest)), after.moments)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
 
 from .distributions import Categorical, Distribution
 from .errors import UserError
@@ -23,7 +23,16 @@ from .pytree import static
 from .spec import ObservationSpec, Spec
 from .transform import Transform
 
-__all__ = ["ActorPolicy", "GreedyPolicy", "Policy", "Served", "check_parameters", "check_same"]
+__all__ = [
+    "ActorPolicy",
+    "EpsilonGreedy",
+    "GreedyPolicy",
+    "Policy",
+    "Served",
+    "UniformAtFirst",
+    "check_parameters",
+    "check_same",
+]
 
 Memory = PyTree
 
@@ -99,10 +108,44 @@ class GreedyPolicy(Policy):
         return Categorical(jnp.where(best, 0.0, -jnp.inf))
 
 
+class EpsilonGreedy(Policy):
+    """The best choice by a critic; with probability ε any choice, the best included."""
+
+    critic: Callable
+    epsilon: Float[Array, ""]
+
+    def distribution(self, memory: Memory, observation: PyTree) -> Categorical:
+        del memory
+        values = self.critic.all(observation)  # type: ignore[attr-defined]
+        best = jax.nn.one_hot(values.argmax(-1), values.shape[-1])
+        return Categorical(jnp.log((1.0 - self.epsilon) * best + self.epsilon / values.shape[-1]))
+
+
+class UniformAtFirst(Policy):
+    """An actor over [−1, 1], or while `uniform` holds any action, each as likely as every other."""
+
+    actor: Callable[[PyTree], Distribution]
+    uniform: Bool[Array, ""]
+
+    def distribution(self, memory: Memory, observation: PyTree) -> Distribution:
+        del memory
+        return self.actor(observation)
+
+    def draw(
+        self, memory: Memory, observation: PyTree, key: PRNGKeyArray
+    ) -> tuple[Shaped[Array, "..."], Float[Array, "..."], Memory]:
+        actor_key, uniform_key = jax.random.split(key)
+        action, density = self.actor(observation).sample_and_log_prob(actor_key)
+        other = jax.random.uniform(uniform_key, action.shape, minval=-1.0, maxval=1.0)
+        flat = jnp.full_like(density, -action.shape[-1] * jnp.log(2.0))
+        return jnp.where(self.uniform, other, action), jnp.where(self.uniform, flat, density), memory
+
+
 class Served(Policy):
     """A policy in the user's units: observations are transformed on the way in, actions on the way out.
 
-    `trained_on` says which episodes it has seen, where weft trained it.
+    `trained_on` says which episodes it has seen, where weft trained it. Where several images make an observation, the
+    memory holds the last ones (and whether there are any yet) beside the memory of the policy inside.
     """
 
     inner: Policy
@@ -115,11 +158,28 @@ class Served(Policy):
         return self.transform.spec
 
     def reset(self, prompt: PyTree = None) -> Memory:
-        return self.inner.reset(prompt)
+        if self.transform.stack == 1:
+            return self.inner.reset(prompt)
+        blank = {part.name: jnp.zeros(part.shape, jnp.uint8) for part in self.transform.inner.observations}
+        return blank[""] if self.spec.plain else blank, jnp.zeros((), bool), self.inner.reset(prompt)
+
+    def _see(self, memory: Memory, observation: PyTree) -> tuple[PyTree, Memory, Callable[[Memory], Memory]]:
+        """Return what the policy inside sees, its memory, and how to keep the images with its next memory."""
+        if self.transform.stack == 1:
+            return self.transform.observe(observation), memory, lambda following: following
+        kept, begun, inside = memory
+
+        def push(old: Array, new: Array) -> Array:
+            moved = jnp.concatenate([old[..., 1:], new[..., None]], axis=-1)
+            return jnp.where(begun, moved, jnp.broadcast_to(new[..., None], moved.shape))
+
+        stacked = jax.tree.map(push, kept, observation)
+        return self.transform.observe(stacked), inside, lambda following: (stacked, jnp.ones((), bool), following)
 
     def distribution(self, memory: Memory, observation: PyTree) -> Distribution:
         """Return the inner distribution: of transformed actions, unlike `act` and `log_prob`."""
-        return self.inner.distribution(memory, self.transform.observe(observation))
+        seen, inside, _ = self._see(memory, observation)
+        return self.inner.distribution(inside, seen)
 
     def act(
         self, memory: Memory, observation: PyTree, key: PRNGKeyArray | None = None, greedy: bool = True
@@ -137,18 +197,22 @@ class Served(Policy):
         """Draw an action with its log-density in the user's units: infinite where the draw was clipped to the bounds,
         because what is done then has no density.
         """
-        action, inside, following = self.inner.draw(memory, self.transform.observe(observation), key)
+        seen, within, keep = self._see(memory, observation)
+        action, inside, following = self.inner.draw(within, seen, key)
         if self.transform.action is not None:
             inside = jnp.where((jnp.abs(action) > 1.0).any(-1), jnp.inf, inside - self.transform.volume())
-        return self.transform.enact(action), inside, following
+        return self.transform.enact(action), inside, keep(following)
 
     def observe(self, memory: Memory, action: Array, reward: Array, terminal: Array) -> Memory:
-        return self.inner.observe(memory, self.transform.unenact(action), reward, terminal)
+        if self.transform.stack == 1:
+            return self.inner.observe(memory, self.transform.unenact(action), reward, terminal)
+        kept, begun, inside = memory
+        return kept, begun, self.inner.observe(inside, self.transform.unenact(action), reward, terminal)
 
     def log_prob(self, memory: Memory, observation: PyTree, action: Array) -> Float[Array, "..."]:
         """Log-probability, or log-density in the user's units, of an action."""
-        inside = self.inner.log_prob(memory, self.transform.observe(observation), self.transform.unenact(action))
-        return inside - self.transform.volume()
+        seen, within, _ = self._see(memory, observation)
+        return self.inner.log_prob(within, seen, self.transform.unenact(action)) - self.transform.volume()
 
     def probabilities(self, observation: PyTree) -> Float[Array, "... choice"]:
         """Probability of every choice (discrete actions only, policies without memory)."""
@@ -172,9 +236,9 @@ class Served(Policy):
 
 @partial(jax.jit, static_argnames="greedy")
 def _act(policy: Served, memory: Memory, observation: PyTree, key: PRNGKeyArray, greedy: bool) -> tuple[Array, Memory]:
-    seen = policy.transform.observe(observation)
-    action, memory = policy.inner.act(memory, seen, key, greedy)
-    return policy.transform.enact(action), memory
+    seen, within, keep = policy._see(memory, observation)
+    action, following = policy.inner.act(within, seen, key, greedy)
+    return policy.transform.enact(action), keep(following)
 
 
 def check_parameters(policy: Any) -> None:

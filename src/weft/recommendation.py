@@ -26,6 +26,7 @@ FAMILIES: dict[str, frozenset[str]] = {
     "explicit constraint": frozenset({"values", "tethered"}),
     "conservative": frozenset({"values", "pessimistic"}),
     "unconstrained": frozenset({"reckless"}),
+    "value based": frozenset({"reckless"}),
 }
 """Traits by family. copies: imitates. selects: keeps what came out well. values: learns values step by step, so that
 parts of different episodes can be put together. outcomes: weighs actions by what followed in their own episode.
@@ -283,7 +284,7 @@ def rank(measured: Measurement, known: Mapping[str, type[Algorithm]] | None = No
     words, found = _Words(measured), []
     for name, kind in (algorithms() if known is None else known).items():
         does = traits(name, kind)
-        if measured.kind not in kind.actions or "reckless" in does:
+        if measured.kind not in kind.actions or "reckless" in does or "log" not in kind.learns_from:
             continue
         reasons = []
         total = sum(points for trait, points in USUAL.items() if trait in does)

@@ -16,7 +16,10 @@ from jaxtyping import PyTree
 
 from . import folder as folders
 from . import pytree, storage
+from . import ring as rings
 from .algorithm import Algorithm, algorithm, describe
+from .columns import Lanes
+from .dataset import Dataset
 from .errors import UserError
 from .fingerprints import Trace
 from .policy import Served
@@ -46,6 +49,24 @@ class Run:
     metrics: list[dict[str, Any]]
     folder: Path | None = None
     trained_on: Trace = dataclasses.field(default_factory=Trace)
+    others: dict[int, PyTree] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def fresh(
+        cls,
+        record: dict[str, Any],
+        settings: list[Algorithm],
+        seeds: list[int],
+        transform: Transform,
+        out: str | Path | None,
+    ) -> "Run":
+        """Return a run that has not begun. Raises UserError where a method refuses the form of what it learns from."""
+        record["transform"] = transform.parts()
+        groups = pytree.groups([pytree.as_arrays(setting) for setting in settings])
+        for members in groups:
+            structure(settings[members[0]], transform.inner)  # what a method refuses, before anything is written
+        folder = None if out is None else Path(out)
+        return cls(record, settings, seeds, transform.spec, transform, groups, [{} for _ in groups], [], folder)
 
     @property
     def name(self) -> str:
@@ -81,7 +102,7 @@ class Run:
             raise UserError(f"{self.name} keeps no state of step {step}; kept are {', '.join(map(str, known))}.")
         if step not in self.states[group]:
             assert self.folder is not None
-            like = structure(self.settings[setting], self.spec)
+            like = structure(self.settings[setting], self.transform.inner)
             self.states[group][step] = storage.read_tree(folders.checkpoint_path(self.folder, group, step), like)
         place = self.groups[group].index(setting) * len(self.seeds) + seed
         return pytree.run_axis(self.states[group][step], place)
@@ -90,6 +111,29 @@ class Run:
         """Return the policy of one run in the user's units."""
         state = self.state(setting, seed, step)
         return Served(pytree.as_arrays(self.settings[setting]).policy(state), self.transform, self.trained_on)
+
+    def collected(self, seed: int = 0, setting: int = 0) -> Dataset:
+        """Return what a run that acts still holds of what it did, in the user's units, with its propensities.
+
+        The buffer of a method keeps the last steps only; running episodes are cut. Raises UserError for a run that
+        never acted.
+        """
+        group = self._group(setting)
+        place = self.groups[group].index(setting) * len(self.seeds) + seed
+        if "online" not in self.record:
+            raise UserError(f"{self.name} learned from a log; it collected nothing.")
+        if group not in self.others:
+            assert self.folder is not None
+            last = max(self._known(group), default=None)
+            if last is None:
+                raise UserError(f"{self.name} has no checkpoint yet.")
+            lanes = Lanes(self.record["online"]["rounds"]["lanes"], 1, 1)
+            one = jax.eval_shape(lambda: rings.empty(self.spec, lanes, self.transform.stack))
+            path = folders.other_path(self.folder, "ring", group, last)
+            runs = len(self.groups[group]) * len(self.seeds)
+            self.others[group] = {"ring": storage.read_tree(path, [one] * runs)}
+        origin = f"collected:{self.record['online']['environment']}"
+        return rings.collected(pytree.host(self.others[group]["ring"][place]), self.transform, origin)
 
     def save_policy(self, path: str | Path, seed: int = 0, setting: int = 0, step: int | None = None) -> None:
         """Write one policy as a single safetensors file that `weft.load_policy` reads without the log."""
@@ -147,7 +191,9 @@ def load_policy(path: str | Path) -> Served:
     if "setting" not in about or "spec" not in about:
         raise UserError(f"{path} is not a policy that weft wrote.")
     spec, setting = Spec.from_json(about["spec"]), rebuild(about["setting"])
-    inner = jax.eval_shape(pytree.as_arrays(setting).policy, structure(setting, spec))
+    inner = jax.eval_shape(
+        pytree.as_arrays(setting).policy, structure(setting, skeleton(spec, about["transform"]).inner)
+    )
     like = Served(inner, skeleton(spec, about["transform"]))
     if not about.get("traced"):
         return storage.read_tree(path, like)

@@ -4,6 +4,7 @@ A `Transform` is a PyTree kept with the run and with the policy. It is applied t
 training, and undone by the policy, so methods never see the user's units and the user never sees theirs.
 """
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -48,12 +49,27 @@ class Transform(eqx.Module):
     reward_scale: Float[Array, ""]
     reward_shift: Float[Array, ""]
     spec: Spec = static()
+    stack: int = static(default=1)
+
+    @property
+    def inner(self) -> Spec:
+        """The log's spec as the method sees it: with `stack` images to an observation, as further channels."""
+        if self.stack == 1:
+            return self.spec
+        parts = (dataclasses.replace(part, shape=(*part.shape, self.stack)) for part in self.spec.observations)
+        return dataclasses.replace(self.spec, observations=tuple(parts))
 
     def observe(self, observation: PyTree) -> PyTree:
         """Bring an observation of the user into the units of the method."""
         if self.spec.plain:
             return _apply(self.observation, observation)
         return {key: _apply(self.observation[key], observation[key]) for key in self.observation}
+
+    def unobserve(self, observation: PyTree) -> PyTree:
+        """Bring observations (host arrays) back into the user's units."""
+        if self.spec.plain:
+            return _undone(self.observation, observation)
+        return {key: _undone(self.observation[key], observation[key]) for key in self.observation}
 
     def enact(self, action: Array) -> Array:
         """Bring an action of the method into the user's units."""
@@ -71,17 +87,17 @@ class Transform(eqx.Module):
         """Return the one reward that a method maximises."""
         return components @ self.weights * self.reward_scale + self.reward_shift
 
-    def parts(self) -> dict[str, bool]:
+    def parts(self) -> dict[str, bool | int]:
         """Say which parts are changed, so that `skeleton` can rebuild the structure."""
         changes = {"": self.observation} if self.spec.plain else self.observation
         found = {"observation " + name: change is not None for name, change in changes.items()}
-        return {"action": self.action is not None, **found}
+        return {"action": self.action is not None, **found, **({"stack": self.stack} if self.stack > 1 else {})}
 
     def __call__(self, columns: Columns) -> Columns:
         """Bring a whole log into the units of the method (one reward column)."""
         return eqx.tree_at(
             lambda c: (c.observation, c.action, c.reward),
-            columns,
+            dataclasses.replace(columns, stack=self.stack),
             (self.observe(columns.observation), self.unenact(columns.action), self.reward(columns.reward)[:, None]),
         )
 
@@ -90,14 +106,22 @@ def _apply(change: Affine | None, values: Array) -> Array:
     return values if change is None else change(values)
 
 
+def _undone(change: Affine | None, values: np.ndarray) -> np.ndarray:
+    if change is None:
+        return values
+    wide = values.astype(np.float64) * np.asarray(change.scale, np.float64) + np.asarray(change.shift, np.float64)
+    return wide.astype(np.float32)
+
+
 def fit_transform(
-    data: Dataset, observations: str = "standardise", rewards: str = "none", reward_shift: float = 0.0
+    data: Dataset, observations: str = "standardise", rewards: str = "none", reward_shift: float = 0.0, stack: int = 1
 ) -> Transform:
     """Fit the changes of units on a training log.
 
     observations: `standardise` (mean 0, standard deviation 1, with 1e-3 added to the deviation) or `none`; only
     numeric vectors are touched. rewards: `none`, `returns` (1000 / (best − worst return), Kostrikov et al. 2021), or
-    `unit` (standard deviation 1). Continuous actions are scaled from their bounds (declared, else seen) to [−1, 1].
+    `unit` (standard deviation 1). stack: how many successive images make an observation. Continuous actions are scaled
+    from their bounds (declared, else seen) to [−1, 1].
     Raises UserError for unknown words and for several rewards that were not made one.
     """
     spec = data.spec
@@ -114,7 +138,15 @@ def fit_transform(
         reward_scale=jnp.asarray(_reward_scale(data, rewards), jnp.float32),
         reward_shift=jnp.asarray(reward_shift, jnp.float32),
         spec=spec,
+        stack=check_stack(spec, stack),
     )
+
+
+def check_stack(spec: Spec, stack: int) -> int:
+    """Return the number of images in an observation; raise UserError where observations are not images alone."""
+    if stack != 1 and (stack < 1 or any(part.kind != "image" or len(part.shape) != 2 for part in spec.observations)):
+        raise UserError(f"Only observations of grey images (height, width) can be stacked, 1 or more; got {stack}.")
+    return stack
 
 
 def _observation_change(values: Any, part: Any, how: str) -> Affine | None:
@@ -150,7 +182,7 @@ def _reward_scale(data: Dataset, how: str) -> float:
     raise UserError(f"Rewards can be scaled by 'none', 'returns' or 'unit', not by '{how}'.")
 
 
-def skeleton(spec: Spec, parts: dict[str, bool]) -> Transform:
+def skeleton(spec: Spec, parts: dict[str, Any]) -> Transform:
     """Return a transform of the structure that `Transform.parts` described, to be filled with saved arrays."""
     blank = Affine(jnp.zeros(()), jnp.ones(()))
     changes = {part.name: blank if parts["observation " + part.name] else None for part in spec.observations}
@@ -161,9 +193,27 @@ def skeleton(spec: Spec, parts: dict[str, bool]) -> Transform:
         jnp.ones(()),
         jnp.zeros(()),
         spec,
+        int(parts.get("stack", 1)),
     )
 
 
 def identity(spec: Spec) -> Transform:
     """Return the transform that changes nothing, for one reward."""
     return skeleton(spec, {"action": False, **{"observation " + part.name: False for part in spec.observations}})
+
+
+def declared_units(spec: Spec, stack: int = 1) -> Transform:
+    """Return the transform of an environment without a log: actions from their bounds to [−1, 1], all else as it is.
+
+    Raises UserError for continuous actions without finite bounds.
+    """
+    blank = dataclasses.replace(identity(spec), stack=check_stack(spec, stack))
+    if spec.action.kind != "continuous":
+        return blank
+    low, high = (
+        np.asarray(end if end is not None else np.inf, np.float64) for end in (spec.action.low, spec.action.high)
+    )
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise UserError("The environment's actions have no finite bounds; wrap it so that they have.")
+    change = Affine(jnp.asarray((high + low) / 2, jnp.float32), jnp.asarray((high - low) / 2, jnp.float32))
+    return dataclasses.replace(blank, action=change)

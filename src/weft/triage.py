@@ -207,7 +207,9 @@ def _match(run: Run, setting: int, larger: Run) -> int:
 
 
 def _parameters(run: Run, setting: int) -> int:
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(structure(run.settings[setting], run.spec)))
+    return sum(
+        int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(structure(run.settings[setting], run.transform.inner))
+    )
 
 
 # --- a held-out log -----------------------------------------------------------------------------------------------

@@ -95,8 +95,9 @@ def test_the_help_of_a_method_shows_its_hyperparameters_with_defaults(name, caps
     assert stopped.value.code == 0
     out = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert algorithms()[name].title in out
-    assert "--learning-rate [FLOAT [FLOAT ...]] (default: 0.0003)" in out
-    assert "(default: 256,256)" in out
+    method = algorithms()[name]()
+    assert f"--learning-rate [FLOAT [FLOAT ...]] (default: {method.learning_rate})" in out
+    assert f"(default: {','.join(map(str, method.hidden))})" in out
 
 
 def test_nested_modules_are_options(elsewhere):

@@ -53,6 +53,7 @@ class CQL(Algorithm):
     title: ClassVar[str] = "Conservative Q-learning"
     paper: ClassVar[str] = "arXiv:2006.04779"
     family: ClassVar[str] = "conservative"
+    learns_from: ClassVar[frozenset[str]] = frozenset({"log", "replay"})
 
     learning_rate: float = 3e-4
     actor_learning_rate: float = 1e-4

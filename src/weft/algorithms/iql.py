@@ -46,6 +46,7 @@ class IQL(Algorithm):
     title: ClassVar[str] = "Implicit Q-learning"
     paper: ClassVar[str] = "arXiv:2110.06169"
     family: ClassVar[str] = "implicit constraint"
+    learns_from: ClassVar[frozenset[str]] = frozenset({"log", "replay"})
 
     learning_rate: float = 3e-4
     discount: float = 0.99

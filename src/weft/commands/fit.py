@@ -12,17 +12,20 @@ from .. import discovery
 from ..command import (
     Command,
     Count,
-    Data,
     Flag,
     Log,
     LogOptions,
     Place,
     Steps,
     Stopped,
+    TurnOptions,
+    Turns,
+    World,
     console,
     free_folder,
     parse,
     seeds,
+    told_online,
 )
 from ..errors import UserError
 
@@ -33,10 +36,16 @@ __all__ = ["Fit"]
 class Options:
     """How to train, whatever the method."""
 
-    data: Data
-    """A file, a folder, or a URI such as sample:maze or minari:hopper/medium-v0."""
+    data: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
+    """A file, a folder, or a URI such as sample:maze or minari:hopper/medium-v0; none for a method that acts."""
+    env: World = None
+    """Act in this environment instead: cartpole, or Gymnasium's CartPole-v1."""
+    then_online: World = None
+    """After learning from DATA, go on by acting in this environment."""
+    online_steps: int = 50_000
+    """Environment steps of going on."""
     steps: int = 100_000
-    """Gradient steps of every run."""
+    """Gradient steps of every run; environment steps with --env."""
     seeds: str = "1"
     """How many seeds (4), or which (3,7)."""
     batch_size: Count = None
@@ -47,6 +56,8 @@ class Options:
     """Go on from the last checkpoint of --out, bit for bit."""
     keep: Steps = ()
     """Steps whose states are kept for good."""
+    stack: int = 1
+    """Successive grey images that make an observation."""
     standardise: bool = True
     """Bring numeric observations to mean 0 and standard deviation 1."""
     scale_rewards: Literal["none", "returns", "unit"] = "none"
@@ -74,11 +85,12 @@ class Outline:
     """Which method to train: `weft algorithms` lists them."""
     options: Shared
     log: Log = dataclasses.field(default_factory=LogOptions)
+    turns: Turns = dataclasses.field(default_factory=TurnOptions)
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit(Command):
-    """Train a method on a log: `weft fit ALGORITHM DATA`.
+    """Train a method on a log: `weft fit ALGORITHM DATA`; or by acting: `weft fit ALGORITHM --env ENVIRONMENT`.
 
     Several values of a hyperparameter sweep it, and every setting is trained with every seed. `weft fit ALGORITHM
     --help` shows the hyperparameters.
@@ -89,6 +101,7 @@ class Fit(Command):
     settings: list[Any]
     options: Options
     log: LogOptions
+    turns: TurnOptions
     arguments: list[str]
 
     @classmethod
@@ -104,12 +117,12 @@ class Fit(Command):
 
         method = algorithm(arguments[0])
         hyperparameters = Annotated[options(method), tyro.conf.OmitArgPrefixes]
-        fields = [("options", Shared), ("log", Log), ("hyperparameters", hyperparameters)]
+        fields = [("options", Shared), ("log", Log), ("turns", Turns), ("hyperparameters", hyperparameters)]
         line = dataclasses.make_dataclass("Line", fields)
         name = file_name(method)
         about = f"Train {method.title} ({method.paper}).\n\nSeveral values of a hyperparameter sweep it."
         found = parse(line, arguments[1:], f"fit {name}", f"{about}\n\nExample: weft fit {name} sample:maze --seeds 4")
-        return cls(build(method, found.hyperparameters), found.options, found.log, list(arguments))
+        return cls(build(method, found.hyperparameters), found.options, found.log, found.turns, list(arguments))
 
     def run(self) -> None:
         """Train, and say where the run is and what to do with it."""
@@ -120,39 +133,67 @@ class Fit(Command):
         given = self.options
         if given.resume and given.out is None:
             raise UserError("--resume needs --out FOLDER, the run to go on with.")
+        if (given.data is None) == (given.env is None):
+            raise UserError("Give a log, weft fit ALGORITHM DATA, or a world to act in, weft fit ALGORITHM --env ENV.")
+        if given.then_online and given.data is None:
+            raise UserError("--then-online goes on from what was learned on a log: give DATA.")
         keep_compiled_programs()
-        data = self.log.load(given.data)
+        acts = given.env is not None
+        data = None if acts else self.log.load(str(given.data))
         out = given.out or free_folder(Path("runs"), self.settings[0].name)
-        screen = console()
+        rounds = self.turns.rounds(self.settings[0].rounds)
+        shared: dict[str, Any] = {
+            "resume": given.resume,
+            "progress": not given.quiet,
+            "keep": given.keep,
+            "log_every": given.log_every,
+            "checkpoint_seconds": given.checkpoint_seconds,
+            "stop_when_hopeless": given.stop_when_hopeless,
+        }
+        own: dict[str, Any] = {
+            "batch_size": given.batch_size,
+            "stack": given.stack,
+        }
+        if acts:
+            own |= {"rounds": rounds, "evaluate_every": self.turns.evaluate_every}
+            own |= {"evaluate_episodes": self.turns.evaluate_episodes}
+        else:
+            own |= {"observations": "standardise" if given.standardise else "none", "rewards": given.scale_rewards}
+            own |= {"reward_shift": given.shift_rewards}
         try:
-            run = weft.fit(
-                self.settings,
-                data,
-                given.steps,
-                seeds(given.seeds),
-                out,
-                resume=given.resume,
-                progress=not given.quiet,
-                batch_size=given.batch_size,
-                observations="standardise" if given.standardise else "none",
-                rewards=given.scale_rewards,
-                reward_shift=given.shift_rewards,
-                keep=given.keep,
-                log_every=given.log_every,
-                checkpoint_seconds=given.checkpoint_seconds,
-                stop_when_hopeless=given.stop_when_hopeless,
-            )
+            run = weft.fit(self.settings, data, given.steps, seeds(given.seeds), out, env=given.env, **shared, **own)
+            self._told(run, out, given.env or (given.data or "").removeprefix("sample:"))
+            if given.then_online:
+                later = out.with_name(out.name + "-online")
+                every = self.turns.evaluate_every or max(given.online_steps // 20, 1)
+                after = weft.finetune(
+                    run,
+                    given.then_online,
+                    given.online_steps,
+                    later,
+                    data=data,
+                    rounds=self.turns.rounds(weft.Rounds()),
+                    evaluate_every=every,
+                    evaluate_episodes=self.turns.evaluate_episodes,
+                    **{**shared, "keep": ()},
+                )
+                told_online(after, later, given.then_online)
         except KeyboardInterrupt:
             raise Stopped(self._how_to_go_on(out)) from None
-        world = given.data.removeprefix("sample:") if given.data.startswith("sample:") else "ENVIRONMENT"
+
+    def _told(self, run: Any, out: Path, world: str) -> None:
         early = len(run.record.get("stopped", []))
         ended = f", {'all' if early == len(run.groups) else 'some'} stopped early" if early else ""
-        screen.print(
-            f"Trained: {out} ({len(run.settings)} × {len(run.seeds)} runs, {given.steps:,} steps{ended}).\n"
+        acted = self.options.env is not None
+        sample = acted or str(self.options.data).startswith("sample:")
+        env = shlex.quote(world) if sample else "ENVIRONMENT"
+        next_ = "" if acted else f"  weft evaluate {shlex.quote(str(out))} --data LOG    (from another log)\n"
+        console().print(
+            f"Trained: {out} ({len(run.settings)} × {len(run.seeds)} runs, {self.options.steps:,} steps{ended}).\n"
             "Next:\n"
             f"  weft triage {shlex.quote(str(out))}    (did training go well, and which checkpoint to take)\n"
-            f"  weft evaluate {shlex.quote(str(out))} --env {world}    (real roll-outs)\n"
-            f"  weft evaluate {shlex.quote(str(out))} --data LOG    (from a log that it was not trained on)\n"
+            f"  weft evaluate {shlex.quote(str(out))} --env {env}    (real roll-outs)\n"
+            f"{next_}"
             f"  weft report {shlex.quote(str(out))}",
             soft_wrap=True,
             markup=False,

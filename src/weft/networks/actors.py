@@ -21,6 +21,7 @@ __all__ = [
     "MixtureActor",
     "SquashedActor",
     "behaviour_actor",
+    "exploring_actor",
 ]
 
 HEADS = ("gaussian", "mixture", "deterministic")
@@ -118,6 +119,11 @@ def mixture_actor(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], componen
     """Return a mixture actor; its last layer starts at full gain, so that the components differ."""
     outputs = components * (1 + 2 * spec.action.size)
     return MixtureActor(*_parts(key, spec, hidden, outputs, last=1.0), components)
+
+
+def exploring_actor(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int]) -> CategoricalActor | SquashedActor:
+    """Return an actor whose every draw is within the bounds and has a density, for methods that learn from them."""
+    return (categorical_actor if spec.discrete else squashed_actor)(key, spec, hidden)
 
 
 def behaviour_actor(

@@ -18,7 +18,7 @@ from ..spec import Spec
 from .dense import MLP, Linear, mlp, orthogonal, product, relu
 from .encoder import Encoder, encoder
 
-__all__ = ["ContinuousCritic", "DiscreteCritic", "Value", "believed", "critic", "critics", "lowest"]
+__all__ = ["ContinuousCritic", "DiscreteCritic", "Value", "believed", "critic", "critics", "lowest", "lowest_of_all"]
 
 
 class ContinuousCritic(eqx.Module):
@@ -77,10 +77,12 @@ def value(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int]) -> Value:
     return Value(encode, mlp(head_key, (encode.features, *hidden, 1)))
 
 
-def critic(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int]) -> ContinuousCritic | DiscreteCritic:
-    """Return an action value network of the kind that the log's actions need."""
+def critic(
+    key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], vision: str = "small"
+) -> ContinuousCritic | DiscreteCritic:
+    """Return an action value network of the kind that the log's actions need; `vision` as for `encoder`."""
     encoder_key, first_key, rest_key = jax.random.split(key, 3)
-    encode = encoder(encoder_key, spec)
+    encode = encoder(encoder_key, spec, vision)
     if spec.discrete:
         return DiscreteCritic(encode, mlp(first_key, (encode.features, *hidden, spec.action.size)))
     sizes = (*hidden, 1)
@@ -100,10 +102,15 @@ def lowest(several: Sequence[Callable[..., Array]], *inputs: PyTree) -> Float[Ar
     return reduce(jnp.minimum, [one(*inputs) for one in several])
 
 
+def lowest_of_all(several: Sequence[DiscreteCritic], observation: PyTree) -> Float[Array, "... choice"]:
+    """Return the smallest value that several critics give each choice."""
+    return reduce(jnp.minimum, [one.all(observation) for one in several])
+
+
 def believed(several: Sequence, actor: Callable | None, observation: PyTree) -> Float[Array, "..."]:
     """Return what critics believe of a policy: `min_i Q_i(s, π(s))`, or `max_a min_i Q_i(s, a)` without an actor."""
     if actor is None:
-        return reduce(jnp.minimum, [one.all(observation) for one in several]).max(-1)
+        return lowest_of_all(several, observation).max(-1)
     return lowest(several, observation, actor(observation).mode())
 
 

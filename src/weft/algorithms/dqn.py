@@ -1,0 +1,118 @@
+r"""Deep Q-networks (Mnih et al. 2015, Nature 518) and double Q-learning (van Hasselt et al. 2016, arXiv:1509.06461).
+
+    L_Q = E[ h(Q(s, a) - r - gamma Qbar(s', a')) ]      a' = argmax Qbar(s', .), or argmax Q(s', .) if `double`
+
+h is the Huber loss, whose gradient is the error clipped to [-1, 1]. Q acts: the best choice, or with probability
+epsilon any; epsilon falls from `epsilon_first` to `epsilon_last` over the first `exploring` share of all steps. Every
+`target_every` updates Qbar moves by `target_rate` to Q: 1 is the copy of the paper, a small number after every update
+the slow target of others. `clip_rewards` keeps rewards in [-1, 1] while learning, never in what is reported.
+
+Order of updates: Q; then the target, where it is due.
+
+Differs from the reference: Adam at 1e-3 and two layers of 64 by default, for small problems; the paper's setting for
+Atari is `DQN.nature()`. `target_every` counts updates (the paper's 10 000, four steps each). Weights are orthogonal.
+"""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from ..algorithm import Algorithm
+from ..distributions import pick
+from ..learner import Learner, descend, learner, polyak
+from ..losses import backup, huber
+from ..networks.critics import critic
+from ..policy import EpsilonGreedy, GreedyPolicy
+from ..pytree import require, static
+from ..rounds import Rounds
+from ..sampler import Sampler
+from ..samplers.transitions import Transitions
+
+__all__ = ["DQN"]
+
+
+class State(eqx.Module):
+    critic: Learner
+    target: eqx.Module
+
+
+class DQN(Algorithm):
+    """Deep Q-network."""
+
+    title: ClassVar[str] = "Deep Q-network"
+    paper: ClassVar[str] = "Nature 518"
+    family: ClassVar[str] = "value based"
+    actions: ClassVar[frozenset[str]] = frozenset({"discrete"})
+    learns_from: ClassVar[frozenset[str]] = frozenset({"log", "replay"})
+    rounds: ClassVar[Rounds] = Rounds(lanes=4, updates=2, warm_up=1000, capacity=50_000)
+
+    learning_rate: float = 1e-3
+    discount: float = 0.99
+    target_rate: float = 1.0
+    epsilon_first: float = 1.0
+    epsilon_last: float = 0.05
+    exploring: float = 0.1
+    double: bool = static(default=False)
+    error: str = static(default="huber")
+    clip_rewards: bool = static(default=False)
+    target_every: int = static(default=100)
+    optimiser: str = static(default="adam")
+    vision: str = static(default="nature")
+    hidden: tuple[int, ...] = static(default=(64, 64))
+    sampler: Sampler = Transitions(64)
+
+    def __check_init__(self):
+        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
+        require(self.error in ("squared", "huber"), f"DQN has no error '{self.error}'.")
+        require(self.optimiser in ("adam", "rmsprop"), f"DQN has no optimiser '{self.optimiser}'.")
+        require(self.target_every >= 1, f"The target must move every so many updates, got {self.target_every}.")
+        for name in ("epsilon_first", "epsilon_last", "exploring"):
+            require(0 <= getattr(self, name) <= 1, f"DQN's {name} must be between 0 and 1, got {getattr(self, name)}.")
+
+    @classmethod
+    def nature(cls, **changes):
+        """Return the setting of the Nature paper for Atari, without its rounds (`Rounds(1, 4, 1, 50_000)`)."""
+        paper = {"learning_rate": 2.5e-4, "epsilon_last": 0.1, "exploring": 0.02, "clip_rewards": True}
+        static_ones = {"target_every": 10_000, "optimiser": "rmsprop", "hidden": (512,), "sampler": Transitions(32)}
+        return cls(**{**paper, **static_ones, **changes})
+
+    def _optimiser(self):
+        if self.optimiser == "adam":
+            return optax.adam(self.learning_rate)
+        return optax.rmsprop(self.learning_rate, decay=0.95, eps=0.01, centered=True)
+
+    def init(self, key, spec, prior=None):
+        self.check(spec)
+        model = critic(key, spec, self.hidden, self.vision)
+        return State(learner(model, self._optimiser()), jax.tree.map(jnp.copy, model))
+
+    def update(self, state, batch, tick):
+        reward = jnp.clip(batch.reward, -1.0, 1.0) if self.clip_rewards else batch.reward
+        after = state.target.all(batch.next_observation)
+        chooser = state.critic.model.all(batch.next_observation) if self.double else after
+        goal = backup(reward, batch.terminal, batch.duration, self.discount, pick(after, chooser.argmax(-1)))
+        distance = huber if self.error == "huber" else jnp.square
+
+        def loss(q):
+            value = q(batch.observation, batch.action)
+            return jnp.mean(distance(value - goal)), jnp.mean(value)
+
+        moved, (q_loss, mean_q) = descend(state.critic, self._optimiser(), loss, auxiliary=True)
+        due = (tick.step + 1) % self.target_every == 0
+        target = jax.lax.cond(
+            due, lambda slow: polyak(slow, moved.model, self.target_rate), lambda slow: slow, state.target
+        )
+        return State(moved, target), {"critic_loss": q_loss, "mean_q": mean_q}
+
+    def policy(self, state):
+        return GreedyPolicy((state.critic.model,))
+
+    def explore(self, state, tick):
+        share = jnp.minimum(tick.fraction / jnp.maximum(self.exploring, 1e-6), 1.0)
+        return EpsilonGreedy(state.critic.model, self.epsilon_first + share * (self.epsilon_last - self.epsilon_first))
+
+    def value(self, state, observation, key):
+        return state.critic.model.all(observation).max(-1)

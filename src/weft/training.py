@@ -1,0 +1,382 @@
+"""What training is whoever acts: checked arguments, the run's record, chunks, rows of metrics, checkpoints, resuming.
+
+An `Engine` takes the runs of one compiled program from one step to another: on a log (`fit`), or acting (`online`).
+"""
+
+import abc
+import contextlib
+import dataclasses
+import itertools
+import json
+import operator
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from . import folder as folders
+from . import pytree, storage, train
+from .alarms import Watch, effective_steps
+from .algorithm import Algorithm, describe
+from .columns import Columns
+from .dataset import Dataset
+from .errors import UserError
+from .progress import Progress, Silent
+from .run import FORMAT, Run, load_run, structure
+from .spec import Spec
+from .transform import Transform
+
+__all__ = ["Engine", "Plan", "plan_of", "record_of", "source_of", "train_runs", "transformed"]
+
+Row = dict[str, float]
+
+
+class Engine(abc.ABC):
+    """Runs of one compiled program on their way. Made without a state; then begun, or restored."""
+
+    @abc.abstractmethod
+    def begin(self) -> None:
+        """Make the first states."""
+
+    @abc.abstractmethod
+    def restore(self, states: PyTree, read: Callable[[str, PyTree], PyTree]) -> None:
+        """Take over states that were saved; `read(name, like)` returns an entry of what `others` gave then."""
+
+    @abc.abstractmethod
+    def advance(self, begin: int, end: int) -> list[Row]:
+        """Take all runs from one step to another; return what was measured of each."""
+
+    @property
+    @abc.abstractmethod
+    def states(self) -> PyTree:
+        """The states of the methods, runs along the leading axis."""
+
+    def others(self) -> dict[str, PyTree]:
+        """Return what else is needed to go on bit for bit, by name (`ring`, `worlds`)."""
+        return {}
+
+    def before(self) -> list[Row] | None:
+        """Return what is to be noted of the first states, before the first step."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to let go of)
+        """Let go of what is open."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Checked arguments; `log_every` is None where it was left to us."""
+
+    settings: list[Algorithm]
+    steps: int
+    seeds: list[int]
+    keep: list[int]
+    log_every: int | None
+
+
+def plan_of(
+    settings: list[Any], spec: Spec, steps: int, seeds: int | Sequence[int], batch_size: int | None,
+    keep: Sequence[int], log_every: int | None,
+) -> Plan:  # fmt: skip
+    """Check the arguments of training; raise UserError for the first that is wrong."""
+    if not settings:
+        raise UserError("There is no setting to train; give an algorithm or a grid with at least one.")
+    for setting in settings:
+        if not isinstance(setting, Algorithm):
+            raise UserError(f"fit needs an algorithm such as weft.IQL(), got {type(setting).__name__}.")
+        setting.check(spec)
+    if not pytree.all_equal(type(setting) for setting in settings):
+        raise UserError("All settings of one run must be of one algorithm; start one run for each.")
+    steps = _whole(steps, "The number of steps")
+    keep = [_whole(step, "A step to keep") for step in keep]
+    log_every = None if log_every is None else _whole(log_every, "The distance of metrics in steps")
+    batch_size = None if batch_size is None else _whole(batch_size, "The batch size")
+    if steps < 1:
+        raise UserError(f"The number of steps must be at least 1, got {steps}.")
+    if np.ndim(seeds) == 0:
+        numbers = list(range(_whole(seeds, "The number of seeds")))
+    else:
+        numbers = [_whole(seed, "A seed") for seed in np.asarray(seeds)]
+    if not numbers:
+        raise UserError(f"The number of seeds must be at least 1, got {seeds}.")
+    if len(set(numbers)) < len(numbers) or min(numbers) < 0 or max(numbers) >= 2**32:
+        raise UserError(f"Seeds must be different whole numbers from 0 to {2**32 - 1}, got {numbers}.")
+    for step in keep:
+        if not 1 <= step <= steps:
+            raise UserError(f"The step to keep must be between 1 and {steps}, got {step}.")
+    if log_every is not None and log_every < 1:
+        raise UserError(f"Metrics are logged every 1 step or more, got {log_every}.")
+    if batch_size is not None:
+        settings = [pytree.replace(setting, "sampler.batch_size", batch_size) for setting in settings]
+    return Plan(settings, steps, numbers, sorted(set(keep)), log_every)
+
+
+def _whole(value: Any, what: str) -> int:
+    """Return a whole number, NumPy's included; 1e5 is none."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UserError(f"{what} must be a whole number, got {value!r}.") from None
+
+
+def record_of(plan: Plan, spec: Spec, source: dict[str, Any], units: dict[str, Any]) -> dict[str, Any]:
+    """Return a new run's record. `source` says what it learns from (origin, fingerprint, steps, episodes, notes)."""
+    device = str(jax.devices()[0].device_kind)
+    return {
+        "format": FORMAT,
+        "settings": [describe(setting) for setting in plan.settings],
+        "seeds": plan.seeds,
+        "steps": plan.steps,
+        "keep": plan.keep,
+        "log_every": plan.log_every or max(1, plan.steps // 100),
+        "units": units,
+        "data": source,
+        "spec": json.loads(spec.to_json()),
+        "computed": {"mapping": train.mapping(), "device": device, "python": platform.python_version()},
+        "versions": {name: version(name) for name in ("weft", "jax", "equinox", "optax", "numpy")},
+    }
+
+
+def headline(run: Run) -> str:
+    """Say what is about to be trained."""
+    settings, seeds = len(run.settings), len(run.seeds)
+    words = f"{_count(settings, 'setting')} × {_count(seeds, 'seed')}"
+    programs, place = _count(len(run.groups), "program"), f", into {run.folder}" if run.folder else ""
+    of = f"{_count(settings * seeds, 'run')} ({words}) in {programs}, {run.record['steps']:,} steps each"
+    return f"{run.settings[0].title} on {run.record['data']['origin']}: {of}{place}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def agreed(run: Run, folder: Path, resume: bool) -> list[str]:
+    """Check that a run may begin or go on in a folder, and take over what resuming must not change.
+
+    Returns what the person should know. Nothing is written. Raises UserError that names what differs.
+    """
+    if not (resume and (folder / folders.RECORD).exists()):
+        folders.check_free(folder)
+        return [f"There is nothing to resume in {folder}: starting at step 0."] if resume else []
+    old = load_run(folder)
+    new, was = run.record, old.record
+    parts = ("settings", "seeds", "units", "spec", "online")
+    pairs = {"data": (new["data"]["fingerprint"], was["data"]["fingerprint"])}
+    pairs |= {part: (new.get(part), was.get(part)) for part in parts}
+    for what, (now, then) in pairs.items():
+        if now != then:
+            raise UserError(f"{folder} cannot be resumed: its {what} differ ({folders.difference(then, now)}).")
+    if new["steps"] < was["steps"]:
+        raise UserError(f"{folder} was planned for {was['steps']} steps; resume it with at least as many.")
+    said = []
+    if new["steps"] > was["steps"]:
+        said.append(f"Extended from {was['steps']:,} to {new['steps']:,} steps; schedules go by the new total.")
+    for part in ("versions", "computed"):
+        if changed := [name for name, value in new[part].items() if was[part].get(name) != value]:
+            said.append(f"This run began with another {', '.join(changed)}; its bits may differ from here on.")
+    run.transform = old.transform
+    run.metrics[:] = old.metrics
+    # how runs are mapped stays as it was; rows of metrics keep their distance
+    ended = [*was.get("extended_from", []), *([was["steps"]] if new["steps"] > was["steps"] else [])]
+    run.record = {**new, "computed": was["computed"], "log_every": was["log_every"], "extended_from": ended}
+    run.record["keep"] = sorted({*was["keep"], *new["keep"], *ended})  # what was kept for good stays
+    return said
+
+
+def source_of(data: Dataset) -> dict[str, Any]:
+    """Return what a record says of a log."""
+    return {
+        "origin": data.origin,
+        "fingerprint": data.fingerprint,
+        "steps": data.steps,
+        "episodes": data.episodes,
+        "notes": list(data.notes),
+    }
+
+
+@jax.jit
+def transformed(change: Transform, raw: Columns) -> Columns:
+    """Return a log in the units of the method."""
+    return change(raw)
+
+
+def train_runs(
+    run: Run,
+    plan: Plan,
+    prepare: Callable[[], Callable[[int, list[Algorithm], list[int]], Engine]],
+    said: Sequence[str],
+    resume: bool,
+    progress: bool,
+    checkpoint_seconds: float,
+    stop_when_hopeless: bool,
+) -> None:
+    """Train all runs of a record into its folder, which is checked, locked and made before anything is trained.
+
+    `prepare()` is called once, after the record agrees with what is resumed, and returns what makes engines of settings
+    and seeds. `said` are sentences to show first.
+    """
+    folder = run.folder
+    with Progress() if progress else Silent() as shown, contextlib.ExitStack() as stack:
+        more = []
+        if folder is not None:
+            agreed(run, folder, resume)  # before anything is written
+            storage.make_folder(folder / folders.CHECKPOINTS)
+            busy = f"{folder} is in use by another process; wait for it or choose another folder."
+            stack.enter_context(storage.locked(folder / folders.LOCK, busy))
+            more = agreed(run, folder, resume)
+            folders.tidy(folder)
+            if not (folder / folders.RECORD).exists():
+                storage.write_tree(folder / folders.TRANSFORM, run.transform)
+                storage.write_tree(folder / folders.EPISODES, run.trained_on.packed())
+            storage.write_json(folder / folders.RECORD, run.record)
+        for sentence in (headline(run), *said, *more):
+            shown.say(sentence)
+        make = prepare()
+        plan = dataclasses.replace(plan, log_every=run.record["log_every"], keep=run.record["keep"])
+        for group in range(len(run.groups)):
+            train_group(run, plan, group, make, checkpoint_seconds, shown, stop_when_hopeless)
+
+
+def train_group(
+    run: Run,
+    plan: Plan,
+    group: int,
+    make: Callable[[int, list[Algorithm], list[int]], Engine],
+    checkpoint_seconds: float,
+    shown: Silent,
+    stop: bool,
+) -> None:
+    """Train the runs of one compiled program to the end, or until they are hopeless if `stop`.
+
+    `make(group, settings, seeds)` returns the engine of a group, for runs of these settings and seeds.
+    """
+    members = run.groups[group]
+    chosen = [(pytree.as_arrays(run.settings[index]), seed) for index in members for seed in plan.seeds]
+    engine = make(group, [setting for setting, _ in chosen], [seed for _, seed in chosen])
+    with contextlib.closing(engine):
+        start = _started(run, group, engine, shown)
+        _drop_later_rows(run, group, start)
+        place = f" {group + 1}/{len(run.groups)}" if len(run.groups) > 1 else ""
+        shown.begin(f"{run.settings[0].name}{place}", start, plan.steps, len(chosen))
+        watch = _watch(run, members)
+        _train(run, plan, group, engine, start, watch, checkpoint_seconds, shown, stop)
+
+
+def _train(
+    run: Run, plan: Plan, group: int, engine: Engine, start: int, watch: Watch, checkpoint_seconds: float,
+    shown: Silent, stop: bool,
+) -> None:  # fmt: skip
+    why = watch.hopeless() if stop and start < plan.steps else None
+    end, saved = start, time.monotonic()
+    if start == 0 and (first := engine.before()):
+        _note(run, _rows(run, group, plan, 0, first), durable=False)
+    for begin, end in _chunks(plan, start) if why is None else ():
+        found = engine.advance(begin, end)
+        rows = _rows(run, group, plan, end, found)
+        shown.update(end, {name: float(np.mean([row[name] for row in found])) for name in found[0]})
+        for sentence in watch.take(rows):
+            shown.warn(sentence)
+        why = watch.hopeless() if stop and end < plan.steps else None
+        kept = end in plan.keep or end == plan.steps or why is not None
+        due = kept or time.monotonic() - saved >= checkpoint_seconds
+        _note(run, rows, durable=due)
+        if run.folder is not None:
+            if due:
+                for name, tree in engine.others().items():
+                    storage.write_tree(folders.other_path(run.folder, name, group, end), tree, step=end)
+                storage.write_tree(folders.checkpoint_path(run.folder, group, end), engine.states, step=end)
+                folders.forget(run.folder, group, plan.keep)
+                saved = time.monotonic()
+        elif kept and end < plan.steps:
+            run.states[group][end] = pytree.host(engine.states)
+        if why is not None:
+            break
+    run.states[group][end] = pytree.host(engine.states)
+    run.others[group] = pytree.host(engine.others())
+    if why is not None:
+        _stopped(run, group, end, why, shown)
+
+
+def _note(run: Run, rows: list[dict[str, Any]], durable: bool) -> None:
+    run.metrics.extend(rows)
+    if run.folder is not None:
+        folders.append_rows(run.folder, rows, durable)
+
+
+def _started(run: Run, group: int, engine: Engine, shown: Silent) -> int:
+    """Restore the last states that can be read, or make fresh ones if there are none; return their step."""
+    if run.folder is not None:
+        folder = run.folder
+        like = structure(run.settings[run.groups[group][0]], run.transform.inner)
+        problems = []
+        for step, found in folders.last_states(folder, group, like):
+            try:
+                if isinstance(found, storage.DamagedFile):
+                    raise found
+                engine.restore(
+                    found,
+                    lambda name, tree, step=step: storage.read_tree(
+                        folders.other_path(folder, name, group, step), tree
+                    ),
+                )
+            except storage.DamagedFile as problem:
+                problems.append(problem)
+                continue
+            for problem in problems:
+                shown.say(str(problem))
+            shown.say(f"Resuming at step {step:,}.")
+            return step
+        if problems:
+            raise problems[0]
+    engine.begin()
+    return 0
+
+
+def _watch(run: Run, members: list[int]) -> Watch:
+    """Return the alarms of a group's runs, as they stand after the rows that a resumed run has."""
+    places = [(setting, seed) for setting in members for seed in run.seeds]
+    steps = [effective_steps(setting, run.spec) for setting in run.settings]
+    watch = Watch(places, run.record["largest_returns"], steps)
+    watch.take(run.metrics)
+    watch.said.clear()  # a person who resumes hears of it again
+    return watch
+
+
+def _stopped(run: Run, group: int, step: int, why: str, shown: Silent) -> None:
+    """Keep in the record that and why a group was stopped early, and say so."""
+    found = {"group": group, "settings": run.groups[group], "step": step, "reason": why}
+    run.record.setdefault("stopped", []).append(found)
+    if run.folder is not None:
+        storage.write_json(run.folder / folders.RECORD, run.record)
+    shown.warn(f"Stopped at step {step:,} of {run.record['steps']:,}: {why}. The last states are kept.")
+
+
+def _chunks(plan: Plan, start: int) -> list[tuple[int, int]]:
+    """Return the chunks to go: they end at logging steps, at steps to keep and at the end."""
+    every = plan.log_every or plan.steps
+    ends = {*range(every, plan.steps, every), *plan.keep, plan.steps}
+    edges = [start, *sorted(end for end in ends if end > start)]
+    return list(itertools.pairwise(edges))
+
+
+def _rows(run: Run, group: int, plan: Plan, step: int, found: list[Row]) -> list[dict[str, Any]]:
+    places = [(setting, seed) for setting in run.groups[group] for seed in plan.seeds]
+    return [
+        {"step": step, "setting": setting, "seed": seed, **values}
+        for (setting, seed), values in zip(places, found, strict=True)
+    ]
+
+
+def _drop_later_rows(run: Run, group: int, step: int) -> None:
+    """Forget the metric rows of this group that come after its last checkpoint: they will be made again."""
+    if run.folder is None or not (run.folder / folders.METRICS).exists():
+        return
+    members = run.groups[group]
+    run.metrics[:] = [row for row in run.metrics if row["setting"] not in members or row["step"] <= step]
+    folders.replace_rows(run.folder, run.metrics)
