@@ -91,17 +91,17 @@ class HostedLanes:
         for lane, taken in enumerate(self.taken):
             if taken:
                 actions[lane, : len(taken)] = np.stack(taken)
-        return {"episode": self.episode.copy(), "lengths": lengths, "actions": actions, "totals": self.totals.copy()}
+        return {"episode": self.episode.copy(), "lengths": lengths, "actions": actions}
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Play the episodes of a snapshot again, up to where they were."""
-        self.episode, self.totals = np.array(kept["episode"]), np.array(kept["totals"], np.float64)
+        self.episode, self.totals = np.array(kept["episode"]), np.zeros(self.count)
         for lane, length in enumerate(np.asarray(kept["lengths"])):
             self.taken[lane] = list(np.array(kept["actions"])[lane, :length])
             if self.episode[lane] >= 0:
                 self._again(lane)
             for action in self.taken[lane]:
-                self.envs[lane].step(self.simulator.enact(action))
+                self.totals[lane] += float(self.envs[lane].step(self.simulator.enact(action))[1])
 
     def close(self) -> None:
         """Close the simulators that are ours."""

@@ -23,6 +23,21 @@ from .transform import Transform
 __all__ = ["Ring", "Step", "collected", "empty", "first", "lanes_of", "restarted", "write"]
 
 
+ROWS = (
+    "action",
+    "reward",
+    "terminal",
+    "timeout",
+    "position",
+    "successor",
+    "step",
+    "episode",
+    "episode_start",
+    "duration",
+    "log_propensity",
+)
+
+
 class Step(eqx.Module):
     """One step of every lane. `terminal`: nothing is worth anything after it; `over`: the episode ended, another began
     at `restart`; `alive`: the lane took a step at all.
@@ -202,7 +217,9 @@ def trimmed(ring: Ring) -> Ring:
     assert lanes is not None
     rows = min(int(np.asarray(columns.written)), lanes.steps) * lanes.count
     places = min(int(np.asarray(ring.seen).max()) + 1, lanes.room) * lanes.count
-    return _resized(ring, lambda part: np.asarray(part)[:rows], lambda part: np.asarray(part)[:places])
+    fields = {name: np.asarray(getattr(columns, name))[:rows] for name in (*ROWS, "rows")}
+    observation = jax.tree.map(lambda part: np.asarray(part)[:places], columns.observation)
+    return dataclasses.replace(ring, columns=dataclasses.replace(columns, **fields, observation=observation))
 
 
 def refilled(kept: Ring, ring: Ring) -> Ring:
@@ -212,23 +229,17 @@ def refilled(kept: Ring, ring: Ring) -> Ring:
     """
     lanes = ring.columns.lanes
     assert lanes is not None
-    rows, places = len(ring.columns.reward), len(jax.tree.leaves(ring.columns.observation)[0])
+    rows = len(ring.columns.reward)
     if (
         len(kept.columns.reward) > rows
         or int(np.asarray(kept.columns.written)) > lanes.steps > len(kept.columns.reward) // lanes.count
     ):
         raise UserError(f"What was collected does not fit a buffer of {rows} steps; keep the capacity as it was.")
 
-    def pad(size: int) -> Any:
-        return lambda part: jnp.concatenate([part, jnp.zeros((size - len(part), *part.shape[1:]), part.dtype)])
+    def pad(part: Array, blank: Array) -> Array:
+        return jnp.concatenate([part, blank[len(part) :]])
 
-    found = _resized(kept, pad(rows), pad(places))
-    columns = dataclasses.replace(found.columns, rows=ring.columns.rows, lanes=lanes)
-    return dataclasses.replace(found, columns=columns)
-
-
-def _resized(ring: Ring, rows: Any, places: Any) -> Ring:
-    names = ("action", "reward", "terminal", "timeout", "position", "successor", "step", "episode", "episode_start")
-    fields = {name: rows(getattr(ring.columns, name)) for name in (*names, "duration", "log_propensity", "rows")}
-    observation = jax.tree.map(places, ring.columns.observation)
-    return dataclasses.replace(ring, columns=dataclasses.replace(ring.columns, **fields, observation=observation))
+    rows_of = {name: pad(getattr(kept.columns, name), getattr(ring.columns, name)) for name in ROWS}
+    observation = jax.tree.map(pad, kept.columns.observation, ring.columns.observation)
+    whole = dataclasses.replace(kept.columns, **rows_of, observation=observation, rows=ring.columns.rows, lanes=lanes)
+    return dataclasses.replace(kept, columns=whole)

@@ -1,0 +1,289 @@
+"""Learning by acting: the same bits whatever the chunks, the right data in the ring, and fine-tuning."""
+
+import json
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import ROOT, same
+
+import weft
+from weft import interaction, pytree
+from weft.columns import Batch
+from weft.environments.maze import Maze
+from weft.errors import UserError
+from weft.online import switch
+from weft.rounds import Rounds
+from weft.samplers.transitions import Transitions
+
+BATCHES = {"sampler": Transitions(16), "hidden": (8,)}
+CASES = {
+    "dqn-cartpole": (weft.DQN(**BATCHES), "cartpole", Rounds(lanes=2, updates=1, warm_up=40, capacity=60)),
+    "dqn-CartPole-v1": (weft.DQN(**BATCHES), "CartPole-v1", Rounds(lanes=2, updates=1, warm_up=40, capacity=60)),
+    "sac-pendulum": (weft.SAC(uniform_steps=20, **BATCHES), "pendulum", Rounds(warm_up=30)),
+    "sac-Pendulum-v1": (weft.SAC(uniform_steps=20, **BATCHES), "Pendulum-v1", Rounds(steps=2, warm_up=30)),
+    "reinforce-cartpole": (weft.Reinforce(hidden=(8,)), "cartpole", Rounds(lanes=3, steps=0)),
+    "reinforce-CartPole-v1": (weft.Reinforce(hidden=(8,)), "CartPole-v1", Rounds(lanes=3, steps=0)),
+    "actor_critic-CartPole-v1": (weft.ActorCritic(hidden=(8,)), "CartPole-v1", Rounds(lanes=3, steps=8)),
+}
+each = pytest.mark.parametrize("name", CASES)
+STEPS = 240
+
+
+def cut(folder, step):
+    """Make a folder look as if the process had died some time after the checkpoint at a step."""
+    rows = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if json.loads(line)["step"] <= step]
+    (folder / "metrics.jsonl").write_text("\n".join(rows) + '\n{"step": 35, "sett')
+    for path in (folder / "checkpoints").iterdir():
+        if int(path.stem[-9:]) > step:
+            path.unlink()
+
+
+@each
+def test_a_killed_run_goes_on_bit_for_bit(name, tmp_path):
+    method, env, rounds = CASES[name]
+    how = {"env": env, "rounds": rounds, "log_every": 80, "checkpoint_seconds": 0.0}
+    whole = weft.fit(method, steps=STEPS, seeds=2, out=tmp_path / "whole", **how)
+    weft.fit(method, steps=STEPS, seeds=2, out=tmp_path / "run", **how)
+    cut(tmp_path / "run", 160)
+    resumed = weft.fit(method, steps=STEPS, seeds=2, out=tmp_path / "run", resume=True, **how)
+    assert same(whole.states[0][STEPS], resumed.states[0][STEPS])
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+    for seed in range(2):
+        assert whole.collected(seed).fingerprint == resumed.collected(seed).fingerprint
+    assert weft.load_run(tmp_path / "run").collected(1).fingerprint == whole.collected(1).fingerprint
+    assert not same(whole.state(0, 0), whole.state(0, 1))
+
+
+@pytest.mark.parametrize("name", ["dqn-cartpole", "dqn-CartPole-v1"])
+def test_chunks_change_no_bit(name):
+    method, env, rounds = CASES[name]
+    one = weft.fit(method, steps=120, env=env, rounds=rounds, log_every=120)
+    two = weft.fit(method, steps=120, env=env, rounds=rounds, log_every=24)
+    assert same(one.state(), two.state())
+
+
+@pytest.mark.parametrize("env", ["cartpole", "CartPole-v1"])
+def test_what_was_collected_is_what_the_world_does(env):
+    run = weft.fit(weft.DQN(**BATCHES), steps=600, env=env, rounds=Rounds(lanes=2, warm_up=590), log_every=600)
+    data = run.collected()
+    assert data.steps >= 598
+    before, after = data.observations.astype(np.float64), data.next_observations
+    world = gymnasium.make("CartPole-v1").unwrapped
+    world.reset(seed=0)
+    for row in range(data.steps):  # also over the ends of episodes, where auto-reset could have slipped in
+        world.state, world.steps_beyond_terminated = tuple(before[row]), None
+        seen, _, terminal, *_ = world.step(int(data.actions[row]))
+        np.testing.assert_allclose(after[row], seen, atol=1e-5)
+        assert terminal == data.terminals[row]
+    np.testing.assert_allclose(np.exp(data.log_propensities), 0.5, atol=0.5)
+    assert (np.exp(data.log_propensities) > 0.02).all()
+    first = np.exp(data.log_propensities[0])
+    assert first == pytest.approx(0.5)  # epsilon begins at 1
+    assert data.origin == f"collected:{env}"
+
+
+def test_propensities_of_continuous_actions_are_densities_in_the_units_of_the_world():
+    run = weft.fit(weft.SAC(uniform_steps=50, **BATCHES), steps=50, env="pendulum", rounds=Rounds(warm_up=60))
+    data = run.collected()
+    np.testing.assert_allclose(np.exp(data.log_propensities), 0.25, rtol=1e-5)  # over [-2, 2]
+    assert np.abs(data.actions).max() > 1.0
+    assert data.timeouts[-1]
+
+
+def test_a_log_of_what_was_done_can_be_learned_from():
+    run = weft.fit(weft.DQN(**BATCHES), steps=400, env="cartpole", rounds=Rounds(lanes=2, warm_up=100))
+    after = weft.fit(weft.BC(hidden=(8,)), run.collected(), 5)
+    assert after.policy()(np.zeros(4, np.float32)) in ("left", "right")
+
+
+def test_evaluations_are_noted_before_and_while_it_acts():
+    run = weft.fit(
+        weft.DQN(**BATCHES), steps=200, env="cartpole", seeds=2, rounds=Rounds(warm_up=50), evaluate_every=100
+    )
+    rows = [(row["step"], row["seed"]) for row in run.metrics if "evaluation" in row]
+    assert rows == [(0, 0), (0, 1), (100, 0), (100, 1), (200, 0), (200, 1)]
+    last = run.metrics[-1]["evaluation"]
+    assert last == pytest.approx(weft.rollout(run.policy(1), "cartpole", 10, 1_000_000).mean())
+
+
+def test_counts_are_of_environment_steps():
+    run = weft.fit(weft.DQN(**BATCHES), steps=100, env="cartpole", rounds=Rounds(4, 5, 3, 40), log_every=20)
+    updates = [row["updates"] for row in run.metrics]
+    assert updates == [0, 3, 3, 3, 3]  # a round is 20 steps; three updates after each from step 40 on
+    assert "critic_loss" not in run.metrics[0]
+    assert "critic_loss" in run.metrics[1]
+
+
+# --- batches --------------------------------------------------------------------------------------------------------
+
+
+class Numbers:
+    """A method whose batches are the numbers of their rows."""
+
+    @staticmethod
+    def sampler(columns, key):
+        rows = jax.random.randint(key, (2000,), 0, columns.count)
+        zeros = jnp.zeros(2000)
+        return Batch(columns.reward[rows, 0], zeros, zeros, zeros, zeros > 1, zeros, rows)
+
+
+def _columns(count, value):
+    from weft import ring as rings
+    from weft.columns import Lanes
+    from weft.spec import ActionSpec, ObservationSpec, Spec
+
+    spec = Spec((ObservationSpec((1,)),), ActionSpec("discrete", (), "int32", counts=(2,)))
+    columns = rings.empty(spec, Lanes(1, 100, 200)).columns
+    return pytree.eqx.tree_at(
+        lambda c: (c.reward, c.count), columns, (jnp.full((100, 1), float(value)), jnp.int32(count))
+    )
+
+
+@pytest.mark.parametrize(("share", "wanted", "error"), [(-1.0, 0.75, 0.04), (0.5, 0.5, 0.0), (0.0, 0.0, 0.0)])
+def test_a_batch_is_mixed_of_log_and_ring(share, wanted, error):
+    log, ring = _columns(75, 1.0), _columns(25, 0.0)
+    batch = interaction.drawn(Numbers, ring, log, share, jax.random.key(0))
+    assert float(batch.observation.mean()) == pytest.approx(wanted, abs=error + 1e-6)
+
+
+# --- fine-tuning ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def offline():
+    data = weft.load("sample:maze", episodes=60)
+    return data, weft.fit(weft.IQL(**BATCHES), data, 30, 2, rewards="unit", reward_shift=-0.5)
+
+
+@pytest.mark.parametrize("rounds", [Rounds(), Rounds(logged_share=0.5), Rounds(logged_share=0.0)])
+def test_fine_tuning_begins_where_learning_from_the_log_ended(offline, rounds):
+    data, run = offline
+    held = weft.finetune(run, "maze", 20, data=data, rounds=Rounds(updates=0, logged_share=rounds.logged_share))
+    assert same(held.states[0][20], run.states[0][30])  # moments, targets and all
+    assert same(held.transform, run.transform)
+    moved = weft.finetune(run, "maze", 20, data=data, rounds=rounds)
+    assert not same(moved.states[0][20], run.states[0][30])
+    assert moved.record["online"]["from"]["step"] == 30
+    found = moved.collected()
+    assert set(np.round(found.rewards, 4)) <= {0.0, 1.0}  # in the user's units, not the method's
+    assert found.steps == 20
+
+
+@pytest.mark.parametrize("env", ["maze:shortcut=true", "hosted"])
+def test_fine_tuning_is_resumed_bit_for_bit(offline, env, tmp_path):
+    data, run = offline
+    world = Maze(shortcut=True) if env != "hosted" else _hosted_maze
+    how = {"data": data, "log_every": 20, "checkpoint_seconds": 0.0, "evaluate_every": 20, "evaluate_episodes": 2}
+    whole = weft.finetune(run, world, 60, tmp_path / "whole", **how)
+    weft.finetune(run, world, 60, tmp_path / "run", **how)
+    cut(tmp_path / "run", 40)
+    again = weft.finetune(run, world, 60, tmp_path / "run", resume=True, **how)
+    assert same(whole.states[0][60], again.states[0][60])
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+    found = switch(again)
+    assert found["dip"] >= 0
+    assert set(found) == {"offline", "lowest", "lowest_step", "dip", "online"}
+
+
+class _HostedMaze(gymnasium.Env):
+    """The maze as a Gymnasium environment."""
+
+    observation_space = gymnasium.spaces.Box(0.0, 1.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    spec = None
+
+    def __init__(self):
+        from weft.simulation import Hosted
+
+        self.inner = Hosted(pytree.as_arrays(Maze()))
+
+    def reset(self, *, seed=None, options=None):
+        return self.inner.reset(seed)
+
+    def step(self, action):
+        return self.inner.step(action)
+
+
+def _hosted_maze():
+    return gymnasium.wrappers.TimeLimit(_HostedMaze(), 40)
+
+
+def test_a_policy_of_a_fine_tuned_run_is_saved_and_loaded(offline, tmp_path):
+    data, run = offline
+    after = weft.finetune(run, "maze", 10, tmp_path / "run", data=data)
+    after.save_policy(tmp_path / "policy.safetensors")
+    seen = np.array([0.2, 0.2], np.float32)
+    loaded = weft.load_policy(tmp_path / "policy.safetensors")
+    np.testing.assert_array_equal(loaded(seen), weft.load_run(tmp_path / "run").policy()(seen))
+
+
+# --- mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda data: weft.fit(weft.DQN()), "from a log .data. or from acting .env."),
+        (lambda data: weft.fit(weft.DQN(), data, env="maze"), "give one of them"),
+        (lambda data: weft.fit(weft.BC(), env="cartpole"), "Behaviour cloning cannot learn by acting"),
+        (lambda data: weft.fit(weft.AWR(), env="cartpole"), "cannot learn by acting"),
+        (lambda data: weft.fit(weft.DQN(), env="maze"), "learns from discrete actions, the log's are continuous"),
+        (lambda data: weft.fit(weft.Reinforce(), data), "learns from what it just did itself"),
+        (
+            lambda data: weft.fit(weft.IQL(), data, rounds=Rounds()),
+            "rounds and evaluate_every are for methods",
+        ),
+        (
+            lambda data: weft.fit(weft.DQN(), env="cartpol"),
+            "no environment 'cartpol'. Did you mean 'cartpole'",
+        ),
+        (lambda data: weft.fit(weft.SAC(), env="Nope-v9"), "Gymnasium has no environment 'Nope-v9'"),
+        (lambda data: weft.fit(weft.DQN(), env="cartpole", evaluate_every=0), "after 1 step or more, got 0"),
+        (lambda data: weft.fit(weft.DQN(), env="cartpole", stack=4), "Only observations of grey images"),
+        (lambda data: weft.fit(weft.DQN(), env=gymnasium.make("CartPole-v1")), "single environment"),
+        (lambda data: weft.finetune(weft.fit(weft.BC(hidden=(8,)), data, 1), "maze"), "cannot learn by acting"),
+        (lambda data: weft.finetune(weft.fit(weft.IQL(**BATCHES), data, 1), "cartpole"), "observations"),
+        (
+            lambda data: weft.finetune(weft.fit(weft.IQL(**BATCHES), data, 1), "maze", data=weft.load("sample:maze")),
+            "is not the log that iql was trained on",
+        ),
+        (lambda data: Rounds(lanes=0), "at least one lane"),
+        (lambda data: Rounds(capacity=1), "capacity must hold a round"),
+        (lambda data: Rounds(logged_share=1.5), "between 0 and 1"),
+        (lambda data: switch(weft.fit(weft.IQL(**BATCHES), data, 1)), "was not evaluated"),
+        (lambda data: weft.fit(weft.IQL(**BATCHES), data, 1).collected(), "it collected nothing"),
+    ],
+)
+def test_a_mistake_is_one_sentence(offline, call, sentence):
+    with pytest.raises(UserError, match=sentence):
+        call(offline[0])
+
+
+def test_another_buffer_or_world_is_not_resumed(tmp_path):
+    method, env, rounds = CASES["dqn-cartpole"]
+    weft.fit(method, steps=80, env=env, rounds=rounds, out=tmp_path / "run")
+    with pytest.raises(UserError, match="cannot be resumed: its online differ"):
+        weft.fit(method, steps=80, env=env, rounds=Rounds(lanes=3), out=tmp_path / "run", resume=True)
+    with pytest.raises(UserError, match="cannot be resumed: its data differ"):
+        weft.fit(method, steps=80, env="grid", rounds=rounds, out=tmp_path / "run", resume=True)
+
+
+def test_a_longer_run_keeps_what_was_collected(tmp_path):
+    method, env, _ = CASES["dqn-cartpole"]
+    rounds = Rounds(lanes=2, warm_up=40)
+    weft.fit(method, steps=80, env=env, rounds=rounds, out=tmp_path / "run")
+    longer = weft.fit(method, steps=160, env=env, rounds=rounds, out=tmp_path / "run", resume=True)
+    assert longer.collected().steps == 160
+
+
+def test_reference_data_can_be_fine_tuned_on_where_it_is_there():
+    log = ROOT.parent / "shared" / "data" / "d4rl" / "hopper_medium_replay.hdf5"
+    if not log.exists():
+        pytest.skip("the Hopper log is not there (../shared/data)")
+    data = weft.load(log).select(np.arange(30))
+    run = weft.fit(weft.IQL(**BATCHES), data, 5)
+    after = weft.finetune(run, "Hopper-v5", 30, data=data, rounds=Rounds(warm_up=10))
+    assert after.collected().steps >= 29
