@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .advice import advise
     from .algorithm import Algorithm
     from .algorithms.actor_critic import ActorCritic
+    from .algorithms.awac import AWAC
     from .algorithms.awr import AWR
     from .algorithms.bc import BC
     from .algorithms.cql import CQL
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "AWAC": "algorithms.awac",
     "AWR": "algorithms.awr",
     "BC": "algorithms.bc",
     "ActorCritic": "algorithms.actor_critic",
@@ -98,6 +100,7 @@ _HOME = {
 _MODULES = ("tabular",)
 
 __all__ = [
+    "AWAC",
     "AWR",
     "BC",
     "CQL",

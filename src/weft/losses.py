@@ -1,28 +1,36 @@
 """Formulas that more than one method uses, named after the mathematics, with their sources.
 
-All are elementwise but `sampled_logsumexp` (over samples), `lambda_returns` (over time) and `proposals` (which draws).
+All are elementwise but `batch_weight` (over the batch), `sampled_logsumexp` (over samples), `lambda_returns` and
+`outcomes` (over time) and `proposals` (which draws).
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
-from .columns import Segments
+from .columns import Columns, Segments
 from .distributions import Deterministic, Distribution, several
+from .errors import UserError
 
 __all__ = [
     "advantage_weight",
     "backup",
+    "batch_weight",
+    "calibrate",
     "expectile",
     "huber",
     "imitation",
     "lambda_returns",
     "n_step_returns",
+    "outcomes",
     "proposals",
     "returns_to_go",
     "sampled_logsumexp",
     "standardised",
     "weighted_mean",
+    "with_outcomes",
 ]
 
 
@@ -52,6 +60,18 @@ def advantage_weight(
     """`min(exp(β A), w_max)`, clipped before the exponential so that it cannot overflow; no gradient flows."""
     exponent = jnp.minimum(inverse_temperature * advantage, jnp.log(largest))
     return jax.lax.stop_gradient(jnp.exp(exponent))
+
+
+def batch_weight(
+    advantage: Float[Array, "batch"], inverse_temperature: Float[Array, ""] | float, largest: Float[Array, ""] | float
+) -> Float[Array, "batch"]:
+    """`N softmax_batch(min(β A, log w_max))`: `advantage_weight` over its mean, so that N weights sum to N.
+
+    The step no longer depends on the scale of the advantages, but it does on who else is in the batch (authors' code of
+    arXiv:2006.09359). No gradient flows.
+    """
+    exponent = jnp.minimum(inverse_temperature * advantage, jnp.log(largest))
+    return jax.lax.stop_gradient(len(advantage) * jax.nn.softmax(exponent))
 
 
 def huber(error: Float[Array, "*any"], threshold: Float[Array, ""] | float = 1.0) -> Float[Array, "*any"]:
@@ -96,6 +116,54 @@ def lambda_returns(
         return now[0] + now[1] * later[0], now[1] * later[1]
 
     return jax.lax.associative_scan(join, (constant, future * kept), reverse=True)[0]
+
+
+def outcomes(columns: Columns, discount: Float[Array, ""] | float) -> Float[Array, "row"]:
+    """Return the discounted return from every step to the end of its episode (`G` of arXiv:2303.05479).
+
+    After a time-out the worst that may follow is added: `min(r_worst, 0) / (1 − γ^Δt)`, the worst logged reward for
+    ever at the shortest Δt, or no reward, as the task may end. With γ = 1 that is −∞. What is not known is −∞ too:
+    steps of a ring buffer whose episode goes on, and rows that were never written. Raises UserError for a ring buffer
+    that does not say how much of it was `written`.
+    """
+    used = jnp.arange(len(columns.rows)) < columns.count  # nothing may be learned of rows that are held out
+    worst = jnp.min(columns.reward[columns.rows, 0], initial=0.0, where=used)
+    shared = discount ** jnp.min(columns.duration[columns.rows], initial=jnp.inf, where=used)
+    tail = jnp.where(shared < 1, worst / (1 - shared), -jnp.inf)
+    if columns.lanes is None:
+        order = jnp.arange(len(columns.episode))
+        last = jnp.append(columns.episode[1:] != columns.episode[:-1], True)
+        rest, empty = jnp.full(len(order), tail), jnp.zeros(len(order), bool)
+    else:
+        if (written := columns.written) is None:
+            raise UserError("The columns of a ring buffer must say how many steps were written to each lane.")
+        count, steps = columns.lanes.count, columns.lanes.steps
+        time, lane = jnp.arange(steps), jnp.arange(count)[:, None]
+        order = ((written + time) % steps * count + lane).reshape(-1)  # lane by lane, the oldest step first
+        ended = columns.terminal[order] | columns.timeout[order]
+        last = ended | jnp.tile(time == steps - 1, count)
+        rest = jnp.where(ended, tail, -jnp.inf)
+        empty = jnp.tile(time < steps - written, count)
+    reward, terminal, duration = columns.reward[order, 0], columns.terminal[order], columns.duration[order]
+    found = lambda_returns(reward, terminal, last, duration, discount, 1.0, jnp.where(jnp.isfinite(rest), rest, 0.0))
+    # infinities apart: in the sum they would meet a zero and make a NaN
+    blank = jnp.zeros(len(order))
+    unknown = lambda_returns(blank, terminal, last, blank, 1.0, 1.0, jnp.isinf(rest).astype(jnp.float32)) > 0
+    return blank.at[order].set(jnp.where(unknown | empty, -jnp.inf, found))
+
+
+def with_outcomes(columns: Columns, discount: Float[Array, ""] | float) -> Columns:
+    """Return the log with its `outcomes`, for `Algorithm.focus`."""
+    return dataclasses.replace(columns, outcome=outcomes(columns, discount))
+
+
+def calibrate(
+    values: Float[Array, "batch sample"], outcome: Float[Array, "batch"] | None, count: int
+) -> Float[Array, "batch sample"]:
+    """`max(Q(s, a), G(s))` for the first `count` actions of a state (arXiv:2303.05479, eq. 5.1); Q as it is if no G."""
+    if outcome is None:
+        return values
+    return jnp.maximum(values, jnp.where(jnp.arange(values.shape[-1]) < count, outcome[..., None], -jnp.inf))
 
 
 def proposals(

@@ -31,10 +31,12 @@ FAMILIES: dict[str, frozenset[str]] = {
 """Traits by family. copies: imitates. selects: keeps what came out well. values: learns values step by step, so that
 parts of different episodes can be put together. outcomes: weighs actions by what followed in their own episode.
 within: never asks for the value of an action that was not logged. tethered: does, held near the logged action.
-pessimistic: does, and lowers it. certain: its policy has no density. reckless: nothing holds it."""
+pessimistic: does, and lowers it. certain: its policy has no density. unmeasured: no benchmark of this package has run
+it yet. reckless: nothing holds it."""
 
 ALGORITHMS: dict[str, frozenset[str]] = {
     "filtered_bc": frozenset({"copies", "selects"}),
+    "awac": frozenset({"values", "tethered", "unmeasured"}),
     "awr": frozenset({"outcomes", "within"}),
     "td3_bc": frozenset({"values", "tethered", "certain"}),
 }
@@ -42,6 +44,7 @@ ALGORITHMS: dict[str, frozenset[str]] = {
 
 USUAL: dict[str, float] = {
     "values": 0.6, "within": 0.4, "pessimistic": 0.2, "tethered": 0.1, "selects": 0.3, "outcomes": 0.2,
+    "unmeasured": -0.1,
 }  # fmt: skip
 """The order where nothing measured speaks: the mean scores of published locomotion comparisons."""
 

@@ -319,6 +319,10 @@ ISOLATED = [
     ("iql", "continuous", {}, "discount", ("actor", "value")),
     ("iql", "continuous", {}, "target_rate", ("actor", "value", "critics")),
     ("awr", "continuous", {}, "inverse_temperature", ("value",)),
+    ("awac", "continuous", {}, "inverse_temperature", ("critics", "target")),
+    ("awac", "discrete", {}, "inverse_temperature", ("critics", "target")),
+    ("awac", "continuous", {"weighting": "softmax"}, "inverse_temperature", ("critics", "target")),
+    ("awac", "continuous", {}, "target_rate", ("actor", "critics")),
     ("td3_bc", "continuous", {}, "value_weight", ("critics",)),
     ("cql", "continuous", {}, "actor_learning_rate", ("critics", "weight", "temperature")),
     ("cql", "continuous", {"learning_rate": 0.0}, "discount", ("actor",)),
@@ -383,7 +387,7 @@ def test_a_bandit_is_solved_or_imitated(name, kind):
         changes["actor_learning_rate"] = 0.01
     if name == "filtered_bc":
         changes["fraction"] = 0.2
-    if name in ("iql", "awr"):
+    if name in ("iql", "awr", "awac"):
         changes |= {"inverse_temperature": 10.0, "largest_weight": 100.0}
     state = found.learned("bandit", 400, **changes)
     policy = found.base.policy(state)

@@ -6,14 +6,14 @@ r"""Conservative Q-learning, the variant CQL(H) (Kumar, Zhou, Tucker and Levine 
 There is no 1/2 as in eq. 4, like in the authors' code, so a weight w acts like half of it there. A `Lagrange` as
 `weight` holds the mean gap in brackets at its threshold, as `temperature` (alpha) the mean log-density per dimension.
 Discrete actions: one critic, greedy policy, `backup` by double Q-learning (`plain`) or the largest target (`greedy`).
-Continuous actions: the integral is estimated from `samples` actions each of the uniform distribution, pi(. | s) and
-pi(. | s'), scored at s less their log-densities (app. F), without gradient; y = r + gamma min_i Qbar_i(s', a') has a'
-drawn from pi (`plain`), also with its entropy (`soft`), or the mode (`greedy`). For `warm_up` updates pi imitates.
+Continuous: the integral is estimated from `samples` actions each, uniform, of pi(. | s) and of pi(. | s'), scored at s
+less their log-densities (app. F), without gradient; y = r + gamma min_i Qbar_i(s', a') with a' of pi (`plain`), also
+its entropy (`soft`), or the mode (`greedy`). For `warm_up` updates pi imitates. `calibrated` (Cal-QL,
+arXiv:2303.05479): max(Q_i, G(s)) stands for Q_i of all but uniform actions in the integral. G: `losses.outcomes`.
 
 Order of updates: Q with the old w, alpha and pi; w; alpha; pi with the new alpha and the new Q; target critics.
-Differs from the reference: the estimate subtracts log(3 samples), so thresholds are 3.4 lower for 10 samples, and they
-are not multiplied by a weight; one multiplier for both critics; no warm-up by default, there 40 000 updates; the
-target is `greedy` by default, there `plain`: after 5000 steps on the Hopper replay log 26 and 29 points against 11, 12.
+Differs from the reference: the estimate subtracts log(3 samples), so thresholds are 3.4 lower for 10 samples, and are
+not multiplied by a weight; one multiplier for both critics; no warm-up, there 40 000 updates; the target is `greedy`.
 """
 
 from typing import ClassVar
@@ -26,7 +26,7 @@ import optax
 from ..algorithm import Algorithm
 from ..distributions import pick
 from ..learner import Learner, descend_in_pieces, learner, polyak
-from ..losses import backup, huber, imitation, proposals, sampled_logsumexp
+from ..losses import backup, calibrate, huber, imitation, proposals, sampled_logsumexp, with_outcomes
 from ..multipliers import Fixed, Lagrange
 from ..networks.actors import squashed_actor
 from ..networks.critics import believed, critics, lowest
@@ -65,6 +65,7 @@ class CQL(Algorithm):
     error: str = static(default="squared")
     samples: int = static(default=10)
     warm_up: int = static(default=0)
+    calibrated: bool = static(default=False)
     hidden: tuple[int, ...] = static(default=(256, 256))
     sampler: Sampler = Transitions()
 
@@ -79,30 +80,28 @@ class CQL(Algorithm):
         require(not (spec.discrete and self.backup == "soft"), "CQL has no soft backup for discrete actions.")
         actor_key, critic_key = jax.random.split(key)
         models = critics(critic_key, spec, self.hidden, 1 if spec.discrete else 2)
-        adam = optax.adam(self.actor_learning_rate)
-        return State(
-            actor=None if spec.discrete else learner(squashed_actor(actor_key, spec, self.hidden), adam),
-            critics=learner(models, optax.adam(self.learning_rate)),
-            target=jax.tree.map(jnp.copy, models),
-            weight=self.weight.begin(),
-            temperature=() if spec.discrete else self.temperature.begin(),
-        )
+        target, adam = jax.tree.map(jnp.copy, models), optax.adam(self.actor_learning_rate)
+        actor = None if spec.discrete else learner(squashed_actor(actor_key, spec, self.hidden), adam)
+        heat = () if spec.discrete else self.temperature.begin()
+        return State(actor, learner(models, optax.adam(self.learning_rate)), target, self.weight.begin(), heat)
+
+    def focus(self, columns):
+        return with_outcomes(columns, self.discount) if self.calibrated else columns
 
     def update(self, state, batch, tick):
         actor_key, *keys = jax.random.split(tick.key, 3)
         next_value, score, examples, rows = (self._samples if state.actor else self._choices)(state, batch, *keys)
         goal = backup(batch.reward, batch.terminal, batch.duration, self.discount, next_value)
-        distance = huber if self.error == "huber" else jnp.square
 
         def critic_loss(models, part):
-            scores = [score(q, *part[1:]) for q in models]
+            scores, distance = [score(q, *part[1:]) for q in models], {"huber": huber}.get(self.error, jnp.square)
             errors = sum(jnp.mean(distance(logged - part[0])) for logged, _ in scores)
             gaps = sum(jnp.mean(everywhere - logged) for logged, everywhere in scores)
             extras = {"td_error": errors, "gap": gaps / len(models), "mean_q": jnp.mean(scores[0][0])}
             return errors + self.weight.at(state.weight) * gaps, extras
 
-        adam = optax.adam(self.learning_rate)
-        models, (q_loss, metrics) = descend_in_pieces(state.critics, adam, critic_loss, (goal, *examples), rows)
+        adam, parts = optax.adam(self.learning_rate), (goal, *examples, batch.outcome if self.calibrated else None)
+        models, (q_loss, metrics) = descend_in_pieces(state.critics, adam, critic_loss, parts, rows)
         weight = self.weight.follow(state.weight, metrics["gap"])
         target = polyak(state.target, models.model, self.target_rate)
         metrics |= {"critic_loss": q_loss, "weight": self.weight.at(weight)}
@@ -113,8 +112,8 @@ class CQL(Algorithm):
             value, first = lowest(models.model, batch.observation, action), tick.step < self.warm_up
             return jnp.where(first, -imitation(chosen, batch.action), value) if self.warm_up else value
 
-        adam, heat = optax.adam(self.actor_learning_rate), state.temperature
-        actor, heat, more = improve(state.actor, adam, self.temperature, heat, batch.observation, actor_key, gain)
+        adam, heat = optax.adam(self.actor_learning_rate), (self.temperature, state.temperature)
+        actor, heat, more = improve(state.actor, adam, *heat, batch.observation, actor_key, gain)
         return State(actor, models, target, weight, heat), metrics | more
 
     def _choices(self, state, batch, *_):
@@ -122,9 +121,9 @@ class CQL(Algorithm):
         after = state.target[0].all(batch.next_observation)
         chooser = after if self.backup == "greedy" else state.critics.model[0].all(batch.next_observation)
 
-        def score(q, observation, action):
+        def score(q, observation, action, known):
             values = q.all(observation)
-            return pick(values, action), jax.nn.logsumexp(values, axis=-1)
+            return pick(values, action), jax.nn.logsumexp(calibrate(values, known, values.shape[-1]), axis=-1)
 
         return pick(after, chooser.argmax(-1)), score, (batch.observation, batch.action), 1
 
@@ -138,9 +137,9 @@ class CQL(Algorithm):
         sampled, density = proposals(sample_key, here, there, self.samples)
         actions = jnp.concatenate([batch.action[:, None], sampled], axis=1)
 
-        def score(q, observation, actions, density):
+        def score(q, observation, actions, density, known):
             values = q.with_actions(q.state_half(observation)[:, None], actions)
-            return values[:, 0], sampled_logsumexp(values[:, 1:], density)
+            return values[:, 0], sampled_logsumexp(calibrate(values[:, 1:], known, 2 * self.samples), density)
 
         return next_value, score, (batch.observation, actions, density), actions.shape[1]
 
