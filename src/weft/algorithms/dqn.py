@@ -9,8 +9,9 @@ the slow target of others. `clip_rewards` keeps rewards in [-1, 1] while learnin
 
 Order of updates: Q; then the target, where it is due.
 
-Differs from the reference: Adam at 1e-3 and two layers of 64 by default, for small problems; the paper's setting for
-Atari is `DQN.nature()`. `target_every` counts updates (the paper's 10 000, four steps each). Weights are orthogonal.
+Differs from the reference: Adam at 1e-3 and two layers of 128 by default, for small problems; the paper's setting for
+Atari is `DQN.nature()`. `target_every` counts updates (the paper's 10 000, four steps each). The gradient's norm is kept below
+`largest_gradient`. Weights are orthogonal.
 """
 
 from typing import ClassVar
@@ -47,11 +48,12 @@ class DQN(Algorithm):
     family: ClassVar[str] = "value based"
     actions: ClassVar[frozenset[str]] = frozenset({"discrete"})
     learns_from: ClassVar[frozenset[str]] = frozenset({"log", "replay"})
-    rounds: ClassVar[Rounds] = Rounds(lanes=4, updates=2, warm_up=1000, capacity=50_000)
+    rounds: ClassVar[Rounds] = Rounds(lanes=4, updates=4, warm_up=1000, capacity=50_000)
 
     learning_rate: float = 1e-3
     discount: float = 0.99
     target_rate: float = 1.0
+    largest_gradient: float = 10.0
     epsilon_first: float = 1.0
     epsilon_last: float = 0.05
     exploring: float = 0.1
@@ -61,7 +63,7 @@ class DQN(Algorithm):
     target_every: int = static(default=100)
     optimiser: str = static(default="adam")
     vision: str = static(default="nature")
-    hidden: tuple[int, ...] = static(default=(64, 64))
+    hidden: tuple[int, ...] = static(default=(128, 128))
     sampler: Sampler = Transitions(64)
 
     def __check_init__(self):
@@ -80,9 +82,10 @@ class DQN(Algorithm):
         return cls(**{**paper, **static_ones, **changes})
 
     def _optimiser(self):
+        clip = optax.clip_by_global_norm(self.largest_gradient)
         if self.optimiser == "adam":
-            return optax.adam(self.learning_rate)
-        return optax.rmsprop(self.learning_rate, decay=0.95, eps=0.01, centered=True)
+            return optax.chain(clip, optax.adam(self.learning_rate))
+        return optax.chain(clip, optax.rmsprop(self.learning_rate, decay=0.95, eps=0.01, centered=True))
 
     def init(self, key, spec, prior=None):
         self.check(spec)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8
 
 from ..pytree import require, static
 from ..spec import ObservationSpec, Spec
+from .convolution import convolve
 from .dense import Linear, linear
 
 __all__ = ["Encoder", "encoder"]
@@ -69,10 +70,7 @@ class Convolutions(eqx.Module):
         values = image.reshape(-1, *image.shape[-3:]).astype(jnp.float32) / 255.0
         layers, padding, _ = VISIONS[self.vision]
         for kernel, bias, (_, stride, _) in zip(self.kernels, self.biases, layers, strict=True):
-            axes = jax.lax.conv_dimension_numbers(values.shape, kernel.shape, ("NHWC", "HWIO", "NHWC"))
-            strides = (stride, stride)
-            values = jax.lax.conv_general_dilated(values, kernel, strides, padding, dimension_numbers=axes)
-            values = jax.nn.relu(values + bias)
+            values = jax.nn.relu(convolve(values, kernel, stride, padding) + bias)
         features = values.reshape(*batch, -1)
         return features if self.last is None else jax.nn.relu(self.last(features))
 
