@@ -208,8 +208,8 @@ def test_every_critic_solves_the_smallest_world(options):
 
 
 def test_the_critic_of_a_fixed_policy_is_its_exact_value():
-    setting = ActorCritic(hidden=(), learning_rate=0.0, value_learning_rate=0.02, trace=0.5, discount=0.9)
-    run = weft.fit(setting, env="grid", steps=60_000, rounds=Rounds(lanes=32, steps=16))
+    setting = ActorCritic(hidden=(), learning_rate=0.0, value_learning_rate=0.03, trace=0.5, discount=0.9)
+    run = weft.fit(setting, env="grid", steps=60_000, rounds=Rounds(lanes=16, steps=4))
     probabilities = np.asarray(run.policy().probabilities(jnp.eye(16)))
     exact = tabular.evaluate(tabular.grid_world(), probabilities, 0.9)
     found = run.state().value.model(jnp.eye(16))

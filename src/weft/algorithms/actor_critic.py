@@ -47,10 +47,10 @@ class ActorCritic(Algorithm):
     paper: ClassVar[str] = "arXiv:1602.01783"
     family: ClassVar[str] = "policy gradient"
     learns_from: ClassVar[frozenset[str]] = frozenset({"fresh"})
-    rounds: ClassVar[Rounds] = Rounds(lanes=16, steps=16)
+    rounds: ClassVar[Rounds] = Rounds(lanes=8, steps=8)
 
-    learning_rate: float = 1e-3
-    value_learning_rate: float = 2e-3
+    learning_rate: float = 3e-4
+    value_learning_rate: float = 3e-3
     discount: float = 0.99
     trace: float = 0.95
     entropy_weight: float = 0.01

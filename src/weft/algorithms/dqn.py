@@ -9,9 +9,9 @@ the slow target of others. `clip_rewards` keeps rewards in [-1, 1] while learnin
 
 Order of updates: Q; then the target, where it is due.
 
-Differs from the reference: Adam at 1e-3 and two layers of 128 by default, for small problems; the paper's setting for
-Atari is `DQN.nature()`. `target_every` counts updates (the paper's 10 000, four steps each). The gradient's norm is kept below
-`largest_gradient`. Weights are orthogonal.
+Differs from the reference: Adam at 1e-3 and two layers of 64 by default, for small problems; the paper's setting for
+Atari is `DQN.nature()`. `target_every` counts updates (the paper's 10 000, four steps each). The gradient's norm is
+kept below `largest_gradient`. Weights are orthogonal.
 """
 
 from typing import ClassVar
@@ -60,10 +60,10 @@ class DQN(Algorithm):
     double: bool = static(default=False)
     error: str = static(default="huber")
     clip_rewards: bool = static(default=False)
-    target_every: int = static(default=100)
+    target_every: int = static(default=50)
     optimiser: str = static(default="adam")
     vision: str = static(default="nature")
-    hidden: tuple[int, ...] = static(default=(128, 128))
+    hidden: tuple[int, ...] = static(default=(64, 64))
     sampler: Sampler = Transitions(64)
 
     def __check_init__(self):
