@@ -25,7 +25,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "online.json"
 LEARN: dict[str, tuple[Any, str, int, float]] = {
     "dqn": (weft.DQN(), "CartPole-v1", 50_000, 475.0),
     "reinforce": (weft.Reinforce(), "CartPole-v1", 100_000, 475.0),
-    "actor_critic": (weft.ActorCritic(), "CartPole-v1", 100_000, 475.0),
+    "actor_critic": (weft.ActorCritic(), "CartPole-v1", 200_000, 475.0),
     "sac": (weft.SAC(learning_rate=1e-3), "Pendulum-v1", 10_000, -200.0),
 }
 EPISODES = 20
