@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from weft.atari import Atari, averaging, make_atari
+from weft.atari import Atari, averaged, edges, make_atari
 from weft.errors import UserError
 from weft.rollout import rollout
 
@@ -57,6 +57,11 @@ def test_the_greys_are_those_of_luminance(emulator):
     screen, grey = game.render(), game.ale.getScreenGrayscale()
     np.testing.assert_allclose(grey, np.rint(screen @ np.array([0.299, 0.587, 0.114])), atol=1)
     assert len(np.unique(grey)) > 2
+
+
+def averaging(old, new):
+    """The matrix that averages `old` pixels in a row to `new` ones by area."""
+    return averaged(np.eye(old), *edges(old, new)) * new / old
 
 
 @pytest.mark.parametrize(("old", "new"), [(210, 84), (160, 84), (250, 84), (7, 7)])
