@@ -117,6 +117,14 @@ def test_counts_are_of_environment_steps():
     assert "critic_loss" in run.metrics[1]
 
 
+def test_a_run_that_learned_nothing_in_a_chunk_does_not_stop_the_others():
+    rounds = Rounds(lanes=2, steps=0)
+    run = weft.fit(weft.Reinforce(hidden=(8,)), steps=400, env="CartPole-v1", seeds=3, rounds=rounds, log_every=10)
+    with_update = {row["seed"] for row in run.metrics if "actor_loss" in row}
+    assert with_update == {0, 1, 2}
+    assert any("actor_loss" not in row for row in run.metrics)
+
+
 # --- batches --------------------------------------------------------------------------------------------------------
 
 

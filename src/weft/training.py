@@ -279,7 +279,7 @@ def _train(
     for begin, end in _chunks(plan, start) if why is None else ():
         found = engine.advance(begin, end)
         rows = _rows(run, group, plan, end, found)
-        shown.update(end, {name: float(np.mean([row[name] for row in found])) for name in found[0]})
+        shown.update(end, _means(found))
         for sentence in watch.take(rows):
             shown.warn(sentence)
         why = watch.hopeless() if stop and end < plan.steps else None
@@ -301,6 +301,12 @@ def _train(
     run.others[group] = pytree.host(engine.others())
     if why is not None:
         _stopped(run, group, end, why, shown)
+
+
+def _means(found: list[Row]) -> Row:
+    """Return the mean of every metric over the runs that have it: one that acts need not learn in every chunk."""
+    names = dict.fromkeys(name for row in found for name in row)
+    return {name: float(np.mean([row[name] for row in found if name in row])) for name in names}
 
 
 def _note(run: Run, rows: list[dict[str, Any]], durable: bool) -> None:

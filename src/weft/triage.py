@@ -113,12 +113,17 @@ def triage(run: Run, larger: Run | None = None, held_out: Dataset | None = None,
 # --- from a run to arrays -----------------------------------------------------------------------------------------
 
 
+# Of rows of a run that acts: what happened in the world, which not every row knows.
+ACTING = {"evaluation", "episode_return", "episodes", "updates"}
+
+
 def _curves(run: Run, setting: int) -> dict[str, np.ndarray]:
-    """Return the steps that every seed has reached, and every metric `(row, seed)`."""
-    rows = {(row["step"], row["seed"]): row for row in run.metrics if row["setting"] == setting}
+    """Return the steps that every seed has reached and learned in, and every metric of learning `(row, seed)`."""
+    known = [row for row in run.metrics if row["setting"] == setting]
+    names = [name for name in (known[-1] if known else {}) if name not in {"step", "setting", "seed", *ACTING}]
+    rows = {(row["step"], row["seed"]): row for row in known if names[0] in row} if names else {}
     steps = sorted({step for step, _ in rows})
     steps = [step for step in steps if all((step, seed) in rows for seed in run.seeds)]
-    names = [name for name in next(iter(rows.values()), {}) if name not in ("step", "setting", "seed")]
     found = {name: [[rows[step, seed].get(name, np.nan) for seed in run.seeds] for step in steps] for name in names}
     shape = (len(steps), len(run.seeds))
     return {"step": np.array(steps, int), **{name: np.array(v, float).reshape(shape) for name, v in found.items()}}
