@@ -1,17 +1,20 @@
-"""Draw the pictures of the documentation: `docs/figures/grid.png` and `docs/figures/baselines.png`.
+"""Draw the pictures of the documentation, `docs/figures/*.png`.
 
     make docs
 
-Every number in them is computed here. matplotlib is in the extra `dev`.
+Every number in them is computed here or comes from `benchmarks/results/`. matplotlib is in the extra `dev`.
 """
 
+import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
 mpl.use("agg")
 
 import matplotlib.pyplot as plt
+import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -109,7 +112,52 @@ def baselines() -> Figure:
     return figure
 
 
-FIGURES = {"grid.png": grid, "baselines.png": baselines}
+RESULTS = json.loads((FOLDER.parent.parent / "benchmarks/results/online.json").read_text())
+TITLES = {
+    "dqn": "DQN", "reinforce": "REINFORCE", "actor_critic": "Actor-critic", "sac": "SAC", "iql": "IQL", "awac": "AWAC",
+    "cql": "CQL", "cal_ql": "Cal-QL",
+}  # fmt: skip
+
+
+def learning() -> Figure:
+    """Greedy returns of every seed while methods learn from nothing, and their mean."""
+    found = RESULTS["learn"]
+    figure, panels = plt.subplots(1, len(found), figsize=(2.9 * len(found), 3.3), squeeze=False)
+    for axes, (name, case) in zip(panels[0], found.items(), strict=True):
+        _curve(axes, case, COLOURS[0])
+        axes.axhline(case["solved_at"], color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.set_title(f"{TITLES[name]}, {case['environment']}", loc="left", fontsize=11, pad=8)
+    panels[0][0].set_ylabel("greedy return")
+    figure.tight_layout(w_pad=1.4)
+    return figure
+
+
+def switch() -> Figure:
+    """Greedy returns while methods that learned from a log go on by acting; step 0 is what the log alone gave."""
+    found = RESULTS["hopper"]
+    figure, panels = plt.subplots(1, len(found), figsize=(2.9 * len(found), 3.3), squeeze=False, sharey=True)
+    for axes, (name, case) in zip(panels[0], found.items(), strict=True):
+        _curve(axes, case["curve"], COLOURS[0])
+        axes.axhline(case["offline"], color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.set_title(f"{TITLES[name]}, Hopper-v5", loc="left", fontsize=11, pad=8)
+    panels[0][0].set_ylabel("greedy return")
+    figure.tight_layout(w_pad=1.4)
+    return figure
+
+
+def _curve(axes: Axes, case: dict[str, Any], colour: str) -> None:
+    steps, scores = np.array(case["steps"]), np.array(list(case["seeds"].values()))
+    for row in scores:
+        axes.plot(steps, row, color=colour, alpha=0.3, linewidth=1)
+    axes.plot(steps, scores.mean(0), color=colour, linewidth=2.2)
+    axes.set_xlabel("environment steps")
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:,.0f}k" if step else "0")
+    axes.grid(axis="y", color=QUIET)
+    axes.set_axisbelow(True)
+
+
+FIGURES = {"grid.png": grid, "baselines.png": baselines, "learning.png": learning, "switch.png": switch}
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)

@@ -45,7 +45,7 @@ DQN: dict[str, dict[str, Any]] = {
         "exploring": 0.16,
         "epsilon": 0.04,
     },
-    # four lanes and two updates a round, the target copied every hundred updates
+    # four lanes and four updates a round, the target copied every fifty updates
     "weft": {
         "hidden": "64,64",
         "learning_rate": 1e-3,
@@ -54,8 +54,8 @@ DQN: dict[str, dict[str, Any]] = {
         "learning_starts": 1000,
         "envs": 4,
         "train_freq": 1,
-        "gradient_steps": 2,
-        "target_every": 200,
+        "gradient_steps": 4,
+        "target_every": 50,
         "exploring": 0.1,
         "epsilon": 0.05,
     },
