@@ -95,7 +95,7 @@ def length(run: weft.Run, world: str) -> tuple[float, float]:
     return float(np.mean(reached)), float(np.mean(lengths)) if lengths else float("nan")
 
 
-def maze(names: list[str], seeds: int, steps: int = 20_000) -> None:
+def maze(names: list[str], seeds: int, steps: int) -> None:
     """Learn from the maze's log, then act where there is a shortcut."""
     data, world = weft.load("sample:maze", seed=0), "maze:shortcut=true"
     for name in names or GO_ON:
@@ -124,7 +124,6 @@ def maze(names: list[str], seeds: int, steps: int = 20_000) -> None:
 def hopper(names: list[str], seeds: int, data: str, offline: int, online: int) -> None:
     """Learn from the replay log of Hopper, then act in Hopper-v5."""
     log = weft.load(data)
-    log = log.declare(action=log.spec.action) if log.spec.action.low is None else log
     methods = {
         "iql": weft.IQL(),
         "awac": weft.AWAC(),
@@ -165,7 +164,7 @@ def main() -> None:
     if given.part == "learn":
         learn(given.methods, given.seeds)
     elif given.part == "maze":
-        maze(given.methods, given.seeds)
+        maze(given.methods, given.seeds, given.online)
     else:
         hopper(given.methods, given.seeds, given.data, given.offline, given.online)
 

@@ -73,9 +73,10 @@ def peer(python: Path, name: str, case: str, seed: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.json"
         line = [
-            str(python), str(ROOT / "benchmarks/peers/online_peer.py"), "--peer", name, "--method", method, "--env",
-            env, "--steps", str(steps), "--seed", str(seed), "--evaluate-every", str(10**9), "--episodes", "1", "--preset",
-            "weft", "--learning-starts", str(STARTS[method]), "--warm", str(WARM), "--out", str(out),
+            str(python), str(ROOT / "benchmarks/peers/online_peer.py"), "--peer", name, "--method", method,
+            "--env", env, "--steps", str(steps), "--seed", str(seed), "--evaluate-every", str(10**9),
+            "--episodes", "1", "--preset", "weft", "--learning-starts", str(STARTS[method]), "--warm", str(WARM),
+            "--out", str(out),
         ]  # fmt: skip
         subprocess.run(line, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return float(json.loads(out.read_text())["steady"]["steps_per_second"])
