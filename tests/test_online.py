@@ -157,6 +157,49 @@ def test_a_batch_is_mixed_of_log_and_ring(share, wanted, error):
     assert float(batch.observation.mean()) == pytest.approx(wanted, abs=error + 1e-6)
 
 
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    method = weft.DQN(vision="small", hidden=(8,), sampler=Transitions(8))
+    rounds = Rounds(lanes=2, updates=1, warm_up=20)
+    return weft.fit(method, steps=60, env="catch:size=12", rounds=rounds, stack=3)
+
+
+def test_a_policy_stacks_pictures_as_the_ring_does(pictures):
+    data, policy = pictures.collected(), pictures.policy()
+    assert data.observations.dtype == np.uint8  # kept once, unstacked
+    assert data.observations.shape[1:] == (12, 12)
+    frames = data.episode(0).observations
+    inner, memory = policy.inner, policy.reset()
+    act = jax.jit(lambda m, frame: policy.act(m, frame, jax.random.key(0)))
+    for place, frame in enumerate(frames):
+        wanted = np.stack([frames[max(place - back, 0)] for back in (2, 1, 0)], axis=-1)
+        direct = inner.distribution((), jnp.asarray(wanted)).mode()
+        assert policy.distribution(memory, jnp.asarray(frame)).mode() == direct
+        action, memory = act(memory, jnp.asarray(frame))
+        np.testing.assert_array_equal(memory[0], wanted)
+        assert action == direct
+    assert weft.rollout(policy, "catch:size=12", 3).shape == (3,)
+
+
+def test_a_policy_over_stacked_pictures_is_saved_and_loaded(pictures, tmp_path):
+    pictures.save_policy(tmp_path / "policy.safetensors")
+    loaded = weft.load_policy(tmp_path / "policy.safetensors")
+    assert loaded.transform.stack == 3
+    one, two = (weft.rollout(policy, "catch:size=12", 4) for policy in (loaded, pictures.policy()))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_what_was_collected_in_pictures_can_be_learned_from_with_a_stack(pictures):
+    method = weft.DQN(vision="small", hidden=(8,), sampler=Transitions(8))
+    again = weft.fit(method, pictures.collected(), 3, stack=3)
+    assert again.policy().transform.inner.observations[0].shape == (12, 12, 3)
+    with pytest.raises(UserError, match="Only observations of grey images"):
+        weft.fit(weft.BC(hidden=(8,)), weft.load("sample:grid"), 1, stack=2)
+
+
 # --- fine-tuning ----------------------------------------------------------------------------------------------------
 
 

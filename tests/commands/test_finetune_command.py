@@ -1,0 +1,60 @@
+import pytest
+
+import weft
+from weft.cli import run
+from weft.errors import UserError
+
+SMALL = ["--hidden", "8", "--batch-size", "16", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_method_learns_by_acting(capsys):
+    line = ["fit", "dqn", "--env", "cartpole", "--steps", "60", *SMALL, "--lanes", "2", "--updates", "1"]
+    assert run([*line, "--warm-up-steps", "20", "--evaluate-every", "30", "--evaluate-episodes", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "Trained: runs/dqn-1 (1 × 1 runs, 60 steps)." in out
+    assert "weft evaluate runs/dqn-1 --env cartpole" in out
+    assert "--data" not in out
+    made = weft.load_run("runs/dqn-1")
+    assert made.record["online"]["rounds"]["lanes"] == 2
+    assert [row["step"] for row in made.metrics] == [0, 30, 60]
+    assert run(["evaluate", "runs/dqn-1", "--env", "cartpole", "--episodes", "2"]) == 0
+
+
+def test_learning_from_a_log_goes_on_by_acting(capsys):
+    line = ["fit", "iql", "sample:maze", "--steps", "4", *SMALL, "--then-online", "maze:shortcut=true"]
+    assert run([*line, "--online-steps", "40", "--evaluate-episodes", "2", "--logged-share", "0.5"]) == 0
+    out = capsys.readouterr().out
+    assert "Trained: runs/iql-1" in out
+    assert "Went on by acting: runs/iql-1-online. Greedy return in maze:shortcut=true: offline" in out
+    made = weft.load_run("runs/iql-1-online")
+    assert made.record["online"]["rounds"]["logged_share"] == 0.5
+    assert made.record["online"]["from"]["step"] == 4
+    more = ["--env", "maze", "--steps", "20", "--evaluate-episodes", "2", "--quiet", "--out", "more"]
+    assert run(["finetune", "runs/iql-1", *more]) == 0
+    assert "Went on by acting: more" in capsys.readouterr().out
+    assert run(["finetune", "runs/iql-1", *more, "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (["fit", "dqn"], "Give a log, weft fit ALGORITHM DATA, or a world to act in"),
+        (["fit", "dqn", "sample:grid", "--env", "cartpole"], "Give a log, weft fit ALGORITHM DATA, or a world"),
+        (
+            ["fit", "dqn", "--env", "cartpole", "--then-online", "cartpole"],
+            "--then-online goes on from what was learned",
+        ),
+        (["fit", "bc", "--env", "cartpole"], "Behaviour cloning cannot learn by acting"),
+        (["finetune", "nowhere", "--env", "maze"], "nowhere is no run"),
+    ],
+)
+def test_a_mistake_is_one_sentence(line, sentence, capsys):
+    assert run(line) != 0
+    assert sentence in capsys.readouterr().err
+    assert issubclass(UserError, ValueError)
