@@ -301,6 +301,7 @@ def test_a_policy_of_a_fine_tuned_run_is_saved_and_loaded(offline, tmp_path):
             lambda data: weft.finetune(weft.fit(weft.IQL(**BATCHES), data, 1), "maze", data=weft.load("sample:maze")),
             "is not the log that iql was trained on",
         ),
+        (lambda data: weft.fit(weft.DQN(), env="cartpole", rounds=Rounds(steps=0)), "rounds of whole episodes"),
         (lambda data: Rounds(lanes=0), "at least one lane"),
         (lambda data: Rounds(capacity=1), "capacity must hold a round"),
         (lambda data: Rounds(logged_share=1.5), "between 0 and 1"),

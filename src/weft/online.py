@@ -67,6 +67,8 @@ def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None) -
     name = _name(world)
     if "replay" not in method.learns_from and found.logged_share > 0:
         raise UserError(f"{method.title} learns from fresh steps only; it has no use for a share of a log.")
+    if "replay" in method.learns_from and found.steps == 0:
+        raise UserError(f"{method.title} learns from a buffer; rounds of whole episodes (steps 0) are for fresh steps.")
     if found.steps == 0 and world.horizon is None:
         raise UserError(f"{name} has no time limit, so that an episode may never end; give rounds with steps.")
     if isinstance(world, Simulator) and world.single and (found.lanes > 1):
