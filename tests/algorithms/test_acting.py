@@ -144,7 +144,14 @@ def test_epsilon_falls_over_the_first_share_of_all_steps():
 def test_clipping_the_error_clips_the_gradient_and_clipping_rewards_the_goal():
     data = zoo.tabular([[(0, 0, 50.0)]], 1, 2)
     for clip, wanted in ((False, 50.0), (True, 1.0)):
-        setting = DQN(hidden=(), clip_rewards=clip, learning_rate=0.5, largest_gradient=1e9, sampler=zoo.Everything(1))
+        setting = DQN(
+            hidden=(),
+            clip_rewards=clip,
+            error="huber",
+            learning_rate=0.5,
+            largest_gradient=1e9,
+            sampler=zoo.Everything(1),
+        )
         [state] = zoo.runs([setting], data, 400)
         assert float(state.critic.model.all(jnp.ones(1))[0]) == pytest.approx(wanted, rel=0.05)
 
