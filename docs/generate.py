@@ -52,6 +52,8 @@ def tests_of(module: str) -> list[str]:
     wanted = [name for name in names if name != "State"]
     folders = ("algorithms", "twins", "estimators")
     files = sorted(path for folder in folders for path in (ROOT / "tests" / folder).glob("test_*.py"))
+    mirror = ROOT / "tests" / Path(module).with_name(f"test_{Path(module).name}")
+    files += [mirror] if mirror.exists() and mirror not in files else []
     found = [path for path in files if any(re.search(rf"\b{name}\b", path.read_text()) for name in wanted)]
     return [str(path.relative_to(ROOT)) for path in found]
 
@@ -76,6 +78,12 @@ def figure(key: str) -> str:
             if case
             else ""
         )
+    if kind == "ram":
+        case = found["methods"][name]
+        return f"{100 * case['accuracy']:.1f} % of moved digits from {case['numbers_seen']} numbers ({case['seeds']} seeds)"
+    if kind == "alphago":
+        last = next(match for match in found["games"][name]["matches"] if match["player"] == "search")
+        return f"{name.replace('_', ' ')}: the search scores {100 * last['score']:.0f} % against {last['against']}"
     case = found["methods"].get(name)
     return f"maze success {100 * case['success']:.0f} % ({case['seeds']} seeds)" if case else ""
 
@@ -516,6 +524,38 @@ def _online_speed(found: dict[str, Any]) -> str:
         "## Speed of learning by acting (`benchmarks/online_speed.py`)\n\nEnvironment steps with their updates a second, "
         f"steady, medians of {found['repeats']} turns on {found['cores']} cores; one setting on all sides.\n\n"
         + _table(head, rows)
+    )
+
+
+def _ram(found: dict[str, Any]) -> str:
+    rows = [
+        [name, method["numbers_seen"], f"{100 * method['accuracy']:.1f} ± {100 * method['deviation']:.1f} %",
+         " ".join(f"{100 * value:.1f}" for value in method["each"])]
+        for name, method in found["methods"].items()
+    ]  # fmt: skip
+    return (
+        f"## Glimpses (`benchmarks/ram.py`)\n\nscikit-learn's digits somewhere on a canvas of {found['canvas']} × "
+        f"{found['canvas']}: {found['train']:,} canvases to train on, {found['test']:,} of other digits to name; "
+        f"{found['steps']:,} steps.\n\n" + _table(["method", "numbers seen", "named rightly", "every seed, %"], rows)
+    )
+
+
+def _alphago(found: dict[str, Any]) -> str:
+    rows = [
+        [name.replace("_", " "), f"{match['player']} against {match['against']}", match["wins"], match["draws"],
+         match["losses"], f"{match['score']:.3f} [{match['interval'][0]:.3f}, {match['interval'][1]:.3f}]",
+         f"{match['decided'][0]:.3f} to {match['decided'][1]:.3f}"]
+        for name, game in found["games"].items()
+        for match in game["matches"]
+    ]  # fmt: skip
+    searched = ", ".join(
+        f"{game['simulations']} simulations in {name.replace('_', ' ')}" for name, game in found["games"].items()
+    )
+    return (
+        "## AlphaGo's recipe (`benchmarks/alphago.py`)\n\nEvery stage plays the one before and begins every second game. A draw "
+        "is half a point; the last column is the interval of the share of wins among the games that were not drawn. "
+        f"The search takes {searched}.\n\n"
+        + _table(["game", "match", "won", "drawn", "lost", "score [95 %]", "wins among decided"], rows)
     )
 
 

@@ -22,7 +22,7 @@ FLOORS = {
         "inspection", "features", "prediction", "measurement", "recommendation", "advice", "simulation", "atari",
         "rollout", "estimate", "progress", "run", "training", "lanes", "engines", "online", "alarms", "curves",
         "triage", "fit", "gate", "issue", "decision", "difference", "certify", "answer", "study", "staged", "stage",
-        "tune", "search"],
+        "tune", "search", "games", "selfplay"],
     8: ["chart", "report", "reports", "demonstration", "demonstration_trust"],
     9: ["cli", "command", "commands", "__main__", "__init__"],
 }  # fmt: skip

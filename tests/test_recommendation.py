@@ -151,3 +151,9 @@ def test_the_tables_speak_of_traits_and_algorithms_that_exist():
     assert {trait for rule in RULES for trait in rule.points} <= known
     assert set(USUAL) <= known
     assert {rule.algorithm for rule in SETTINGS} | set(ALGORITHMS) <= set(algorithms())
+
+
+def test_methods_that_see_images_only_are_for_images():
+    assert "ram" not in order(kind="discrete")
+    assert "ram" in order(kind="discrete", sees=frozenset({"image"}))
+    assert "bc" in order(kind="discrete", sees=frozenset({"image"}))

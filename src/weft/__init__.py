@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .algorithms.dqn import DQN
     from .algorithms.filtered_bc import FilteredBC
     from .algorithms.iql import IQL
+    from .algorithms.ram import RAM
     from .algorithms.reinforce import Reinforce
     from .algorithms.sac import SAC
     from .algorithms.td3_bc import TD3BC
@@ -62,6 +63,7 @@ _HOME = {
     "IQL": "algorithms.iql",
     "Reinforce": "algorithms.reinforce",
     "SAC": "algorithms.sac",
+    "RAM": "algorithms.ram",
     "TD3BC": "algorithms.td3_bc",
     "Algorithm": "algorithm",
     "advise": "advice",
@@ -106,6 +108,7 @@ __all__ = [
     "CQL",
     "DQN",
     "IQL",
+    "RAM",
     "SAC",
     "TD3BC",
     "ActorCritic",

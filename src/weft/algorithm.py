@@ -41,15 +41,16 @@ class Algorithm(eqx.Module):
     """A method of learning a policy from logged steps. One final class per file in `algorithms/`.
 
     Class attributes: `title` (the full name), `paper` (arXiv number or reference), `family`, `actions` (the kinds of
-    actions it learns from), `learns_from` (a `log`, a `replay` buffer that its own acting fills, or only what it did
-    since the last update, `fresh`), `rounds` (how it takes turns with acting by default). Every final class has a
-    field `sampler` with the method's own default.
+    actions it learns from), `sees` (the kinds of observation components it learns from; None is any), `learns_from` (a
+    `log`, a `replay` buffer that its own acting fills, or only what it did since the last update, `fresh`), `rounds`
+    (how it takes turns with acting by default). Every final class has a field `sampler` with the method's own default.
     """
 
     title: ClassVar[str]
     paper: ClassVar[str]
     family: ClassVar[str]
     actions: ClassVar[frozenset[str]] = frozenset({"continuous", "discrete"})
+    sees: ClassVar[frozenset[str] | None] = None
     learns_from: ClassVar[frozenset[str]] = frozenset({"log"})
     rounds: ClassVar[Rounds] = Rounds()
     refresh_every: ClassVar[int] = 0  # a method that refreshes declares a static field of this name
@@ -115,10 +116,14 @@ class Algorithm(eqx.Module):
         return self.update(state, batch, Tick(key, jnp.zeros((), jnp.int32), jnp.zeros(())))[1]
 
     def check(self, spec: Spec) -> None:
-        """Raise UserError when the log's actions are of a kind that the method cannot learn from."""
+        """Raise UserError when the log's actions or observations are of a kind that the method cannot learn from."""
         if spec.action.kind not in self.actions:
             kinds = " or ".join(sorted(self.actions))
             raise UserError(f"{self.title} learns from {kinds} actions, the log's are {spec.action.kind}.")
+        for part in spec.observations:
+            if self.sees is not None and part.kind not in self.sees:
+                kinds, shown = " or ".join(sorted(self.sees)), f"'{part.name}' is" if part.name else "the log's are"
+                raise UserError(f"{self.title} learns from {kinds} observations, {shown} of the kind {part.kind}.")
 
     @property
     def name(self) -> str:

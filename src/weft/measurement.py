@@ -42,6 +42,7 @@ class Measurement:
     clustered by episode. terminal: share of episodes that end by a terminal step. irregular: coefficient of variation
     of durations. sources: number of them. least: smallest propensity. certain: whether choices were taken with
     probability 1. excess: z value of the mean of 1/propensity above the number of choices, which it cannot exceed.
+    sees: kinds of the observation components.
     """
 
     kind: str
@@ -75,6 +76,7 @@ class Measurement:
     ranged: bool
     horizon: int | None
     unit: str | None
+    sees: frozenset[str] = frozenset({"vector"})
 
     @property
     def single(self) -> bool:
@@ -150,6 +152,7 @@ def measure(data: Dataset) -> Measurement:
         ranged=spec.reward_low is not None and spec.reward_high is not None,
         horizon=spec.horizon,
         unit=spec.unit,
+        sees=frozenset(part.kind for part in spec.observations),
     )
 
 

@@ -283,11 +283,12 @@ def traits(name: str, kind: type[Algorithm]) -> frozenset[str]:
 
 
 def rank(measured: Measurement, known: Mapping[str, type[Algorithm]] | None = None) -> tuple[Recommendation, ...]:
-    """Order the algorithms (all of weft by default) that learn from the log's kind of actions, best first."""
+    """Order the algorithms (all of weft by default) that learn from the log's actions and observations, best first."""
     words, found = _Words(measured), []
     for name, kind in (algorithms() if known is None else known).items():
         does = traits(name, kind)
-        if measured.kind not in kind.actions or "reckless" in does or "log" not in kind.learns_from:
+        blind = kind.sees is not None and not measured.sees <= kind.sees
+        if measured.kind not in kind.actions or blind or "reckless" in does or "log" not in kind.learns_from:
             continue
         reasons = []
         total = sum(points for trait, points in USUAL.items() if trait in does)

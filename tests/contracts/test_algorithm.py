@@ -27,6 +27,7 @@ SMALL = {"hidden": (8,), "sampler": Transitions(16)}
 # A learned temperature that grows from the start, so that all four of its numbers matter.
 GROWING = Lagrange(threshold=-2.0, learning_rate=0.1, initial=1.0, largest=1.2)
 SETTINGS = {
+    "ram": {"glimpses": 3, "size": 4, "scales": 2, "copies": 2},
     "awr": {"refresh_every": 5},
     "sac": {"temperature": GROWING, "entropy_share": 1.0},
     "dqn": {"target_every": 2},
@@ -43,6 +44,8 @@ CHANGED = {
     "largest": 1.01,
     "largest_gradient": 1e-3,
 }
+IMITATORS = ("bc", "filtered_bc", "ram")  # what they copy has no value
+COPIES_ALL = ("bc", "ram")
 # Numbers that one kind of action has no use for.
 IDLE = {
     ("cql", "discrete"): ("actor_learning_rate", "temperature."),
@@ -67,15 +70,18 @@ def setting_of(name: str, **changes: object) -> algorithm.Algorithm:
 
 
 @functools.cache
-def log(kind: str, probe: str = "") -> Dataset:
+def log(kind: str, probe: str = "", sees: str = "vector") -> Dataset:
     """A random log with episodes of six steps, every second of which times out; all logs of a kind have one shape.
 
     Probes: in a `bandit` every step is terminal and the reward is the first action dimension (the share of the last
-    choice); in a `loop` and in an `end` there is one state, the reward is 1 and episodes have one step.
+    choice); in a `loop` and in an `end` there is one state, the reward is 1 and episodes have one step. What a method
+    `sees` is vectors of three numbers, or images of 12 by 12 pixels.
     """
     random = np.random.default_rng(0)
     seen = random.normal(size=(ROWS, 3)).astype(np.float32)
     after = random.normal(size=(ROWS, 3)).astype(np.float32)
+    if sees == "image":
+        seen, after = random.integers(0, 256, (2, ROWS, 12, 12), dtype=np.uint8)
     actions = random.uniform(-0.9, 0.9, (ROWS, 2)).astype(np.float32)
     if kind == "discrete":
         actions = random.integers(0, 3, ROWS)
@@ -93,6 +99,12 @@ def log(kind: str, probe: str = "") -> Dataset:
     return Dataset.from_arrays(seen, actions, rewards, terminal, last & ~terminal, next_observations=after, **options)
 
 
+def log_for(name: str, kind: str, probe: str = "") -> Dataset:
+    """Return the log of a kind in a form of observations that the method learns from."""
+    sees = algorithm.algorithm(name).sees
+    return log(kind, probe, "image" if sees and "vector" not in sees else "vector")
+
+
 def changed(setting: algorithm.Algorithm, field: str) -> algorithm.Algorithm:
     value = dict(pytree.named_leaves(setting))[field]
     return pytree.replace(setting, field, CHANGED.get(field.rpartition(".")[2], 0.6 * value))
@@ -106,18 +118,18 @@ class Case:
         self.base = setting_of(name)
         self.fields = pytree.floats(self.base)
         self.settings = [self.base] + [changed(self.base, field) for field in self.fields]
-        self.first = zoo.begin(self.settings, log(kind), (0,))
+        self.first = zoo.begin(self.settings, log_for(name, kind), (0,))
         self.last, self.metrics = self.advance(self.first, 0, STEPS)
 
     def advance(self, states, start, stop, settings=None):
-        return zoo.continued(settings or self.settings, states, log(self.kind), start, stop, STEPS)
+        return zoo.continued(settings or self.settings, states, log_for(self.name, self.kind), start, stop, STEPS)
 
     def learned(self, probe: str, steps: int, **changes: float) -> algorithm.State:
         """Train one run on a probe, with some numbers of the base setting changed; one more program for all probes."""
         setting = self.base
         for field, value in changes.items():
             setting = pytree.replace(setting, field.replace("__", "."), value)
-        data = log(self.kind, probe)
+        data = log_for(self.name, self.kind, probe)
         states = zoo.begin([setting] * len(self.settings), data)
         one = jax.tree.map(lambda leaf: leaf[:1], states)
         return pytree.run_axis(zoo.continued([setting], one, data, 0, steps, steps)[0], 0)
@@ -137,11 +149,11 @@ def same(one: object, two: object) -> bool:
 
 
 def batch_of(setting: algorithm.Algorithm, kind: str) -> object:
-    return setting.sampler(log(kind).device(), jax.random.key(3))
+    return setting.sampler(log_for(setting.name, kind).device(), jax.random.key(3))
 
 
 def fresh(setting: algorithm.Algorithm, kind: str) -> algorithm.State:
-    data = log(kind)
+    data = log_for(setting.name, kind)
     columns = data.device()
     return jax.jit(lambda key: setting.init(key, data.spec, setting.prepare(key, columns)))(jax.random.key(2))
 
@@ -151,7 +163,7 @@ def fresh(setting: algorithm.Algorithm, kind: str) -> algorithm.State:
 
 @each_case
 def test_an_update_keeps_structure_shapes_and_types(name, kind):
-    setting, data = pytree.as_arrays(setting_of(name)), log(kind)
+    setting, data = pytree.as_arrays(setting_of(name)), log_for(name, kind)
     columns = data.device()
 
     def first(key):
@@ -219,13 +231,21 @@ def test_actions_of_another_kind_are_refused(name):
                 found.init(jax.random.key(0), spec)
 
 
+@pytest.mark.parametrize("name", [name for name, found in algorithm.algorithms().items() if found.sees])
+def test_observations_of_another_kind_are_refused(name):
+    found = setting_of(name)
+    assert found.sees is not None
+    with pytest.raises(UserError, match=r"learns from \w+ observations, the log's are of the kind \w+\."):
+        found.init(jax.random.key(0), log("discrete", "", "image" if "vector" in found.sees else "vector").spec)
+
+
 @each_case
 def test_a_policy_acts_and_values_are_numbers(name, kind):
     found = case(name, kind)
     state = pytree.run_axis(found.last, 0)
     policy = found.base.policy(state)
     assert isinstance(policy, Policy)
-    seen = log(kind).device().observation[:5]
+    seen = log_for(name, kind).device().observation[:5]
     action = jax.jit(lambda: policy.act(policy.reset(), seen, jax.random.key(0), greedy=False)[0])()
     assert action.shape == ((5, 2) if kind == "continuous" else (5,))
     value = found.base.value(state, seen, jax.random.key(0))
@@ -277,7 +297,7 @@ def test_stopping_and_resuming_changes_no_bit(name, kind):
 def test_a_swept_run_equals_a_single_one(name, kind):
     found = case(name, kind)
     one = jax.tree.map(lambda leaf: leaf[1:2], found.first)
-    single, _ = zoo.continued([found.settings[1]], one, log(kind), 0, STEPS, STEPS)
+    single, _ = zoo.continued([found.settings[1]], one, log_for(name, kind), 0, STEPS, STEPS)
     for one, two in zip(leaves(pytree.run_axis(single, 0)), leaves(pytree.run_axis(found.last, 1)), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
 
@@ -286,14 +306,14 @@ def test_a_swept_run_equals_a_single_one(name, kind):
 def test_two_seeds_differ(name, kind):
     base = case(name, kind)
     settings = [base.base] * len(base.settings)
-    other = zoo.begin(settings, log(kind), (1,))
+    other = zoo.begin(settings, log_for(name, kind), (1,))
     assert not same(pytree.run_axis(other, 0), pytree.run_axis(base.first, 0))
 
 
 @each_case
 def test_no_key_is_used_twice(name, kind):
     # A second draw with one key, say `tick.key` itself beside its splits, raises KeyReuseError here.
-    setting, data, columns = setting_of(name), log(kind), log(kind).device()
+    setting, data, columns = setting_of(name), log_for(name, kind), log_for(name, kind).device()
 
     def first(key):
         prepare_key, init_key = jax.random.split(key)
@@ -356,7 +376,7 @@ PLAIN = {
 
 
 def valued(name: str, kind: str) -> bool:
-    return name not in ("bc", "filtered_bc", "reinforce")
+    return name not in (*IMITATORS, "reinforce")
 
 
 def learns_from_logs(name: str, kind: str) -> bool:
@@ -373,7 +393,7 @@ def test_a_terminal_stops_the_bootstrap_and_a_time_out_does_not(name, kind):
         changes["target_rate"] = 0.1 if name in ("td3_bc", "dqn") else 0.05  # whose targets move in every second update
     for probe, truth in (("loop", 10.0), ("end", 1.0)):
         state = found.learned(probe, 1500, **changes)
-        value = found.base.value(state, log(kind, probe).device().observation[:1], jax.random.key(0))
+        value = found.base.value(state, log_for(name, kind, probe).device().observation[:1], jax.random.key(0))
         assert value is not None
         np.testing.assert_allclose(value, truth, rtol=0.02)
 
@@ -391,10 +411,10 @@ def test_a_bandit_is_solved_or_imitated(name, kind):
         changes |= {"inverse_temperature": 10.0, "largest_weight": 100.0}
     state = found.learned("bandit", 400, **changes)
     policy = found.base.policy(state)
-    chosen = policy.distribution((), log(kind, "bandit").device().observation[0])
+    chosen = policy.distribution((), log_for(name, kind, "bandit").device().observation[0])
     if kind == "continuous":
         mean = float(chosen.mode()[0])
-        assert abs(mean) < 0.15 if name == "bc" else mean > 0.3
+        assert abs(mean) < 0.15 if name in COPIES_ALL else mean > 0.3
     else:
         best = float(chosen.probabilities()[2])
-        assert abs(best - 1 / 3) < 0.1 if name == "bc" else best > 0.8
+        assert abs(best - 1 / 3) < 0.1 if name in COPIES_ALL else best > 0.8

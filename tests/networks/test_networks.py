@@ -111,3 +111,12 @@ def test_beliefs_are_the_lower_critic_at_the_policy():
     seen = jnp.ones((5, 3))
     np.testing.assert_allclose(believed(pair, actor, seen), lowest(pair, seen, actor(seen).mode()))
     assert value(jax.random.key(0), VECTOR, (8,))(seen).shape == (5,)
+
+
+def test_an_image_without_an_axis_of_channels_is_the_same_image():
+    plain = Spec((ObservationSpec((12, 12), "uint8", "image"),), CHOICES.action)
+    deep = Spec((ObservationSpec((12, 12, 1), "uint8", "image"),), CHOICES.action)
+    image = jax.random.randint(jax.random.key(1), (3, 12, 12), 0, 256).astype(jnp.uint8)
+    one, two = (encoder(jax.random.key(0), spec) for spec in (plain, deep))
+    np.testing.assert_allclose(one(image), two(image[..., None]), atol=1e-6)
+    assert one(image[0]).shape == two(image[0, ..., None]).shape
