@@ -21,12 +21,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "online_speed.json"
-WARM = 500  # environment steps between the first update and the clock
+WARM = 200  # environment steps between the first update and the clock
 
 # method, environment of ours, steps of ours, of Stable-Baselines3, of SBX
 CASES: dict[str, tuple[str, str, int, int, int]] = {
-    "SAC Hopper-v5": ("sac", "Hopper-v5", 4000, 1500, 3000),
-    "DQN CartPole-v1": ("dqn", "CartPole-v1", 8000, 4000, 6000),
+    "SAC Hopper-v5": ("sac", "Hopper-v5", 2000, 500, 1000),
+    "DQN CartPole-v1": ("dqn", "CartPole-v1", 4000, 2000, 3000),
     "DQN CartPole in JAX": ("dqn", "cartpole", 40_000, 0, 0),
 }
 PEER_OF = {"DQN CartPole in JAX": "DQN CartPole-v1"}  # whose rate it is compared with
@@ -37,7 +37,7 @@ TARGETS = {
     ("DQN CartPole-v1", "sbx"): 1.5,
     ("DQN CartPole in JAX", "sb3"): 20.0,
 }
-STARTS = {"sac": 500, "dqn": 1000}
+STARTS = {"sac": 300, "dqn": 1000}
 
 
 def ours(case: str) -> float:
@@ -47,8 +47,8 @@ def ours(case: str) -> float:
 
     method, env, steps, *_ = CASES[case]
     start = STARTS[method] + WARM
-    setting = weft.SAC(uniform_steps=500) if method == "sac" else weft.DQN()
-    rounds = Rounds(warm_up=500) if method == "sac" else setting.rounds
+    setting = weft.SAC(uniform_steps=300) if method == "sac" else weft.DQN()
+    rounds = Rounds(warm_up=300) if method == "sac" else setting.rounds
     from weft import engines
 
     kind = engines.Compiled if env == "cartpole" else engines.Hosted
