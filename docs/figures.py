@@ -157,7 +157,9 @@ def _curve(axes: Axes, case: dict[str, Any], colour: str) -> None:
     axes.set_axisbelow(True)
 
 
-FIGURES = {"grid.png": grid, "baselines.png": baselines, "learning.png": learning, "switch.png": switch}
+FIGURES = {"grid.png": grid, "baselines.png": baselines, "learning.png": learning}
+if "hopper" in RESULTS:
+    FIGURES["switch.png"] = switch
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
