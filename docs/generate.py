@@ -486,7 +486,7 @@ def _online(found: dict[str, Any]) -> str:
         parts.append(
             f"\nThe maze with a shortcut that its log never shows: {len(seeds)} seeds, 2,500 updates on the log, then "
             f"{steps[-1]:,} environment steps, half of every batch from the log. The way that the log shows takes about 27 "
-            "steps, the shortcut 8.\n\n" + _table(head, rows)
+            "steps.\n\n" + _table(head, rows)
         )
     if hopper := found.get("hopper"):
         rows = [

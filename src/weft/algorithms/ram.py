@@ -5,8 +5,8 @@ An image is never seen whole: a few glimpses are taken, each where the network c
     g_t = relu(W [relu(W_what crop(x, l_{t-1})); relu(W_where l_{t-1})]),   h_t = relu(W_h h_{t-1} + W_g g_t)
     l_t ~ N(tanh(W_l h_t), sigma^2 I),   pi(a | x) = softmax(W_a h_T),   R = 1(argmax_a pi(a | x) = a_D)
 
-    L_pi = -E_D[ log pi(a_D | x) ]                                          (section 3.2, the hybrid loss)
-    L_l  = -E_D[ sum_{t<T} (R - sg b_t) log N(sg l_t; tanh(W_l h_t), sigma^2) ]     (eq. 4)
+    L_pi = -E_D[ log pi(a_D | x) ]                                                  (section 3.2: the hybrid loss)
+    L_l  = -E_D[ sum_{t<T} (R - sg b_t) log N(sg l_t; tanh(W_l h_t), sigma^2) ]     (section 3.2: REINFORCE)
     L_b  = E_D[ sum_{t<T} (R - b_t)^2 ],   b_t = W_b sg h_t
 
 The logged action is the right answer; neither rewards nor what follows are read. `deviation` is sigma; each image of a
