@@ -500,11 +500,10 @@ def _online(found: dict[str, Any]) -> str:
             "the evaluations, and at the end; half of every batch from the log.\n\n" + _table(head, rows)
             + "\n![From the log to acting](figures/switch.png)\n"
         )  # fmt: skip
-    if pong := found.get("pong"):
-        rows = [[f"{row['step']:,}", row.get("training", ""), row.get("evaluation", "")] for row in pong["rows"]]
-        parts.append(
-            f"\n{pong['told']}\n\n" + _table(["environment steps", "return while acting", "greedy return"], rows)
-        )
+    for pictures in (found[name] for name in ("catch", "pong") if name in found):
+        rows = [[f"{row['step']:,}", row["training"], row["evaluation"]] for row in pictures["rows"]]
+        head = ["environment steps", "return while acting", "greedy return"]
+        parts.append(f"\n{pictures['told']}\n\n" + _table(head, rows))
     return "\n".join(parts)
 
 

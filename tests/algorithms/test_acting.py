@@ -228,9 +228,12 @@ def test_the_critic_of_a_fixed_policy_is_its_exact_value():
 
 @pytest.mark.slow
 def test_pictures_are_learned_from():
-    setting = DQN(vision="small", hidden=(64,), learning_rate=5e-4, exploring=0.3, target_every=200)
-    run = weft.fit(setting, env="catch:size=21", steps=30_000, rounds=Rounds(lanes=4, updates=2, warm_up=1000))
-    assert weft.rollout(run.policy(), "catch:size=21", 50).mean() >= 0.8
+    setting = DQN(
+        vision="2013", hidden=(256,), learning_rate=5e-4, exploring=0.4, target_every=100, sampler=Transitions(32)
+    )
+    rounds = Rounds(lanes=4, updates=1, warm_up=1000, capacity=20_000)
+    run = weft.fit(setting, env="catch", steps=24_000, rounds=rounds)
+    assert weft.rollout(run.policy(), "catch", 50).mean() >= 0.9  # of 1, on 84 × 84 grey pictures
 
 
 @pytest.mark.slow
