@@ -19,11 +19,12 @@ from .compilation import keep_compiled_programs
 from .dataset import Dataset
 from .engines import Compiled, Hosted
 from .environment import Environment
-from .errors import UserError, nearest
+from .errors import UserError
 from .policy import check_same
+from .rollout import simulator_of
 from .rounds import Rounds
 from .run import Run
-from .simulation import Simulator, make_simulator
+from .simulation import Simulator
 from .spec import Spec
 from .training import Engine, Plan, plan_of, record_of, source_of, train_runs, transformed
 from .transform import declared_units
@@ -35,17 +36,8 @@ EVALUATION = 1_000_000  # the first episode's seed in every evaluation
 
 def _world(env: Any) -> Any:
     """Return a weft world, or the simulators behind anything else."""
-    if isinstance(env, str) and worlds.known(env):
-        return worlds.environment(env)
-    if isinstance(env, Environment):
-        return env
-    if isinstance(env, str) and "-v" not in env and "/" not in env:
-        known = pytree.names(worlds.PACKAGE)
-        raise UserError(
-            f"There is no environment '{env}'.{nearest(env, known)} weft has {', '.join(known)}; "
-            "Gymnasium's end in a version, such as Hopper-v5."
-        )
-    return make_simulator(env)
+    world = worlds.environment(env) if isinstance(env, str) and worlds.known(env) else env
+    return world if isinstance(world, Environment) else simulator_of(world)
 
 
 def _form(world: Environment | Simulator) -> Spec:

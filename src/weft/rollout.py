@@ -24,7 +24,7 @@ from .errors import UserError, nearest
 from .policy import Policy, check_parameters, check_same
 from .simulation import Simulator, check_form, make_simulator
 
-__all__ = ["collect", "rollout"]
+__all__ = ["collect", "rollout", "simulator_of"]
 
 SLOTS = 32  # simulators that run side by side
 NO_DENSITY = "Without propensities: the policy has no density, or drawn actions were clipped to its bounds."
@@ -47,7 +47,7 @@ def rollout(
         totals, finite = _totals(policy, world, jnp.int32(seed), episodes, greedy)
         _check_finite(bool(finite))
         return np.asarray(totals, np.float64)
-    found = simulate(policy, _simulator(world), episodes, seed, greedy, SLOTS)
+    found = simulate(policy, simulator_of(world), episodes, seed, greedy, SLOTS)
     return np.array([sum(episode.rewards) for episode in found])
 
 
@@ -68,7 +68,7 @@ def collect(
         dense = bool((jnp.isfinite(found.log_propensity) | ~found.alive).all())
         name, notes = f"collected:{worlds.name_of(world)}", (NO_DENSITY,) if drawn and not dense else ()
         return worlds.flatten(world, found, name, propensities=drawn and dense, notes=notes)
-    simulator = _simulator(world)
+    simulator = simulator_of(world)
     return log_of(simulate(policy, simulator, episodes, seed, greedy, SLOTS), simulator, drawn)
 
 
@@ -86,7 +86,8 @@ def _prepare(policy: Any, environment: Any, episodes: int) -> Any:
     return world
 
 
-def _simulator(world: Any) -> Simulator:
+def simulator_of(world: Any) -> Simulator:
+    """Return the simulators behind anything that is no world of weft; raise UserError with the nearest name."""
     if isinstance(world, str) and "-v" not in world and "/" not in world:
         known, word = worlds.pytree.names(worlds.PACKAGE), world.partition(":")[0]
         raise UserError(

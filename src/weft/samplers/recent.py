@@ -1,6 +1,5 @@
 """Everything that a ring buffer holds, lane by lane in the order of time: what a method did since its last update."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
@@ -34,5 +33,5 @@ class Recent(Sampler):
             terminal=columns.terminal[rows],
             last=over | ~following,
             alive=alive,
-            duration=jax.lax.stop_gradient(columns.duration[rows]),
+            duration=columns.duration[rows],
         )
