@@ -46,14 +46,15 @@ def sources() -> str:
 
 
 def tests_of(module: str) -> list[str]:
-    """Return the test files that hold known answers or twins of a module: those that name its class."""
+    """Return the test files that hold known answers or twins of a module: those that name its class, or what it does."""
     source = (ROOT / "src" / "weft" / module).read_text(encoding="utf-8")
-    names = [line.split("(")[0].removeprefix("class ") for line in source.splitlines() if line.startswith("class ")]
-    wanted = [name for name in names if name != "State"]
+    wanted = [name for name in re.findall(r"^class (\w+)", source, re.M) if name != "State"]
+    wanted = wanted or re.findall(r"^def ([a-z]\w+)", source, re.M)
     folders = ("algorithms", "twins", "estimators")
     files = sorted(path for folder in folders for path in (ROOT / "tests" / folder).glob("test_*.py"))
     mirror = ROOT / "tests" / Path(module).with_name(f"test_{Path(module).name}")
-    files += [mirror] if mirror.exists() and mirror not in files else []
+    package = ROOT / "tests" / f"test_{Path(module).parent.name}.py"
+    files += [path for path in (mirror, package) if path.exists() and path not in files]
     found = [path for path in files if any(re.search(rf"\b{name}\b", path.read_text()) for name in wanted)]
     return [str(path.relative_to(ROOT)) for path in found]
 
