@@ -46,16 +46,20 @@ def sources() -> str:
 
 
 def tests_of(module: str) -> list[str]:
-    """Return the test files that hold known answers or twins of a module: those that name its class, or what it does."""
+    """Return the test files that hold known answers or twins of a module: those that name its class; its own."""
     source = (ROOT / "src" / "weft" / module).read_text(encoding="utf-8")
     wanted = [name for name in re.findall(r"^class (\w+)", source, re.M) if name != "State"]
-    wanted = wanted or re.findall(r"^def ([a-z]\w+)", source, re.M)
     folders = ("algorithms", "twins", "estimators")
     files = sorted(path for folder in folders for path in (ROOT / "tests" / folder).glob("test_*.py"))
     mirror = ROOT / "tests" / Path(module).with_name(f"test_{Path(module).name}")
     package = ROOT / "tests" / f"test_{Path(module).parent.name}.py"
     files += [path for path in (mirror, package) if path.exists() and path not in files]
-    found = [path for path in files if any(re.search(rf"\b{name}\b", path.read_text()) for name in wanted)]
+    own = [path for path in (mirror, package) if path.exists()]
+    found = (
+        own
+        if not wanted
+        else [path for path in files if any(re.search(rf"\b{name}\b", path.read_text()) for name in wanted)]
+    )
     return [str(path.relative_to(ROOT)) for path in found]
 
 
