@@ -152,7 +152,7 @@ def _curve(axes: Axes, case: dict[str, Any], colour: str) -> None:
     axes.plot(steps, scores.mean(0), color=colour, linewidth=2.2)
     axes.set_xlabel("environment steps")
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
-    axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:,.0f}k" if step else "0")
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step else "0")
     axes.grid(axis="y", color=QUIET)
     axes.set_axisbelow(True)
 
