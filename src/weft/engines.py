@@ -61,9 +61,9 @@ class Acting(Engine):
         return [{"evaluation": score} for score in self._evaluated()] if self.every else None
 
     def _evaluated(self) -> list[float]:
-        scores = []
+        scores, states = [], self.states
         for place, setting in enumerate(self.each):
-            policy = Served(setting.policy(pytree.run_axis(self.states, place)), self.transform)
+            policy = Served(setting.policy(pytree.run_axis(states, place)), self.transform)
             scores.append(float(rollout(policy, self.env, self.episodes, EVALUATION).mean()))
         return scores
 
@@ -100,8 +100,8 @@ class Compiled(Acting):
         return self.lives.state
 
     def others(self) -> PyTree:
-        count = len(self.each)
-        kept = [rings.trimmed(pytree.run_axis(pytree.host(self.lives.ring), place)) for place in range(count)]
+        held = pytree.host(self.lives.ring)
+        kept = [rings.trimmed(pytree.run_axis(held, place)) for place in range(len(self.each))]
         counts = dataclasses.replace(self.lives, state=(), ring=())
         return {"ring": kept, "worlds": (counts, self.scenes)}
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from . import pytree
 from . import ring as rings
 from .algorithm import Algorithm, Tick
 from .columns import Columns
@@ -97,13 +98,13 @@ def blank_memory(setting: Algorithm, state: PyTree, transform: Transform, lanes:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (lanes, *jnp.shape(leaf))), policy.reset())
 
 
-def _draw(
+def choose(
     setting: Algorithm, state: PyTree, memory: Memory, fresh: Bool[Array, "lane"], seen: PyTree, transform: Transform,
     key: PRNGKeyArray, clock: Array, taken: Array, total: Array,
 ) -> tuple[Array, Array, Memory]:  # fmt: skip
-    """Return the explorer's action in every lane in the user's units, its log-propensity, and the memories.
+    """Return the explorer's actions in all lanes in the user's units, their log-propensities and the memories.
 
-    Where an episode is `fresh` the memory is.
+    `seen` are observations `(lane, ...)` in the user's units; where an episode is `fresh` the memory is.
     """
     tick_key, *keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, ACTING), clock), len(fresh) + 1)
     policy = _explorer(setting, state, transform, Tick(tick_key, taken, _share(taken, total)))
@@ -162,8 +163,7 @@ def _learned(
     if rounds.updates == 1:
         state, sums = update(live.updates, live.state)
     else:
-        shapes = jax.eval_shape(update, jnp.int32(0), live.state)[1]
-        blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        blank = pytree.zeros(jax.eval_shape(update, jnp.int32(0), live.state)[1])
         state, sums = jax.lax.fori_loop(0, rounds.updates, body, (live.state, blank))
     return dataclasses.replace(live, state=state, updates=live.updates + rounds.updates), sums
 
@@ -217,7 +217,7 @@ def _played(
     """Take one step in every lane that is alive; begin anew where an episode ends, unless `whole` ones are wanted."""
     lanes = len(scene.alive)
     seen = jax.vmap(world.observe)(scene.world)
-    action, log_propensity, memory = _draw(
+    action, log_propensity, memory = choose(
         setting, live.state, scene.memory, live.ring.elapsed == 0, seen, transform, key, live.clock, live.taken, total
     )
     step_key, reset_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, OPENING + 1), live.clock))
@@ -286,8 +286,7 @@ def advance(
             after, sums = _learned(setting, live, shared, key, total, rounds)
             return after.state, after.updates, sums
 
-        shapes = jax.eval_shape(improved, live)[2]
-        blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        blank = pytree.zeros(jax.eval_shape(improved, live)[2])
 
         def take(carry: tuple[Live, Scene, dict]) -> tuple[Live, Scene, dict]:
             live, scene, sums = carry
@@ -324,17 +323,6 @@ def outcomes(setting: Algorithm, columns: Columns) -> Float[Array, "row"] | None
 def show(live: Live, seen: PyTree, transform: Transform) -> Live:
     """Show the first observations `(lane, ...)` of all worlds to the ring."""
     return dataclasses.replace(live, ring=rings.first(live.ring, transform.observe(seen)))
-
-
-def choose(
-    setting: Algorithm, state: PyTree, memory: Memory, fresh: Bool[Array, "lane"], seen: PyTree, transform: Transform,
-    key: PRNGKeyArray, clock: Int[Array, ""], taken: Int[Array, ""], total: Int[Array, ""],
-) -> tuple[Array, Array, Memory]:  # fmt: skip
-    """Return the actions of all lanes in the user's units, their log-propensities and the memories.
-
-    `seen` are observations `(lane, ...)` in the user's units; `fresh` says which of them begin an episode.
-    """
-    return _draw(setting, state, memory, fresh, seen, transform, key, clock, taken, total)
 
 
 def learn(

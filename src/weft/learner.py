@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from .pytree import zeros
+
 __all__ = ["Learner", "descend", "descend_in_pieces", "learner", "polyak"]
 
 PIECE = 1000  # rows: 1 MB of activations in a layer of 256
@@ -63,8 +65,7 @@ def descend_in_pieces(
     def add(total: PyTree, part: PyTree) -> tuple[PyTree, None]:
         return jax.tree.map(jnp.add, total, measure(current.model, part)), None
 
-    blank = jax.eval_shape(measure, current.model, jax.tree.map(lambda leaf: leaf[0], parts))
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank)
+    nothing = zeros(jax.eval_shape(measure, current.model, jax.tree.map(lambda leaf: leaf[0], parts)))
     total, _ = jax.lax.scan(add, nothing, parts)
     value, gradient = jax.tree.map(lambda leaf: leaf / pieces, total)
     return _step(current, optimiser, gradient), value

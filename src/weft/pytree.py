@@ -32,6 +32,7 @@ __all__ = [
     "run_axis",
     "stack",
     "static",
+    "zeros",
 ]
 
 Module = TypeVar("Module", bound=eqx.Module)
@@ -112,6 +113,11 @@ def require(condition: bool, sentence: str) -> None:
     """Raise UserError with the sentence unless the condition holds."""
     if not condition:
         raise UserError(sentence)
+
+
+def zeros(shapes: PyTree) -> PyTree:
+    """Return zeros of the shapes and types that `jax.eval_shape` found: the start of a sum."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def host(tree: PyTree) -> PyTree:

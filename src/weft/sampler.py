@@ -7,11 +7,11 @@ find neighbours through `Columns.step`, `episode_start` and `successor`.
 import abc
 
 import equinox as eqx
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from .columns import Columns
+from .columns import Batch, Columns
 
-__all__ = ["Sampler"]
+__all__ = ["Sampler", "gather"]
 
 
 class Sampler(eqx.Module):
@@ -20,3 +20,18 @@ class Sampler(eqx.Module):
     @abc.abstractmethod
     def __call__(self, columns: Columns, key: PRNGKeyArray) -> PyTree:
         """Return a `Batch`, or a PyTree of several for methods that need more than one."""
+
+
+def gather(columns: Columns, rows: Int[Array, "*batch"]) -> Batch:
+    """Return the given steps of a transformed log as a `Batch`; its axes are those of `rows`."""
+    step = columns.step[rows]
+    return Batch(
+        observation=columns.seen(columns.position[rows], step),
+        action=columns.action[rows],
+        reward=columns.reward[rows, 0],
+        next_observation=columns.seen(columns.successor[rows], step + 1),
+        terminal=columns.terminal[rows],
+        duration=columns.duration[rows],
+        row=rows,
+        outcome=None if columns.outcome is None else columns.outcome[rows],
+    )

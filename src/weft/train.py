@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from . import pytree
 from .algorithm import Algorithm, Tick
 from .columns import Columns
 from .spec import Spec
@@ -62,7 +63,7 @@ def advance(
 
     def run(setting: Algorithm, state: PyTree, key: PRNGKeyArray) -> tuple[PyTree, dict]:
         body = partial(one_step, setting, setting.focus(columns), key, total)
-        blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(body, start, state)[1])
+        blank = pytree.zeros(jax.eval_shape(body, start, state)[1])
 
         def accumulate(step: Array, carry: tuple[PyTree, dict]) -> tuple[PyTree, dict]:
             state, sums = carry

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from ..columns import Columns, Segments
-from ..sampler import Sampler
+from ..sampler import Sampler, gather
 
 __all__ = ["Recent"]
 
@@ -22,16 +22,15 @@ class Recent(Sampler):
             time = columns.written - steps + jnp.arange(steps)
             rows = (time % steps)[None, :] * lanes + jnp.arange(lanes)[:, None]
             alive = (time >= 0)[None, :] & (columns.episode[rows] >= 0)
-        step = columns.step[rows]
-        over = columns.terminal[rows] | columns.timeout[rows]
+        taken = gather(columns, rows)
         following = jnp.concatenate([alive[:, 1:], jnp.zeros_like(alive[:, :1])], axis=1)
         return Segments(
-            observation=columns.seen(columns.position[rows], step),
-            action=columns.action[rows],
-            reward=columns.reward[rows, 0],
-            next_observation=columns.seen(columns.successor[rows], step + 1),
-            terminal=columns.terminal[rows],
-            last=over | ~following,
+            observation=taken.observation,
+            action=taken.action,
+            reward=taken.reward,
+            next_observation=taken.next_observation,
+            terminal=taken.terminal,
+            last=taken.terminal | columns.timeout[rows] | ~following,
             alive=alive,
-            duration=columns.duration[rows],
+            duration=taken.duration,
         )
