@@ -295,6 +295,10 @@ def test_a_policy_of_a_fine_tuned_run_is_saved_and_loaded(offline, tmp_path):
         (lambda data: weft.fit(weft.DQN(), env="cartpole", evaluate_every=0), "after 1 step or more, got 0"),
         (lambda data: weft.fit(weft.DQN(), env="cartpole", stack=4), "Only observations of grey images"),
         (lambda data: weft.fit(weft.DQN(), env=gymnasium.make("CartPole-v1")), "single environment"),
+        (
+            lambda data: weft.fit(weft.DQN(), env=gymnasium.make("CartPole-v1"), seeds=2, rounds=Rounds()),
+            "single environment; give its name or a function to have 2",
+        ),
         (lambda data: weft.finetune(weft.fit(weft.BC(hidden=(8,)), data, 1), "maze"), "cannot learn by acting"),
         (lambda data: weft.finetune(weft.fit(weft.IQL(**BATCHES), data, 1), "cartpole"), "observations"),
         (

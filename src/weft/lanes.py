@@ -20,8 +20,6 @@ class HostedLanes:
     """`count` simulators of one run. An episode that ends is followed at once by the next one of its lane."""
 
     def __init__(self, simulator: Simulator, seed: int, count: int) -> None:
-        if simulator.single and count > 1:
-            raise UserError(f"{simulator.name} is a single environment; give its name or a function to have {count}.")
         self.simulator, self.seed, self.count = simulator, seed, count
         self.envs = [simulator.make() for _ in range(count)]
         self.episode = np.full(count, -1)

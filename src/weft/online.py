@@ -48,7 +48,7 @@ def _name(world: Environment | Simulator) -> str:
     return worlds.name_of(world) if isinstance(world, Environment) else world.name
 
 
-def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None) -> Rounds:
+def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None, runs: int) -> Rounds:
     """Return how acting and learning take turns; raise UserError for what cannot be learned by acting."""
     method = settings[0]
     found = method.rounds if rounds is None else rounds
@@ -63,8 +63,9 @@ def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None) -
         raise UserError(f"{method.title} learns from a buffer; rounds of whole episodes (steps 0) are for fresh steps.")
     if found.steps == 0 and world.horizon is None:
         raise UserError(f"{name} has no time limit, so that an episode may never end; give rounds with steps.")
-    if isinstance(world, Simulator) and world.single and (found.lanes > 1):
-        raise UserError(f"{name} is a single environment; give its name or a function to have {found.lanes} lanes.")
+    count = found.lanes * runs
+    if isinstance(world, Simulator) and world.single and count > 1:
+        raise UserError(f"{name} is a single environment; give its name or a function to have {count}.")
     return found
 
 
@@ -98,7 +99,7 @@ def fit_online(
     spec = _form(world)
     evaluate = _evaluation(evaluate, steps)
     plan = plan_of(settings, spec, steps, seeds, batch_size, keep, log_every or evaluate[0])
-    rounds = _checked(plan.settings, world, rounds)
+    rounds = _checked(plan.settings, world, rounds, len(plan.settings) * len(plan.seeds))
     transform = declared_units(spec, stack)
     origin = f"env:{_name(world)}"
     source = {"origin": origin, "fingerprint": origin, "steps": 0, "episodes": 0, "notes": []}
@@ -166,7 +167,7 @@ def finetune(
     check_same(run.spec, _form(world), _name(world))
     evaluate = _evaluation((evaluate_every, evaluate_episodes), steps)
     plan = plan_of(run.settings, run.spec, steps, run.seeds, None, keep, log_every or evaluate[0])
-    rounds = _checked(plan.settings, world, Rounds() if rounds is None else rounds)
+    rounds = _checked(plan.settings, world, rounds or Rounds(), len(plan.settings) * len(plan.seeds))
     if "replay" not in plan.settings[0].learns_from:
         raise UserError(f"{plan.settings[0].title} learns from fresh steps only; fine-tune iql, awac, cql, sac or dqn.")
     log = _log_of(run, data) if rounds.logged_share != 0.0 else None
