@@ -13,7 +13,7 @@ FLOORS = {
     0: ["errors", "inverse", "pytree", "discovery", "spec", "compilation"],
     1: ["columns", "checks", "assembly", "dataset", "transform", "sampler", "samplers", "rounds", "ring",
         "distributions", "losses", "learner", "multipliers", "baselines", "soft", "networks", "policy", "environment",
-        "environments", "frame", "hdf5", "fingerprints", "folds", "declared"],
+        "environments", "discrepancy", "divergences", "frame", "hdf5", "fingerprints", "folds", "declared"],
     2: ["algorithm", "betting", "estimator", "paths", "linear", "certificate", "support", "interval", "assumptions",
         "format", "settings", "tabular"],
     3: ["train", "interaction"],

@@ -81,13 +81,14 @@ class TanhNormal(Distribution):
     log_std: Float[Array, "... act"]
 
     def sample(self, key: PRNGKeyArray) -> Float[Array, "... act"]:
-        return jnp.tanh(self._raw(key))
+        return jnp.tanh(self.unsquashed(key))
 
     def sample_and_log_prob(self, key: PRNGKeyArray) -> tuple[Float[Array, "... act"], Float[Array, "..."]]:
-        raw = self._raw(key)
+        raw = self.unsquashed(key)
         return jnp.tanh(raw), gaussian(raw, self.mean, self.log_std) - squash_volume(raw)
 
-    def _raw(self, key: PRNGKeyArray) -> Float[Array, "... act"]:
+    def unsquashed(self, key: PRNGKeyArray) -> Float[Array, "... act"]:
+        """Draw what `sample` pushes through tanh."""
         return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
 
     def log_prob(self, action: Float[Array, "... act"]) -> Float[Array, "..."]:

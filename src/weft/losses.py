@@ -19,10 +19,12 @@ __all__ = [
     "backup",
     "batch_weight",
     "calibrate",
+    "dual",
     "expectile",
     "huber",
     "imitation",
     "lambda_returns",
+    "linex",
     "n_step_returns",
     "outcomes",
     "proposals",
@@ -72,6 +74,27 @@ def batch_weight(
     """
     exponent = jnp.minimum(inverse_temperature * advantage, jnp.log(largest))
     return jax.lax.stop_gradient(len(advantage) * jax.nn.softmax(exponent))
+
+
+def linex(error: Float[Array, "*any"], sharpness: Float[Array, ""] | float) -> Float[Array, "*any"]:
+    """`(exp(β u) − β u − 1) / β²` with `u = target − estimate`, which the soft maximum `log E[exp(β target)] / β` makes
+    least (Varian 1975). For small β it is u² / 2. The exponential goes on as a line from β u = 5 on.
+    """
+    scaled = sharpness * error
+    low = jnp.minimum(scaled, 5.0)
+    grown = jnp.exp(low) + jnp.exp(5.0) * (scaled - low)
+    return (grown - scaled - 1.0) / jnp.square(sharpness)
+
+
+def dual(
+    advantage: Float[Array, "batch"], log_temperature: Float[Array, ""], divergence: Float[Array, ""] | float
+) -> Float[Array, ""]:
+    """`η ε + η log E_D[exp(A / η)]`: where it is least, weights exp(A / η) leave the log by a divergence of ε nats
+    (relative entropy policy search, Peters, Mülling and Altün 2010).
+    """
+    temperature = jnp.exp(log_temperature)
+    spread = jax.nn.logsumexp(advantage / temperature) - jnp.log(len(advantage))
+    return temperature * (divergence + spread)
 
 
 def huber(error: Float[Array, "*any"], threshold: Float[Array, ""] | float = 1.0) -> Float[Array, "*any"]:

@@ -16,15 +16,18 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
 
-from .distributions import Categorical, Distribution
+from .distributions import Categorical, Deterministic, Distribution, several
 from .errors import UserError
 from .fingerprints import Trace
+from .networks.critics import between, of_several
 from .pytree import static
 from .spec import ObservationSpec, Spec
 from .transform import Transform
 
 __all__ = [
     "ActorPolicy",
+    "BestOfSamples",
+    "Draws",
     "EpsilonGreedy",
     "GreedyPolicy",
     "Policy",
@@ -119,6 +122,46 @@ class EpsilonGreedy(Policy):
         values = self.critic.all(observation)  # type: ignore[attr-defined]
         best = jax.nn.one_hot(values.argmax(-1), values.shape[-1])
         return Categorical(jnp.log((1.0 - self.epsilon) * best + self.epsilon / values.shape[-1]))
+
+
+class BestOfSamples(Policy):
+    """Of `count` actions that `propose(observation, key, count)` draws, the one that the critics value most.
+
+    The value is the smallest of the critics'. Greedily the draws are the same in every state, so that the policy is a
+    function of the state, and it has no density. With an `inverse_temperature` β, a draw that is not greedy takes one
+    of the actions in proportion to exp(β Q).
+    """
+
+    propose: Callable[..., Array]
+    critics: tuple
+    inverse_temperature: Float[Array, ""] | float | None = None
+    count: int = static(default=10)
+
+    def distribution(self, memory: Memory, observation: PyTree) -> Deterministic:
+        return Deterministic(self.act(memory, observation)[0])
+
+    def act(
+        self, memory: Memory, observation: PyTree, key: PRNGKeyArray | None = None, greedy: bool = True
+    ) -> tuple[Shaped[Array, "..."], Memory]:
+        if key is None and not greedy:
+            raise UserError("A policy that is not greedy needs a key to draw with.")
+        propose_key, choose_key = jax.random.split(jax.random.key(0) if greedy or key is None else key)
+        actions = self.propose(observation, propose_key, self.count)
+        values = between(of_several(self.critics, observation, actions), 1.0)
+        if greedy or self.inverse_temperature is None:
+            chosen = values.argmax(-1)
+        else:
+            chosen = jax.random.categorical(choose_key, self.inverse_temperature * values)
+        return jnp.take_along_axis(actions, chosen[..., None, None], axis=-2)[..., 0, :], memory
+
+
+class Draws(eqx.Module):
+    """Several draws of an actor per state, kept within the range of actions: proposals for `BestOfSamples`."""
+
+    actor: Callable[[PyTree], Distribution]
+
+    def __call__(self, observation: PyTree, key: PRNGKeyArray, count: int) -> Float[Array, "... sample act"]:
+        return jnp.clip(several(self.actor(observation), count).sample(key), -1.0, 1.0)
 
 
 class UniformAtFirst(Policy):

@@ -18,7 +18,18 @@ from ..spec import Spec
 from .dense import MLP, Linear, mlp, orthogonal, product, relu
 from .encoder import Encoder, encoder
 
-__all__ = ["ContinuousCritic", "DiscreteCritic", "Value", "believed", "critic", "critics", "lowest", "lowest_of_all"]
+__all__ = [
+    "ContinuousCritic",
+    "DiscreteCritic",
+    "Value",
+    "believed",
+    "between",
+    "critic",
+    "critics",
+    "lowest",
+    "lowest_of_all",
+    "of_several",
+]
 
 
 class ContinuousCritic(eqx.Module):
@@ -105,6 +116,18 @@ def lowest(several: Sequence[Callable[..., Array]], *inputs: PyTree) -> Float[Ar
 def lowest_of_all(several: Sequence[DiscreteCritic], observation: PyTree) -> Float[Array, "... choice"]:
     """Return the smallest value that several critics give each choice."""
     return reduce(jnp.minimum, [one.all(observation) for one in several])
+
+
+def of_several(
+    models: Sequence[ContinuousCritic], observation: PyTree, actions: Float[Array, "... sample act"]
+) -> tuple[Float[Array, "... sample"], ...]:
+    """Return what every critic says of several actions per state."""
+    return tuple(q.with_actions(q.state_half(observation)[..., None, :], actions) for q in models)
+
+
+def between(values: Sequence[Array], share: Float[Array, ""] | float) -> Float[Array, "..."]:
+    """Return `λ min_j Q_j + (1 − λ) max_j Q_j` of the answers of several critics (arXiv:1812.02900, eq. 13)."""
+    return share * reduce(jnp.minimum, values) + (1.0 - share) * reduce(jnp.maximum, values)
 
 
 def believed(several: Sequence, actor: Callable | None, observation: PyTree) -> Float[Array, "..."]:
