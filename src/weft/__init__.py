@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from .algorithms.awac import AWAC
     from .algorithms.awr import AWR
     from .algorithms.bc import BC
+    from .algorithms.bcq import BCQ
+    from .algorithms.bear import BEAR
+    from .algorithms.brac import BRAC
     from .algorithms.cql import CQL
+    from .algorithms.crr import CRR
+    from .algorithms.discrete_bcq import DiscreteBCQ
     from .algorithms.dqn import DQN
     from .algorithms.filtered_bc import FilteredBC
     from .algorithms.iql import IQL
+    from .algorithms.kl_control import KLControl
+    from .algorithms.one_step import OneStep
     from .algorithms.ram import RAM
     from .algorithms.reinforce import Reinforce
     from .algorithms.sac import SAC
@@ -60,6 +67,13 @@ _HOME = {
     "CQL": "algorithms.cql",
     "DQN": "algorithms.dqn",
     "FilteredBC": "algorithms.filtered_bc",
+    "BCQ": "algorithms.bcq",
+    "BEAR": "algorithms.bear",
+    "BRAC": "algorithms.brac",
+    "CRR": "algorithms.crr",
+    "DiscreteBCQ": "algorithms.discrete_bcq",
+    "KLControl": "algorithms.kl_control",
+    "OneStep": "algorithms.one_step",
     "IQL": "algorithms.iql",
     "Reinforce": "algorithms.reinforce",
     "SAC": "algorithms.sac",
@@ -105,7 +119,11 @@ __all__ = [
     "AWAC",
     "AWR",
     "BC",
+    "BCQ",
+    "BEAR",
+    "BRAC",
     "CQL",
+    "CRR",
     "DQN",
     "IQL",
     "RAM",
@@ -115,8 +133,11 @@ __all__ = [
     "Algorithm",
     "Dataset",
     "Decision",
+    "DiscreteBCQ",
     "FilteredBC",
+    "KLControl",
     "Ledger",
+    "OneStep",
     "Outcomes",
     "Policy",
     "Reinforce",

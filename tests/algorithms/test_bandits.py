@@ -10,14 +10,20 @@ import zoo
 
 from weft.algorithms.awr import AWR
 from weft.algorithms.bc import BC
+from weft.algorithms.brac import BRAC
 from weft.algorithms.cql import CQL
+from weft.algorithms.crr import CRR
+from weft.algorithms.discrete_bcq import DiscreteBCQ, allowed
 from weft.algorithms.filtered_bc import FilteredBC
 from weft.algorithms.iql import IQL
+from weft.algorithms.kl_control import KLControl
+from weft.distributions import Categorical
 from weft.multipliers import Fixed, Lagrange
 
 HERE = jnp.ones(1)
 TEN = {"hidden": (), "sampler": zoo.Everything(10)}
 BEHAVIOUR = np.array([0.6, 0.3, 0.1])
+TILTED = [0.0367, 0.1626, 0.8008]  # Z10: behaviour times exp(reward / .5)
 
 
 def shares(setting, state) -> np.ndarray:
@@ -69,6 +75,38 @@ def test_weights_by_advantage_tilt_the_behaviour_and_clipping_moves_the_answer()
     np.testing.assert_allclose(cloned, [0.5, 0.3, 0.2], atol=1e-3)
 
 
+def test_a_dual_finds_the_temperature_that_leaves_the_log_by_its_divergence():
+    setting = AWR(
+        learning_rate=0.02,
+        normalise=False,
+        refresh_every=100,
+        largest_weight=1e9,
+        weighting="dual",
+        divergence=0.2,
+        **TEN,
+    )
+    [state] = zoo.runs([setting], zoo.weighted_bandit(), 3000)
+    found, behaviour = shares(setting, state), np.array([0.5, 0.3, 0.2])
+    assert float(jnp.exp(state.heat.model)) == pytest.approx(1.29, abs=0.01)
+    np.testing.assert_allclose(found, [0.2388, 0.3110, 0.4502], atol=2e-3)
+    assert float((found * np.log(found / behaviour)).sum()) == pytest.approx(0.2, abs=3e-3)
+
+
+def test_soft_values_make_the_weights_of_every_state_average_one():
+    setting = AWR(
+        learning_rate=0.02,
+        inverse_temperature=2.0,
+        normalise=False,
+        refresh_every=100,
+        largest_weight=1e9,
+        weighting="soft",
+        **TEN,
+    )
+    [state] = zoo.runs([setting], zoo.weighted_bandit(), 3000)
+    assert float(setting.value(state, HERE, jax.random.key(0))) == pytest.approx(1.30637, abs=3e-3)
+    np.testing.assert_allclose(shares(setting, state), TILTED, atol=2e-3)
+
+
 def test_values_refuse_the_gamble_that_the_best_episodes_show():
     data = zoo.lucky_gamble()
     filtered = FilteredBC(learning_rate=0.05, fraction=0.15, hidden=())
@@ -77,3 +115,58 @@ def test_values_refuse_the_gamble_that_the_best_episodes_show():
     implicit = IQL(learning_rate=0.02, inverse_temperature=20.0, target_rate=0.1, hidden=(), sampler=zoo.Everything(20))
     [state] = zoo.runs([implicit], data, 1500)
     assert shares(implicit, state)[0] > 0.95
+
+
+def test_an_explicit_constraint_reaches_the_tilted_behaviour():
+    """T10, by the gradient: the actor of BRAC pays .5 KL; a large weight leaves the behaviour."""
+    base = BRAC(learning_rate=0.02, target_rate=0.1, behaviour_steps=800, penalty="policy", **TEN)
+    weights = (0.5, 1e4)
+    states = zoo.runs([dataclasses.replace(base, weight=Fixed(w)) for w in weights], zoo.weighted_bandit(), 4000)
+    np.testing.assert_allclose(shares(base, states[0]), TILTED, atol=2e-3)
+    np.testing.assert_allclose(shares(base, states[1]), [0.5, 0.3, 0.2], atol=5e-3)
+
+
+def test_a_soft_backup_has_the_value_of_the_tilted_behaviour():
+    """T10, in closed form: .5 log E exp(r / .5) = 1.30637, once and for ever."""
+    base = KLControl(
+        inverse_temperature=2.0, learning_rate=0.02, target_rate=0.1, behaviour_steps=800, discount=0.9, **TEN
+    )
+    [state] = zoo.runs([base], zoo.weighted_bandit(), 3000)
+    np.testing.assert_allclose(shares(base, state), TILTED, atol=2e-3)
+    assert float(base.value(state, HERE, jax.random.key(0))) == pytest.approx(1.30637, abs=5e-3)
+    loop = zoo.tabular([[(0, choice, float(choice))] for choice in [0] * 5 + [1] * 3 + [2] * 2], 1, 3, terminal=False)
+    [state] = zoo.runs([base], loop, 6000)
+    assert float(base.value(state, HERE, jax.random.key(0))) == pytest.approx(13.0637, rel=5e-3)
+
+
+def test_a_binary_filter_climbs_to_the_best_choice():
+    setting = CRR(learning_rate=0.02, target_rate=0.1, weighting="binary", **TEN)
+    [state] = zoo.runs([setting], zoo.weighted_bandit(), 3000)
+    assert shares(setting, state)[2] > 0.98
+
+
+@pytest.mark.parametrize("baseline", ["mean", "max"])
+def test_a_binary_filter_keeps_nothing_where_all_choices_are_equal(baseline):
+    setting, data = CRR(learning_rate=0.0, weighting="binary", baseline=baseline, **TEN), zoo.weighted_bandit()
+    states = zoo.begin([setting], data)
+    states = dataclasses.replace(states, critics=jax.tree.map(jnp.zeros_like, states.critics))
+    _, metrics = zoo.continued([setting], states, data, 0, 20, 20)
+    assert float(metrics["kept_weight"][0]) == 0.0
+    assert float(metrics["actor_loss"][0]) == 0.0
+
+
+def test_exponential_weights_of_a_critic_tilt_like_those_of_returns():
+    base = CRR(learning_rate=0.02, target_rate=0.1, inverse_temperature=1.0, largest_weight=1e9, **TEN)
+    [state] = zoo.runs([base], zoo.weighted_bandit(), 3000)
+    np.testing.assert_allclose(shares(base, state), [0.179, 0.292, 0.529], atol=3e-3)
+
+
+def test_choices_that_the_log_hardly_takes_are_masked():
+    behaviour = Categorical(jnp.log(jnp.array([0.6, 0.3, 0.1])))  # ratios 1, .5 and .167
+    np.testing.assert_array_equal(allowed(behaviour, 0.3), [True, True, False])
+    np.testing.assert_array_equal(allowed(behaviour, 0.0), [True, True, True])
+    np.testing.assert_array_equal(allowed(behaviour, 0.999), [True, False, False])
+    base = DiscreteBCQ(learning_rate=0.02, target_rate=0.1, logit_weight=0.0, error="squared", **TEN)
+    settings = [dataclasses.replace(base, least_ratio=ratio) for ratio in (0.0, 0.3, 0.5, 0.99)]
+    best = [int(shares(base, state).argmax()) for state in zoo.runs(settings, zoo.weighted_bandit(), 1500)]
+    assert best == [2, 2, 1, 0]  # ratios 1, .6 and .4

@@ -13,6 +13,7 @@ import zoo
 
 from weft import pytree
 from weft.algorithms.cql import CQL
+from weft.algorithms.discrete_bcq import DiscreteBCQ
 from weft.algorithms.dqn import DQN
 from weft.algorithms.iql import IQL
 from weft.multipliers import Fixed
@@ -55,6 +56,12 @@ def test_without_a_constraint_the_dream_comes_true(double):
 def test_iql_never_asks_about_the_unseen_action():
     [values] = learned([IQL(**LOOP)])
     assert values[0] == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_masked_choice_is_never_believed():
+    [values] = learned([DiscreteBCQ(error="squared", least_ratio=0.3, **LOOP)])
+    assert values[0] == pytest.approx(0.0, abs=0.02)
+    assert values[1] == pytest.approx(10.0, abs=1e-6)  # still liked, never asked
 
 
 def test_conservative_learning_pushes_the_unseen_action_below_the_seen_one():

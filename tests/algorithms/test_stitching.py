@@ -11,15 +11,32 @@ import numpy as np
 import pytest
 import zoo
 
+from weft.algorithms.awac import AWAC
 from weft.algorithms.awr import AWR
 from weft.algorithms.bc import BC
 from weft.algorithms.cql import CQL
+from weft.algorithms.crr import CRR
+from weft.algorithms.discrete_bcq import DiscreteBCQ
 from weft.algorithms.filtered_bc import FilteredBC
 from weft.algorithms.iql import IQL
+from weft.algorithms.kl_control import KLControl
+from weft.algorithms.one_step import OneStep
 from weft.multipliers import Fixed
+from weft.sampler import Sampler, gather
+from weft.samplers.quintuples import Quintuple
 
 TABULAR = {"hidden": (), "sampler": zoo.Everything(5)}
 STATES = jnp.eye(3)
+
+
+class EveryQuintuple(Sampler):
+    """All five steps with the action that followed."""
+
+    def __call__(self, columns, key):
+        rows = jnp.arange(5)
+        following = jnp.minimum(rows + 1, 4)
+        follows = (columns.episode[following] == columns.episode[rows]) & (rows < 4)
+        return Quintuple(gather(columns, rows), columns.action[following], follows)
 
 
 def earned(setting, state) -> float:
@@ -69,6 +86,29 @@ def test_conservative_learning_goes_on_below_a_weight():
     choices = [int(base.policy(state).distribution((), STATES[0]).mode()) for state in states]
     assert choices == [0, 0, 1]
     assert earned(base, states[0]) == 1.0
+
+
+def test_the_value_of_the_log_itself_stops_at_a():
+    base = OneStep(learning_rate=0.01, target_rate=0.1, inverse_temperature=30.0, hidden=(), sampler=EveryQuintuple())
+    [state] = zoo.runs([base], zoo.stitching(), 3000)
+    assert float(state.critics.model[0].all(STATES)[0, 0]) == pytest.approx(0.495, abs=2e-3)
+    assert earned(base, state) == pytest.approx(0.6, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        AWAC(inverse_temperature=30.0, learning_rate=0.01, target_rate=0.1, **TABULAR),
+        CRR(inverse_temperature=30.0, learning_rate=0.01, target_rate=0.1, **TABULAR),
+        CRR(weighting="binary", learning_rate=0.01, target_rate=0.1, **TABULAR),
+        DiscreteBCQ(error="squared", learning_rate=0.01, target_rate=0.1, **TABULAR),
+        KLControl(inverse_temperature=30.0, learning_rate=0.01, target_rate=0.1, behaviour_steps=500, **TABULAR),
+    ],
+    ids=["awac", "crr", "crr-binary", "discrete_bcq", "kl_control"],
+)
+def test_who_asks_its_own_policy_goes_on(setting):
+    [state] = zoo.runs([setting], zoo.stitching(), 4000)
+    assert earned(setting, state) > 0.95
 
 
 def test_the_best_episodes_keep_ties_and_need_no_whole_log():

@@ -17,6 +17,7 @@ from weft.dataset import Dataset
 from weft.errors import UserError
 from weft.multipliers import Fixed, Lagrange
 from weft.policy import Policy
+from weft.samplers.quintuples import Quintuples
 from weft.samplers.transitions import Transitions
 
 STEPS = 12
@@ -31,6 +32,17 @@ SETTINGS = {
     "awr": {"refresh_every": 5},
     "sac": {"temperature": GROWING, "entropy_share": 1.0},
     "dqn": {"target_every": 2},
+    "one_step": {"sampler": Quintuples(16)},
+    "bcq": {"hidden_model": (8,)},
+    "discrete_bcq": {"target_every": 2},
+    "bear": {
+        "hidden_model": (8,),
+        "warm_up": 2,
+        "candidates": 10,
+        "weight": Lagrange(threshold=-1.0, learning_rate=0.1, initial=1.0, largest=1.2),
+    },
+    "brac": {"behaviour_steps": 3, "entropy_weight": 0.1, "weight": GROWING},
+    "kl_control": {"behaviour_steps": 3},
     "cql": {"weight": Lagrange(threshold=0.1, learning_rate=0.1, initial=1.0, largest=1.2), "temperature": GROWING},
 }
 # Values that can matter within a few steps; every other number is multiplied by .6.
@@ -43,11 +55,14 @@ CHANGED = {
     "initial": 0.3,
     "largest": 1.01,
     "largest_gradient": 1e-3,
+    "least_ratio": 0.99,
 }
 IMITATORS = ("bc", "filtered_bc", "ram")  # what they copy has no value
 COPIES_ALL = ("bc", "ram")
 # Numbers that one kind of action has no use for.
 IDLE = {
+    ("awr", "continuous"): ("divergence",),  # of the dual alone
+    ("awr", "discrete"): ("divergence",),
     ("cql", "discrete"): ("actor_learning_rate", "temperature."),
     ("sac", "continuous"): ("entropy_share",),
     ("sac", "discrete"): ("temperature.threshold",),
@@ -348,6 +363,19 @@ ISOLATED = [
     ("cql", "continuous", {"learning_rate": 0.0}, "discount", ("actor",)),
     ("cql", "continuous", {"learning_rate": 0.0, "weight": Fixed(5.0)}, "weight.value", ("actor", "temperature")),
     ("sac", "continuous", {}, "temperature.learning_rate", ("critics",)),
+    ("crr", "continuous", {}, "inverse_temperature", ("critics", "target")),
+    ("crr", "discrete", {}, "inverse_temperature", ("critics", "target")),
+    ("one_step", "continuous", {}, "inverse_temperature", ("critics", "value")),
+    ("one_step", "discrete", {}, "discount", ("actor", "value")),
+    ("bcq", "continuous", {}, "perturbation", ("model",)),
+    ("bcq", "continuous", {}, "discount", ("model",)),
+    ("discrete_bcq", "discrete", {}, "logit_weight", ("critic", "target")),
+    ("discrete_bcq", "discrete", {}, "discount", ("behaviour",)),
+    ("bear", "continuous", {}, "actor_learning_rate", ("critics", "model", "weight")),
+    ("bear", "continuous", {}, "width", ("critics", "model")),
+    ("brac", "continuous", {"behaviour_steps": 0}, "weight.learning_rate", ("critics", "behaviour")),
+    ("brac", "discrete", {"behaviour_steps": 0}, "weight.learning_rate", ("critics", "behaviour")),
+    ("kl_control", "discrete", {"behaviour_steps": 0}, "inverse_temperature", ("behaviour",)),
 ]
 
 
@@ -365,6 +393,7 @@ def test_a_loss_moves_its_own_model_only(name, kind, options, field, untouched):
 
 # Nothing may add to the rewards: no entropy, no penalty.
 PLAIN = {
+    "brac": {"entropy_weight": 0.0, "weight__initial": 1e-6, "weight__learning_rate": 1e-9},
     "sac": {"temperature__initial": 1e-6, "temperature__learning_rate": 1e-9},
     "cql": {
         "temperature__initial": 1e-6,
@@ -390,7 +419,9 @@ def test_a_terminal_stops_the_bootstrap_and_a_time_out_does_not(name, kind):
     if name == "actor_critic":
         changes["value_learning_rate"] = 0.01
     elif name != "awr":
-        changes["target_rate"] = 0.1 if name in ("td3_bc", "dqn") else 0.05  # whose targets move in every second update
+        changes["target_rate"] = (
+            0.1 if name in ("td3_bc", "dqn", "discrete_bcq") else 0.05
+        )  # whose targets move in every second update
     for probe, truth in (("loop", 10.0), ("end", 1.0)):
         state = found.learned(probe, 1500, **changes)
         value = found.base.value(state, log_for(name, kind, probe).device().observation[:1], jax.random.key(0))
@@ -407,8 +438,12 @@ def test_a_bandit_is_solved_or_imitated(name, kind):
         changes["actor_learning_rate"] = 0.01
     if name == "filtered_bc":
         changes["fraction"] = 0.2
-    if name in ("iql", "awr", "awac"):
+    if name in ("iql", "awr", "awac", "crr", "one_step"):
         changes |= {"inverse_temperature": 10.0, "largest_weight": 100.0}
+    if name == "kl_control":
+        changes["inverse_temperature"] = 10.0
+    if name == "bear":
+        changes["actor_learning_rate"] = 0.01
     state = found.learned("bandit", 400, **changes)
     policy = found.base.policy(state)
     chosen = policy.distribution((), log_for(name, kind, "bandit").device().observation[0])

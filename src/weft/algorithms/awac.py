@@ -29,7 +29,7 @@ from ..distributions import Categorical, several
 from ..learner import Learner, descend, learner, polyak
 from ..losses import advantage_weight, backup, batch_weight, imitation
 from ..networks.actors import behaviour_actor
-from ..networks.critics import critics, lowest
+from ..networks.critics import critics, lowest, lowest_of_all, of_several
 from ..policy import ActorPolicy
 from ..pytree import require, static
 from ..sampler import Sampler
@@ -125,11 +125,9 @@ class AWAC(Algorithm):
 def expected(models, chosen, observation, key, samples):
     """`E_pi[min_j Q_j(s, a)]`: exact for discrete actions, else the mean over some actions of pi within the range."""
     if isinstance(chosen, Categorical):
-        values = jnp.minimum(*(q.all(observation) for q in models))
-        return jnp.sum(chosen.probabilities() * values, axis=-1)
+        return chosen.expected(lowest_of_all(models, observation))
     actions = jnp.clip(several(chosen, samples).sample(key), -1.0, 1.0)
-    values = [q.with_actions(q.state_half(observation)[..., None, :], actions) for q in models]
-    return jnp.minimum(*values).mean(-1)
+    return jnp.minimum(*of_several(models, observation, actions)).mean(-1)
 
 
 def narrowed(actor):

@@ -1,0 +1,136 @@
+r"""BEAR: bootstrapping error accumulation reduction (Kumar, Fu, Tucker and Levine 2019, arXiv:1906.00949).
+
+    L_G  = E_D[ (G(s, z) - a)^2 ] + 1/2 KL(q(z | s, a) || N(0, 1))       a variational model G of the log's actions
+    y    = r + gamma max_i [ l min_j Qbar_j + (1 - l) max_j Qbar_j ](s', a'_i),   a'_i ~ pibar(. | s')
+    L_Q  = E_D[ sum_j (Q_j(s, a) - y)^2 ]
+    L_pi = E_D[ w MMD(G(s, .), pi(. | s)) - min_j Q_j(s, a) ],   a ~ pi(. | s)                  (eq. 2 and app. C)
+
+pi is to stay within the support of the log, not near its density: the distance is the maximum mean discrepancy of
+`samples` actions each, before the tanh, with a `kernel` of `width` sigma. A `Lagrange` as `weight` (w) holds it at its
+threshold. Whether a threshold rejects anything depends on the kernel: a wide Gaussian sees hardly more than the mean,
+so that two points at both ends of the range pass .05 beside a log in the middle (see tests/test_discrepancy.py). In the
+first `warm_up` updates pi learns from the distance alone. `pessimism` is l. The policy takes the best by Q_1 of
+`candidates` draws.
+
+Order of updates: G; Q with the old targets; w; pi with the new w, Q and G; targets.
+
+Differs from the reference: two layers of 256 (there 400 and 300, G 750) and orthogonal weights; the multiplier has no
+lower bound; the warm-up is counted in updates.
+"""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from ..algorithm import Algorithm
+from ..discrepancy import KERNELS, discrepancy
+from ..distributions import several
+from ..learner import Learner, descend, learner, polyak
+from ..losses import backup
+from ..multipliers import Fixed, Lagrange
+from ..networks.actors import squashed_actor
+from ..networks.critics import believed, between, critics, lowest, of_several
+from ..networks.variational import variational
+from ..policy import BestOfSamples, Draws
+from ..pytree import require, static
+from ..sampler import Sampler
+from ..samplers.transitions import Transitions
+
+__all__ = ["BEAR"]
+
+
+class State(eqx.Module):
+    model: Learner
+    critics: Learner
+    actor: Learner
+    target: tuple
+    target_actor: eqx.Module
+    weight: Learner | tuple
+
+
+class BEAR(Algorithm):
+    """Bootstrapping error accumulation reduction."""
+
+    title: ClassVar[str] = "Bootstrapping error accumulation reduction"
+    paper: ClassVar[str] = "arXiv:1906.00949"
+    family: ClassVar[str] = "explicit constraint"
+    actions: ClassVar[frozenset[str]] = frozenset({"continuous"})
+
+    learning_rate: float = 3e-4
+    actor_learning_rate: float = 1e-4
+    discount: float = 0.99
+    target_rate: float = 0.005
+    pessimism: float = 0.75
+    width: float = 10.0
+    weight: Fixed | Lagrange = Lagrange(threshold=0.05, learning_rate=1e-3, largest=22026.0)
+    kernel: str = static(default="laplacian")
+    samples: int = static(default=4)
+    target_samples: int = static(default=10)
+    candidates: int = static(default=100)
+    warm_up: int = static(default=0)
+    hidden_model: tuple[int, ...] = static(default=(256, 256))
+    hidden: tuple[int, ...] = static(default=(256, 256))
+    sampler: Sampler = Transitions()
+
+    def __check_init__(self):
+        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
+        require(0 <= self.pessimism <= 1, f"The share of the smaller critic is 0 to 1, got {self.pessimism}.")
+        require(self.width > 0, f"The width of a kernel must be positive, got {self.width}.")
+        require(self.kernel in KERNELS, f"BEAR has no kernel '{self.kernel}'; it has {' and '.join(KERNELS)}.")
+        few = min(self.samples, self.target_samples, self.candidates)
+        require(few >= 1, f"BEAR's numbers of samples and candidates must be at least 1, got {few}.")
+        require(self.warm_up >= 0, f"The warm-up may not be negative, got {self.warm_up}.")
+        require(min((*self.hidden, *self.hidden_model), default=0) >= 1, "BEAR's networks need a hidden layer each.")
+
+    def init(self, key, spec, prior=None):
+        self.check(spec)
+        model_key, critic_key, actor_key = jax.random.split(key, 3)
+        adam = optax.adam(self.learning_rate)
+        model, pair = variational(model_key, spec, self.hidden_model), critics(critic_key, spec, self.hidden)
+        actor = squashed_actor(actor_key, spec, self.hidden)
+        targets, learned = jax.tree.map(jnp.copy, (pair, actor)), (learner(model, adam), learner(pair, adam))
+        return State(*learned, learner(actor, optax.adam(self.actor_learning_rate)), *targets, self.weight.begin())
+
+    def update(self, state, batch, tick):
+        adam = optax.adam(self.learning_rate)
+        model_key, next_key, log_key, own_key, key = jax.random.split(tick.key, 5)
+        model, g_loss = descend(state.model, adam, lambda g: g.loss(batch.observation, batch.action, model_key))
+        next_actions = several(state.target_actor(batch.next_observation), self.target_samples).sample(next_key)
+        next_values = between(of_several(state.target, batch.next_observation, next_actions), self.pessimism)
+        goal = backup(batch.reward, batch.terminal, batch.duration, self.discount, next_values.max(-1))
+
+        def critic_loss(pair):
+            logged = [q(batch.observation, batch.action) for q in pair]
+            return sum(jnp.mean(jnp.square(q - goal)) for q in logged), jnp.mean(logged[0])
+
+        pair, (q_loss, mean_q) = descend(state.critics, adam, critic_loss, auxiliary=True)
+        log = jax.lax.stop_gradient(model.model.unsquashed(batch.observation, log_key, self.samples))
+
+        def distance(chosen, key):
+            own = several(chosen, self.samples).unsquashed(key)
+            return jnp.mean(discrepancy(log, own, self.kernel, self.width))
+
+        apart = distance(state.actor.model(batch.observation), jax.random.clone(own_key))  # the draw of the loss below
+        weight = self.weight.follow(state.weight, apart)
+
+        def actor_loss(pi):
+            chosen = pi(batch.observation)
+            value = lowest(pair.model, batch.observation, chosen.sample(key))
+            value = jnp.where(tick.step < self.warm_up, 0.0, jnp.mean(value))
+            return self.weight.at(weight) * distance(chosen, own_key) - value
+
+        actor, pi_loss = descend(state.actor, optax.adam(self.actor_learning_rate), actor_loss)
+        target = polyak(state.target, pair.model, self.target_rate)
+        target_actor = polyak(state.target_actor, actor.model, self.target_rate)
+        metrics = {"model_loss": g_loss, "critic_loss": q_loss, "actor_loss": pi_loss, "mean_q": mean_q}
+        metrics |= {"discrepancy": apart, "weight": self.weight.at(weight)}
+        return State(model, pair, actor, target, target_actor, weight), metrics
+
+    def policy(self, state):
+        return BestOfSamples(Draws(state.actor.model), state.critics.model[:1], count=self.candidates)
+
+    def value(self, state, observation, key):
+        return believed(state.critics.model, state.actor.model, observation)
