@@ -3,12 +3,15 @@
     python benchmarks/online.py learn            # CartPole-v1 and Pendulum-v1, from nothing
     python benchmarks/online.py maze             # the maze with a shortcut that the log never shows
     python benchmarks/online.py hopper --data ../shared/data/d4rl/hopper_medium_replay.hdf5
+    python benchmarks/online.py beside --peers .venv-peers-online/bin/python   # SAC on Hopper-v5, three libraries
 
 Every part adds its figures to results/online.json, seed by seed.
 """
 
 import argparse
 import json
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from weft.online import switch
 from weft.rounds import Rounds
 
 RESULTS = Path(__file__).resolve().parent / "results" / "online.json"
+PEER = Path(__file__).resolve().parent / "peers" / "online_peer.py"
 
 # method, environment, steps, the return that counts as solved
 LEARN: dict[str, tuple[Any, str, int, float]] = {
@@ -151,20 +155,51 @@ def hopper(names: list[str], seeds: int, data: str, offline: int, online: int) -
         )
 
 
+def beside(names: list[str], seeds: int, steps: int, peers: str) -> None:
+    """Let SAC of three libraries learn Hopper-v5 with the same setting, and keep every greedy score on the way."""
+    for name in names or ("weft", "sbx", "sb3"):
+        if name == "weft":
+            begun = time.perf_counter()
+            run = weft.fit(
+                weft.SAC(), env="Hopper-v5", steps=steps, seeds=seeds, evaluate_every=10_000, evaluate_episodes=10
+            )
+            found, seconds = curves(run), time.perf_counter() - begun
+        else:
+            found, seconds = {"steps": [], "seeds": {}}, 0.0
+            for seed in range(seeds):
+                with tempfile.TemporaryDirectory() as folder:
+                    out = Path(folder) / "curve.json"
+                    line = [peers, str(PEER), "--peer", name, "--method", "sac", "--env", "Hopper-v5"]
+                    line += ["--steps", str(steps), "--seed", str(seed), "--preset", "weft", "--out", str(out)]
+                    subprocess.run(line, check=True)
+                    curve = json.loads(out.read_text())
+                found["steps"] = [row["step"] for row in curve["curve"]]
+                found["seeds"][str(seed)] = [round(float(np.mean(row["returns"])), 4) for row in curve["curve"]]
+                seconds += curve["training_seconds"] + curve["evaluation_seconds"]
+        scores = np.array(list(found["seeds"].values()))
+        last = scores[:, -5:].mean(1)  # the last five evaluations of each seed
+        kept = {"environment": "Hopper-v5", "last_five": np.round(last, 1).tolist(), "seconds": round(seconds, 1)}
+        keep("beside", name, {**kept, "best": np.round(scores.max(1), 1).tolist(), **found})
+
+
 def main() -> None:
     """Read the line and run one part."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", choices=("learn", "maze", "hopper"))
+    parser.add_argument("part", choices=("learn", "maze", "hopper", "beside"))
     parser.add_argument("--methods", nargs="*", default=[])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--data", default="../shared/data/d4rl/hopper_medium_replay.hdf5")
     parser.add_argument("--offline", type=int, default=30_000)
     parser.add_argument("--online", type=int, default=20_000)
+    parser.add_argument("--steps", type=int, default=200_000, help="of every library (beside)")
+    parser.add_argument("--peers", default=".venv-peers-online/bin/python", help="made by make bench-peers")
     given = parser.parse_args()
     if given.part == "learn":
         learn(given.methods, given.seeds)
     elif given.part == "maze":
         maze(given.methods, given.seeds, given.online)
+    elif given.part == "beside":
+        beside(given.methods, given.seeds, given.steps, given.peers)
     else:
         hopper(given.methods, given.seeds, given.data, given.offline, given.online)
 
