@@ -1,7 +1,7 @@
 """Play saved d3rlpy actors in Gymnasium's Hopper-v5 and write their returns and scores.
 
 Runs in the main environment (NumPy and Gymnasium with MuJoCo, no torch). Episode i starts from a reset
-with seed + i and is played to its end with the deterministic action.
+with seed + i and is played to its end with the deterministic action, or with candidates drawn from that seed.
 """
 
 import argparse
@@ -23,9 +23,12 @@ def play(policy: dict[str, np.ndarray], episodes: int, seed: int) -> tuple[list[
     returns, lengths = [], []
     for episode in range(episodes):
         observation, _ = environment.reset(seed=seed + episode)
+        generator = np.random.default_rng(seed + episode)
         total, length, finished = 0.0, 0, False
         while not finished:
-            observation, reward, terminated, truncated, _ = environment.step(act(policy, observation[None])[0])
+            observation, reward, terminated, truncated, _ = environment.step(
+                act(policy, observation[None], generator)[0]
+            )
             total += float(reward)
             length += 1
             finished = terminated or truncated

@@ -4,10 +4,13 @@ Each line on standard input is ``algorithm mode steps`` and is answered by one J
 those steps took. An algorithm/mode pair is built and warmed up on its first use, outside the timing, so
 that a script outside can alternate short rounds of this worker with rounds of another library.
 
-Algorithms: iql, td3_bc, cql, discrete_cql. Modes: ``eager``; ``compile_graph`` (d3rlpy's own flag, which
-works on CUDA devices only: on a CPU d3rlpy ignores it, and the answer says so in ``compiled``);
-``torch_compile`` (not a d3rlpy option: the same gradient functions wrapped in torch.compile without CUDA
-graphs, the nearest thing to compile_graph that a CPU can run).
+Algorithms: iql, td3_bc, cql, discrete_cql, awac, crr, bcq, bear, discrete_bcq. All networks have two hidden layers
+of 256 and all batches 256 rows; CRR has two critics, BCQ's target ten candidates, and BEAR is timed as after its
+warm-up.
+
+Modes: ``eager``; ``compile_graph`` (d3rlpy's own flag, which works on CUDA devices only: on a CPU d3rlpy
+ignores it, and the answer says so in ``compiled``); ``torch_compile`` (not a d3rlpy option: the same gradient
+functions wrapped in torch.compile without CUDA graphs, the nearest thing to compile_graph that a CPU can run).
 """
 
 import argparse
@@ -26,7 +29,8 @@ ACTION_SIZE = 6
 TRANSITIONS = 100_000
 EPISODE_LENGTH = 1000
 BATCH_SIZE = 256
-ALGORITHMS = ("iql", "td3_bc", "cql", "discrete_cql")
+DISCRETE = ("discrete_cql", "discrete_bcq")
+ALGORITHMS = ("iql", "td3_bc", "cql", "awac", "crr", "bcq", "bear", *DISCRETE)
 MODES = ("eager", "compile_graph", "torch_compile")
 
 
@@ -61,12 +65,27 @@ def build(name: str, mode: str, device: str) -> Any:
         config = d3rlpy.algos.TD3PlusBCConfig(**continuous)
     elif name == "cql":
         config = d3rlpy.algos.CQLConfig(alpha_learning_rate=0.0, n_action_samples=10, **continuous)
+    elif name == "awac":
+        config = d3rlpy.algos.AWACConfig(**continuous)
+    elif name == "crr":
+        config = d3rlpy.algos.CRRConfig(n_critics=2, **continuous)
+    elif name == "bcq":
+        config = d3rlpy.algos.BCQConfig(imitator_encoder_factory=encoder, n_action_samples=10, **continuous)
+    elif name == "bear":
+        config = d3rlpy.algos.BEARConfig(imitator_encoder_factory=encoder, warmup_steps=0, **continuous)
+    elif name == "discrete_bcq":
+        config = d3rlpy.algos.DiscreteBCQConfig(encoder_factory=encoder, **shared)
     else:
         config = d3rlpy.algos.DiscreteCQLConfig(encoder_factory=encoder, **shared)
     algorithm = config.create(device=device)
     algorithm.create_impl((OBSERVATION_SIZE,), ACTION_SIZE)
     if mode == "torch_compile":
-        for attribute in ("_compute_grad", "_compute_critic_grad", "_compute_actor_grad"):
+        for attribute in (
+            "_compute_grad",
+            "_compute_critic_grad",
+            "_compute_actor_grad",
+            "_compute_imitator_grad",
+        ):
             if hasattr(algorithm.impl, attribute):
                 setattr(algorithm.impl, attribute, torch.compile(getattr(algorithm.impl, attribute)))
     return algorithm
@@ -104,7 +123,7 @@ def main() -> None:
             name, mode, count = line.split()
             if name not in ALGORITHMS or mode not in MODES:
                 raise ValueError(f"expected one of {ALGORITHMS}, one of {MODES} and a number of steps")
-            discrete = name == "discrete_cql"
+            discrete = name in DISCRETE
             if discrete not in datasets:
                 datasets[discrete] = make_dataset(discrete)
             if (name, mode) not in algorithms:
