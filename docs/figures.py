@@ -22,17 +22,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
 from weft import tabular
-from weft.chart import COLOURS
+from weft.chart import COLOURS, INK, PRINT, SOFT
 from weft.environments.grid import CELLS, ENDS, MOVES, SIDE
 
 FOLDER = Path(__file__).resolve().parent / "figures"
-INK, SOFT, RULE, QUIET = "#1b1f24", "#565d66", "#d5d9de", "#eceef0"
+QUIET = "#eceef0"
 DPI = 130
-STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 11, "text.color": INK, "axes.edgecolor": RULE, "axes.labelcolor": SOFT,
-    "xtick.color": SOFT, "ytick.color": SOFT, "axes.spines.top": False, "axes.spines.right": False,
-    "figure.facecolor": "white",
-}  # fmt: skip
 
 
 def grid() -> Figure:
@@ -163,7 +158,7 @@ if "hopper" in RESULTS:
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(PRINT):
         for name, draw in FIGURES.items():
             draw().savefig(FOLDER / name, dpi=DPI, metadata={"Software": None})
             print(f"docs/figures/{name}")

@@ -135,7 +135,22 @@ def benchmarks_page() -> str:
         path = RESULTS / f"{name}.json"
         if path.exists():
             parts.append(write(json.loads(path.read_text())))
+    parts += [_compared(path.parent) for path in sorted(RESULTS.glob("*/benchmark.json"))]
     return "\n".join(parts)
+
+
+def _compared(folder: Path) -> str:
+    from weft.results import load_benchmark
+    from weft.scoreboard import PAGE
+
+    found = load_benchmark(folder)
+    how, (head, *rows) = found.protocol, found.table()
+    page = f"../{(folder / PAGE).relative_to(ROOT).as_posix()}"
+    return (
+        f"## Methods compared: {folder.name} (`weft benchmark`)\n\nFinal scores after {how['steps']:,} steps, {how['episodes']} greedy "
+        "episodes, mean ± standard deviation (seeds). Interquartile means, probabilities of improvement, profiles, curves and the best "
+        f"scores, apart: [its page]({page}).\n\n" + _table(list(head), [list(row) for row in rows])
+    )
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:

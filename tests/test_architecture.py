@@ -22,8 +22,8 @@ FLOORS = {
         "inspection", "features", "prediction", "measurement", "recommendation", "advice", "simulation", "atari",
         "rollout", "estimate", "progress", "run", "training", "lanes", "engines", "online", "alarms", "curves",
         "triage", "fit", "gate", "issue", "decision", "difference", "certify", "answer", "study", "staged", "stage",
-        "tune", "search", "games", "selfplay"],
-    8: ["chart", "report", "reports", "demonstration", "demonstration_trust"],
+        "tune", "search", "games", "selfplay", "scores", "results", "benchmark"],
+    8: ["chart", "report", "reports", "scoreboard", "demonstration", "demonstration_trust"],
     9: ["cli", "command", "commands", "__main__", "__init__"],
 }  # fmt: skip
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}

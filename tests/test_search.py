@@ -7,7 +7,7 @@ import pytest
 
 import weft
 from weft.errors import UserError
-from weft.search import Choice, Span, applied, ask, checked, own
+from weft.search import Choice, Span, applied, ask, checked, listed, own
 
 METHOD = weft.IQL()
 
@@ -28,6 +28,22 @@ def test_spaces_are_read_from_words():
     assert applied(weft.CQL(), {"weight.value": 2.0}).weight.value == 2.0
     assert own(weft.CQL(), nested) == {"weight.value": 5.0}
     assert own(METHOD, {"expectile": Span(0.8, 0.9)}) is None
+
+
+def test_values_are_read_as_the_defaults_are():
+    assert listed(METHOD, "expectile", "0.7/0.9") == [0.7, 0.9]
+    assert listed(METHOD, "hidden", "64,64/8") == [(64, 64), (8,)]
+    assert listed(METHOD, "decay", "true") == [True]
+    assert listed(weft.CQL(), "weight.value", "2") == [2.0]
+    assert listed(METHOD, "sampler.batch_size", "32") == [32]
+    for method, name, text, sentence in (
+        (METHOD, "expectile", "high", "'expectile' of .* is written as 0.7, got 'high'"),
+        (METHOD, "decay", "yes", "is written as false, got 'yes'"),
+        (weft.CQL(), "weight", "2", "which no word can hold; set it in Python, got '2'"),
+        (METHOD, "expectyle", "2", "has no hyperparameter 'expectyle'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            listed(method, name, text)
 
 
 @pytest.mark.parametrize(

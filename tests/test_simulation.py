@@ -10,7 +10,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 from weft.environment import environment
 from weft.errors import UserError
 from weft.rollout import collect
-from weft.simulation import make_simulator
+from weft.simulation import make_simulator, simulator_versions
 from weft.spec import ActionSpec, ObservationSpec
 
 
@@ -141,3 +141,10 @@ def test_a_missing_emulator_is_one_sentence(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match=r"'ALE/Pong-v5' is not installed; run: pip install 'weft\[atari\]'"):
         make_simulator("ALE/Pong-v5")
+
+
+def test_versions_of_what_decides_are_named_as_far_as_installed():
+    found = simulator_versions("CartPole-v1")
+    assert found["gymnasium"] == gymnasium.__version__
+    assert set(found) <= {"gymnasium", "mujoco"}
+    assert set(simulator_versions("ALE/Pong-v5")) <= {"gymnasium", "ale-py"}

@@ -9,7 +9,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import tabular
+    from . import scores, tabular
     from .advice import advise
     from .algorithm import Algorithm
     from .algorithms.actor_critic import ActorCritic
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .algorithms.td3_bc import TD3BC
     from .answer import answer
     from .behaviour import estimate_propensities
+    from .benchmark import benchmark
     from .certify import certify
     from .dataset import Dataset, concatenate
     from .decision import Decision
@@ -82,6 +83,7 @@ _HOME = {
     "Algorithm": "algorithm",
     "advise": "advice",
     "answer": "answer",
+    "benchmark": "benchmark",
     "certify": "certify",
     "Decision": "decision",
     "Dataset": "dataset",
@@ -113,7 +115,7 @@ _HOME = {
     "tune": "tune",
 }
 
-_MODULES = ("tabular",)
+_MODULES = ("scores", "tabular")
 
 __all__ = [
     "AWAC",
@@ -148,6 +150,7 @@ __all__ = [
     "__version__",
     "advise",
     "answer",
+    "benchmark",
     "certify",
     "collect",
     "concatenate",
@@ -163,6 +166,7 @@ __all__ = [
     "load_policy",
     "load_run",
     "rollout",
+    "scores",
     "seal",
     "stage",
     "study",

@@ -10,10 +10,29 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["COLOURS", "QUIET", "Axis", "Chart", "band", "colour", "curves", "line", "plain"]
+__all__ = [
+    "COLOURS",
+    "INK",
+    "PRINT",
+    "QUIET",
+    "SOFT",
+    "Axis",
+    "Chart",
+    "band",
+    "colour",
+    "curves",
+    "line",
+    "plain",
+]
 
 COLOURS = ("#0072b2", "#009e73", "#d55e00", "#b5598a", "#7a7a7a", "#8a6d00", "#5b6fd6", "#a0522d")
 QUIET = "#8c8c8c"  # what is background: at least 3 to 1 against white and against the dark page
+INK, SOFT = "#1b1f24", "#565d66"  # of pictures on white paper, which matplotlib draws
+PRINT: Any = {
+    "font.family": "DejaVu Sans", "font.size": 11, "text.color": INK, "axes.edgecolor": "#d5d9de",
+    "axes.labelcolor": SOFT, "xtick.color": SOFT, "ytick.color": SOFT, "axes.spines.top": False,
+    "axes.spines.right": False, "figure.facecolor": "white",
+}  # fmt: skip
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 

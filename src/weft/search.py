@@ -14,11 +14,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
+
 from . import pytree
 from .algorithm import Algorithm
 from .errors import UserError, nearest
 
-__all__ = ["Choice", "Space", "Span", "applied", "ask", "checked", "own"]
+__all__ = ["Choice", "Space", "Span", "applied", "ask", "checked", "listed", "own"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,20 @@ def checked(given: Mapping[str, Any] | None, method: Algorithm) -> Space:
             applied(method, {name: value})  # its own checks speak
         found[name] = part
     return found
+
+
+def listed(method: Algorithm, name: str, text: str) -> list[Any]:
+    """Return the values of a (dotted) hyperparameter that words list: `0.7/0.9`, `64,64`, each as its default is.
+
+    Raises UserError for a name that the method does not have and for words that are no value of it.
+    """
+    own = _own(method, name)
+    try:
+        return [_like(word, own) for word in text.split("/")]
+    except ValueError:
+        shown = ",".join(map(str, own)) if isinstance(own, tuple) else str(own).lower()
+        written = "which no word can hold; set it in Python" if isinstance(own, eqx.Module) else f"written as {shown}"
+        raise UserError(f"'{name}' of {method.title} is {written}, got '{text}'.") from None
 
 
 def applied(method: Algorithm, settings: Mapping[str, Any]) -> Algorithm:

@@ -1,8 +1,10 @@
 """Simulators on the host: Gymnasium environments, and weft worlds that a plain Python function acts in."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import jax
@@ -13,7 +15,7 @@ from .environment import Environment, name_of
 from .errors import UserError
 from .spec import ActionSpec, ObservationSpec, Spec
 
-__all__ = ["Simulator", "check_form", "make_simulator"]
+__all__ = ["Simulator", "check_form", "make_simulator", "simulator_versions"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +204,15 @@ def _finite(box: Any) -> tuple[tuple[float, ...] | None, tuple[float, ...] | Non
         return None, None
     low, high = (tuple(float(value) for value in bound) for bound in bounds)
     return low, high
+
+
+def simulator_versions(name: str) -> dict[str, str]:
+    """Return the versions of the packages that decide what happens in a Gymnasium environment, as far as installed."""
+    found = {}
+    for package in ("gymnasium", "ale-py" if name.startswith("ALE/") else "mujoco"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def check_form(spec: Spec | None, simulator: Simulator) -> None:

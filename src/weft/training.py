@@ -32,7 +32,17 @@ from .run import FORMAT, Run, load_run, structure
 from .spec import Spec
 from .transform import Transform
 
-__all__ = ["Engine", "Plan", "plan_of", "record_of", "source_of", "train_runs", "transformed"]
+__all__ = [
+    "Engine",
+    "Plan",
+    "plan_of",
+    "record_of",
+    "seeds_of",
+    "source_of",
+    "train_runs",
+    "transformed",
+    "whole",
+]
 
 Row = dict[str, float]
 
@@ -93,20 +103,13 @@ def plan_of(
         setting.check(spec)
     if not pytree.all_equal(type(setting) for setting in settings):
         raise UserError("All settings of one run must be of one algorithm; start one run for each.")
-    steps = _whole(steps, "The number of steps")
-    keep = [_whole(step, "A step to keep") for step in keep]
-    log_every = None if log_every is None else _whole(log_every, "The distance of metrics in steps")
-    batch_size = None if batch_size is None else _whole(batch_size, "The batch size")
+    steps = whole(steps, "The number of steps")
+    keep = [whole(step, "A step to keep") for step in keep]
+    log_every = None if log_every is None else whole(log_every, "The distance of metrics in steps")
+    batch_size = None if batch_size is None else whole(batch_size, "The batch size")
     if steps < 1:
         raise UserError(f"The number of steps must be at least 1, got {steps}.")
-    if np.ndim(seeds) == 0:
-        numbers = list(range(_whole(seeds, "The number of seeds")))
-    else:
-        numbers = [_whole(seed, "A seed") for seed in np.asarray(seeds)]
-    if not numbers:
-        raise UserError(f"The number of seeds must be at least 1, got {seeds}.")
-    if len(set(numbers)) < len(numbers) or min(numbers) < 0 or max(numbers) >= 2**32:
-        raise UserError(f"Seeds must be different whole numbers from 0 to {2**32 - 1}, got {numbers}.")
+    numbers = seeds_of(seeds)
     for step in keep:
         if not 1 <= step <= steps:
             raise UserError(f"The step to keep must be between 1 and {steps}, got {step}.")
@@ -117,8 +120,21 @@ def plan_of(
     return Plan(settings, steps, numbers, sorted(set(keep)), log_every)
 
 
-def _whole(value: Any, what: str) -> int:
-    """Return a whole number, NumPy's included; 1e5 is none."""
+def seeds_of(seeds: int | Sequence[int]) -> list[int]:
+    """Return the seeds that a number of seeds or a list of them means; raise UserError for none and for bad ones."""
+    if np.ndim(seeds) == 0:
+        numbers = list(range(whole(seeds, "The number of seeds")))
+    else:
+        numbers = [whole(seed, "A seed") for seed in np.asarray(seeds)]
+    if not numbers:
+        raise UserError(f"The number of seeds must be at least 1, got {seeds}.")
+    if len(set(numbers)) < len(numbers) or min(numbers) < 0 or max(numbers) >= 2**32:
+        raise UserError(f"Seeds must be different whole numbers from 0 to {2**32 - 1}, got {numbers}.")
+    return numbers
+
+
+def whole(value: Any, what: str) -> int:
+    """Return a whole number, NumPy's included; 1e5 is none. Raises UserError for anything else."""
     try:
         return operator.index(value)
     except TypeError:

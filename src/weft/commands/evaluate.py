@@ -115,19 +115,13 @@ class Evaluate(Command):
 
     def _world(self) -> str:
         """Name the environment and the versions that decide what happens in it."""
-        from importlib.metadata import PackageNotFoundError, version
-
         from ..environment import known
+        from ..simulation import simulator_versions
 
         assert self.env is not None
         if known(self.env):
             return self.env
-        found = []
-        for package in ("gymnasium", "ale-py" if self.env.startswith("ALE/") else "mujoco"):
-            try:
-                found.append(f"{package} {version(package)}")
-            except PackageNotFoundError:
-                continue
+        found = (f"{package} {version}" for package, version in simulator_versions(self.env).items())
         return f"{self.env} ({', '.join(found)})"
 
     def _estimate(self, run: "Run", steps: list[int]) -> dict[str, Any]:
