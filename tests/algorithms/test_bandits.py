@@ -168,5 +168,6 @@ def test_choices_that_the_log_hardly_takes_are_masked():
     np.testing.assert_array_equal(allowed(behaviour, 0.999), [True, False, False])
     base = DiscreteBCQ(learning_rate=0.02, target_rate=0.1, logit_weight=0.0, error="squared", **TEN)
     settings = [dataclasses.replace(base, least_ratio=ratio) for ratio in (0.0, 0.3, 0.5, 0.99)]
-    best = [int(shares(base, state).argmax()) for state in zoo.runs(settings, zoo.weighted_bandit(), 1500)]
+    states = zoo.runs(settings, zoo.weighted_bandit(), 1500)
+    best = [int(shares(setting, state).argmax()) for setting, state in zip(settings, states, strict=True)]
     assert best == [2, 2, 1, 0]  # ratios 1, .6 and .4

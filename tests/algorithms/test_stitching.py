@@ -22,6 +22,7 @@ from weft.algorithms.iql import IQL
 from weft.algorithms.kl_control import KLControl
 from weft.algorithms.one_step import OneStep
 from weft.multipliers import Fixed
+from weft.pytree import static
 from weft.sampler import Sampler, gather
 from weft.samplers.quintuples import Quintuple
 
@@ -30,12 +31,14 @@ STATES = jnp.eye(3)
 
 
 class EveryQuintuple(Sampler):
-    """All five steps with the action that followed."""
+    """The first steps of a log with the actions that followed."""
+
+    count: int = static()
 
     def __call__(self, columns, key):
-        rows = jnp.arange(5)
-        following = jnp.minimum(rows + 1, 4)
-        follows = (columns.episode[following] == columns.episode[rows]) & (rows < 4)
+        rows = jnp.arange(self.count)
+        following = jnp.minimum(rows + 1, self.count - 1)
+        follows = (columns.episode[following] == columns.episode[rows]) & (following > rows)
         return Quintuple(gather(columns, rows), columns.action[following], follows)
 
 
@@ -89,10 +92,36 @@ def test_conservative_learning_goes_on_below_a_weight():
 
 
 def test_the_value_of_the_log_itself_stops_at_a():
-    base = OneStep(learning_rate=0.01, target_rate=0.1, inverse_temperature=30.0, hidden=(), sampler=EveryQuintuple())
+    base = OneStep(learning_rate=0.01, target_rate=0.1, inverse_temperature=30.0, hidden=(), sampler=EveryQuintuple(5))
     [state] = zoo.runs([base], zoo.stitching(), 3000)
-    assert float(state.critics.model[0].all(STATES)[0, 0]) == pytest.approx(0.495, abs=2e-3)
+    values = state.critics.model[0].all(STATES)
+    assert float(values[0, 0]) == pytest.approx(0.0, abs=2e-3)  # what came next, once, was worth nothing
+    assert float(values[1, 0]) == pytest.approx(0.99, abs=2e-3)
     assert earned(base, state) == pytest.approx(0.6, abs=0.01)
+
+
+def test_the_critic_of_the_log_solves_its_linear_equations():
+    """Q(s, a) is the mean of r + γ Q(s', a') over the visits; where a time-out cut, V(s') is the mean of Q there."""
+    random = np.random.default_rng(0)
+    steps = [
+        [(int(random.integers(3)), int(random.integers(2)), float(random.random())) for _ in range(8)] for _ in range(2)
+    ]
+    data = zoo.tabular(steps, 3, 2)
+    flat = [(s * 2 + a, r) for episode in steps for s, a, r in episode]
+    visits = np.zeros((6, 6))
+    rewards, count = np.zeros(6), np.zeros(6)
+    for index, (pair, reward) in enumerate(flat):
+        rewards[pair] += reward
+        count[pair] += 1
+        if index % 8 < 7:
+            visits[pair, flat[index + 1][0]] += 1
+    seen = count > 0
+    scale = np.where(seen, count, 1.0)
+    exact = np.linalg.solve(np.eye(6) - 0.9 * visits / scale[:, None], rewards / scale)
+    base = OneStep(learning_rate=0.01, target_rate=0.1, discount=0.9, hidden=(), sampler=EveryQuintuple(16))
+    [state] = zoo.runs([base], data, 5000)
+    values = np.asarray(state.critics.model[0].all(STATES)).reshape(-1)
+    np.testing.assert_allclose(values[seen], exact[seen], atol=5e-3)
 
 
 @pytest.mark.parametrize(

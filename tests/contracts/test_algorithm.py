@@ -42,7 +42,7 @@ SETTINGS = {
         "weight": Lagrange(threshold=-1.0, learning_rate=0.1, initial=1.0, largest=1.2),
     },
     "brac": {"behaviour_steps": 3, "entropy_weight": 0.1, "weight": GROWING},
-    "kl_control": {"behaviour_steps": 3},
+    "kl_control": {"behaviour_steps": 3, "inverse_temperature": 10.0},
     "cql": {"weight": Lagrange(threshold=0.1, learning_rate=0.1, initial=1.0, largest=1.2), "temperature": GROWING},
 }
 # Values that can matter within a few steps; every other number is multiplied by .6.
@@ -440,8 +440,6 @@ def test_a_bandit_is_solved_or_imitated(name, kind):
         changes["fraction"] = 0.2
     if name in ("iql", "awr", "awac", "crr", "one_step"):
         changes |= {"inverse_temperature": 10.0, "largest_weight": 100.0}
-    if name == "kl_control":
-        changes["inverse_temperature"] = 10.0
     if name == "bear":
         changes["actor_learning_rate"] = 0.01
     state = found.learned("bandit", 400, **changes)

@@ -87,7 +87,7 @@ class BCQ(Algorithm):
         require(0 <= self.perturbation <= 2, f"BCQ moves actions by 0 to 2, got {self.perturbation}.")
         require(self.samples >= 1, f"BCQ values at least one action, got {self.samples}.")
         require(self.candidates >= 1, f"BCQ chooses among at least one action, got {self.candidates}.")
-        require(min((*self.hidden, *self.hidden_model), default=0) >= 1, "BCQ's networks need a hidden layer each.")
+        require(bool(self.hidden and self.hidden_model), "BCQ's networks need a hidden layer each.")
 
     def init(self, key, spec, prior=None):
         self.check(spec)

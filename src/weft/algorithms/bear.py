@@ -83,7 +83,7 @@ class BEAR(Algorithm):
         few = min(self.samples, self.target_samples, self.candidates)
         require(few >= 1, f"BEAR's numbers of samples and candidates must be at least 1, got {few}.")
         require(self.warm_up >= 0, f"The warm-up may not be negative, got {self.warm_up}.")
-        require(min((*self.hidden, *self.hidden_model), default=0) >= 1, "BEAR's networks need a hidden layer each.")
+        require(bool(self.hidden and self.hidden_model), "BEAR's networks need a hidden layer each.")
 
     def init(self, key, spec, prior=None):
         self.check(spec)
