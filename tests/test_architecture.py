@@ -15,9 +15,9 @@ FLOORS = {
         "distributions", "losses", "learner", "multipliers", "baselines", "soft", "networks", "policy", "environment",
         "environments", "discrepancy", "divergences", "frame", "hdf5", "fingerprints", "folds", "declared"],
     2: ["algorithm", "betting", "estimator", "paths", "linear", "certificate", "support", "interval", "assumptions",
-        "format", "settings", "tabular"],
+        "format", "settings", "preset", "tabular"],
     3: ["train", "interaction"],
-    5: ["algorithms", "estimators", "intervals", "formats"],
+    5: ["algorithms", "estimators", "intervals", "formats", "presets"],
     6: ["behaviour", "diagnostics", "confounding", "storage", "folder", "ledger", "provenance", "load",
         "inspection", "features", "prediction", "measurement", "recommendation", "advice", "simulation", "atari",
         "rollout", "estimate", "progress", "run", "training", "lanes", "engines", "online", "alarms", "curves",
@@ -27,7 +27,17 @@ FLOORS = {
     9: ["cli", "command", "commands", "__main__", "__init__"],
 }  # fmt: skip
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
-NOUNS = ["algorithms", "samplers", "formats", "environments", "estimators", "intervals", "reports", "commands"]
+NOUNS = [
+    "algorithms",
+    "presets",
+    "samplers",
+    "formats",
+    "environments",
+    "estimators",
+    "intervals",
+    "reports",
+    "commands",
+]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -343,3 +343,41 @@ def test_logs_of_other_forms_are_refused():
         np.eye(2), zero, np.ones(2), ends, next_observations=np.array([[0.0, 1.0], [0.0, 0.0]]), **options
     )
     assert tabular.value_iteration(tabular.model_of(ended), 0.5, restricted=True).values == pytest.approx([1.5, 1.0])
+
+
+def walk(side: int = 5) -> np.ndarray:
+    """Return the law of a random walk on a square whose borders push back."""
+    law = np.zeros((side * side, side * side))
+    for row in range(side):
+        for column in range(side):
+            for down, right in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+                to = min(max(row + down, 0), side - 1) * side + min(max(column + right, 0), side - 1)
+                law[row * side + column, to] += 0.25
+    return law
+
+
+def test_a_linearly_solvable_walk_costs_what_iteration_says():
+    """A 5 × 5 grid, half a unit a step, the goal in a corner: 9.2310 from the opposite one."""
+    law, goals = walk(), np.arange(25) == 0
+    found = tabular.desirability(law, 0.5, goals)
+    assert found.values[-1] == pytest.approx(9.2310, abs=5e-5)
+    cost = np.where(goals, 0.0, 0.5)
+    values = np.zeros(25)
+    for _ in range(3000):
+        values = np.where(goals, 0.0, cost - np.log(law @ np.exp(-values)))
+    np.testing.assert_allclose(found.values, values, atol=1e-12)
+    moved = found.policy[~goals]
+    likely = moved > 0
+    ratio = np.where(likely, moved, 1.0) / np.where(likely, law[~goals], 1.0)
+    paid = (moved * np.log(ratio)).sum(1)
+    np.testing.assert_allclose(found.values[~goals], 0.5 + paid + moved @ found.values, atol=1e-12)
+
+
+def test_problems_without_an_end_or_a_cost_are_refused():
+    law, goals = walk(), np.arange(25) == 0
+    with pytest.raises(UserError, match="at least one goal"):
+        tabular.desirability(law, 0.5, np.zeros(25, bool))
+    with pytest.raises(UserError, match="must be positive"):
+        tabular.desirability(law, 0.0, goals)
+    with pytest.raises(UserError, match="passive law"):
+        tabular.desirability(2 * law, 0.5, goals)

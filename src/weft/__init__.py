@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .load import load
     from .online import finetune
     from .policy import Policy
+    from .preset import preset
     from .pytree import grid
     from .rollout import collect, rollout
     from .rounds import Rounds
@@ -97,6 +98,7 @@ _HOME = {
     "inspect": "inspection",
     "load": "load",
     "Policy": "policy",
+    "preset": "preset",
     "grid": "pytree",
     "collect": "rollout",
     "rollout": "rollout",
@@ -165,6 +167,7 @@ __all__ = [
     "load",
     "load_policy",
     "load_run",
+    "preset",
     "rollout",
     "scores",
     "seal",

@@ -5,6 +5,7 @@ those units. `sample` and `sample_and_log_prob` are reparameterised where the fa
 """
 
 import abc
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 __all__ = ["Categorical", "Deterministic", "Distribution", "Mixture", "Normal", "TanhNormal"]
 
+Kind = TypeVar("Kind", bound="Distribution")
 HALF_LOG_TWO_PI = 0.9189385332046727
 
 
@@ -155,7 +157,7 @@ class Categorical(Distribution):
         return -self.expected(self.log_probabilities())
 
 
-def several(distribution: Distribution, count: int) -> Distribution:
+def several(distribution: Kind, count: int) -> Kind:
     """Return the distribution `count` times over, along a new axis before the last, to draw several actions at once."""
     return jax.tree.map(lambda part: jnp.repeat(part[..., None, :], count, axis=-2), distribution)
 

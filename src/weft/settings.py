@@ -53,18 +53,21 @@ class Option:
         return self.name.replace(".", "__")
 
 
-def options(method: type) -> type:
-    """Return a dataclass for tyro with one field per hyperparameter; each holds all values that were given."""
+def options(method: type, default: Any = None) -> type:
+    """Return a dataclass for tyro with one field per hyperparameter; each holds all values that were given.
+
+    Values that are not given are those of the method, or of the instance `default` of it.
+    """
     fields = []
-    for option in _options(method, None, ""):
+    for option in _options(method, default, ""):
         named = tyro.conf.arg(name=option.name.replace("_", "-"), help=option.remark)
         fields.append((option.field, Annotated[tuple[option.kind, ...], named], option.default))
     return dataclasses.make_dataclass("Hyperparameters", fields, frozen=True)
 
 
-def build(method: type, given: Any) -> list[Any]:
+def build(method: type, given: Any, default: Any = None) -> list[Any]:
     """Return one instance per combination of the given values, each checked by its class. Raises UserError."""
-    return _build(method, None, "", given)
+    return _build(method, default, "", given)
 
 
 def _options(module: type, default: Any, prefix: str) -> Iterator[Option]:

@@ -46,6 +46,18 @@ def test_hyperparameters_are_swept_in_one_program(elsewhere, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_preset_gives_numbers_and_units_and_what_is_given_wins(elsewhere, capsys):
+    line = ["fit", "iql", "sample:grid", *SMALL, "--preset", "sparse-goal", "--expectile", "0.8", "--no-standardise"]
+    assert run(line) == 0
+    made = weft.load_run(elsewhere / "runs/iql-1")
+    assert (made.settings[0].expectile, made.settings[0].inverse_temperature) == (0.8, 10.0)
+    assert float(made.transform.reward_shift) == -1.0
+    assert run([*line, "--shift-rewards", "0.5"]) == 0
+    assert float(weft.load_run(elsewhere / "runs/iql-2").transform.reward_shift) == 0.5
+    assert run(["fit", "ram", "sample:digits", "--preset", "locomotion"]) == 2
+    assert "has no numbers for" in capsys.readouterr().err
+
+
 def test_a_table_becomes_a_policy_by_its_columns(elsewhere):
     rows = "".join(f"{i % 7 / 7},{i % 3},{('red', 'blue')[i % 2]},{i % 2},0.5\n" for i in range(40))
     (elsewhere / "log.csv").write_text("x1,x2,item,click,p\n" + rows)

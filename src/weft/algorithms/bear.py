@@ -91,8 +91,9 @@ class BEAR(Algorithm):
         adam = optax.adam(self.learning_rate)
         model, pair = variational(model_key, spec, self.hidden_model), critics(critic_key, spec, self.hidden)
         actor = squashed_actor(actor_key, spec, self.hidden)
-        targets, learned = jax.tree.map(jnp.copy, (pair, actor)), (learner(model, adam), learner(pair, adam))
-        return State(*learned, learner(actor, optax.adam(self.actor_learning_rate)), *targets, self.weight.begin())
+        target, target_actor = jax.tree.map(jnp.copy, (pair, actor))
+        moving = learner(actor, optax.adam(self.actor_learning_rate))
+        return State(learner(model, adam), learner(pair, adam), moving, target, target_actor, self.weight.begin())
 
     def update(self, state, batch, tick):
         adam = optax.adam(self.learning_rate)

@@ -24,8 +24,8 @@ from ..algorithm import Algorithm
 from ..distributions import Categorical, pick
 from ..learner import Learner, descend, learner, polyak
 from ..losses import backup, huber
-from ..networks.actors import categorical_actor
-from ..networks.critics import critic
+from ..networks.actors import CategoricalActor, categorical_actor
+from ..networks.critics import DiscreteCritic, critic
 from ..policy import GreedyPolicy
 from ..pytree import require, static
 from ..sampler import Sampler
@@ -43,8 +43,8 @@ class State(eqx.Module):
 class Allowed(eqx.Module):
     """`Q(s, .)` with minus infinity for choices that the log hardly ever takes; a critic for `GreedyPolicy`."""
 
-    critic: eqx.Module
-    behaviour: eqx.Module
+    critic: DiscreteCritic
+    behaviour: CategoricalActor
     least_ratio: float
 
     def all(self, observation):

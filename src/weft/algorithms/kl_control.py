@@ -27,7 +27,7 @@ from ..algorithm import Algorithm
 from ..distributions import Categorical
 from ..learner import Learner, descend, learner, polyak
 from ..losses import backup
-from ..networks.actors import behaviour_actor
+from ..networks.actors import CategoricalActor, behaviour_actor
 from ..networks.critics import between, critics, lowest_of_all, of_several
 from ..policy import ActorPolicy, BestOfSamples, Draws
 from ..pytree import require, static
@@ -46,7 +46,7 @@ class State(eqx.Module):
 class Tilted(eqx.Module):
     """The prior over choices, tilted by exp(β Q)."""
 
-    behaviour: eqx.Module
+    behaviour: CategoricalActor
     critics: tuple
     inverse_temperature: float
 

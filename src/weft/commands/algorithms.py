@@ -3,6 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
+from .. import discovery
 from ..command import Command, console
 
 __all__ = ["Algorithms"]
@@ -25,4 +26,6 @@ class Algorithms(Command):
             table.add_row(name, found.title, found.family, ", ".join(sorted(found.actions)), found.paper)
         screen = console()
         screen.print(table)
+        families = ", ".join(name.replace("_", "-") for name in discovery.names("weft.presets"))
         screen.print("\n`weft fit NAME --help` shows a method's hyperparameters.", soft_wrap=True)
+        screen.print(f"`--preset FAMILY` begins with the numbers of a family of tasks: {families}.", soft_wrap=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -50,6 +51,8 @@ class Options:
     """How many seeds (4), or which (3,7)."""
     batch_size: Count = None
     """Logged steps per gradient step; by default the method's own."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="FAMILY")] = None
+    """Begin with the numbers and units of a family of tasks: locomotion, sparse-goal, ...; what is given here wins."""
     out: Place = None
     """Folder of the run; by default the next free runs/ALGORITHM-NUMBER."""
     resume: Flag = False
@@ -116,13 +119,19 @@ class Fit(Command):
         from ..settings import build, options
 
         method = algorithm(arguments[0])
-        hyperparameters = Annotated[options(method), tyro.conf.OmitArgPrefixes]
-        fields = [("options", Shared), ("log", Log), ("turns", Turns), ("hyperparameters", hyperparameters)]
+        family, begin, shared = _family(arguments), None, Options()
+        if family is not None:
+            begin, units = family.setting(arguments[0]), family.units_for(arguments[0])
+            standardise, shift = units["observations"] == "standardise", units["reward_shift"]
+            shared = Options(standardise=standardise, scale_rewards=units["rewards"], shift_rewards=shift)
+        hyperparameters = Annotated[options(method, begin), tyro.conf.OmitArgPrefixes]
+        fields: list[Any] = [("log", Log), ("turns", Turns), ("hyperparameters", hyperparameters)]
+        fields.append(("options", Shared, dataclasses.field(default=shared)))
         line = dataclasses.make_dataclass("Line", fields)
         name = file_name(method)
         about = f"Train {method.title} ({method.paper}).\n\nSeveral values of a hyperparameter sweep it."
         found = parse(line, arguments[1:], f"fit {name}", f"{about}\n\nExample: weft fit {name} sample:maze --seeds 4")
-        return cls(build(method, found.hyperparameters), found.options, found.log, found.turns, list(arguments))
+        return cls(build(method, found.hyperparameters, begin), found.options, found.log, found.turns, list(arguments))
 
     def run(self) -> None:
         """Train, and say where the run is and what to do with it."""
@@ -205,6 +214,15 @@ class Fit(Command):
         more = [] if self.options.out else ["--out", str(out)]
         more += [] if self.options.resume else ["--resume"]
         return f"Stopped. Go on from the last checkpoint with: {shlex.join(['weft', 'fit', *self.arguments, *more])}"
+
+
+def _family(arguments: Sequence[str]) -> Any:
+    """Return the preset that a line names, which decides what is there by default; None if it names none."""
+    from ..preset import preset
+
+    named = [word.partition("=")[2] for word in arguments if word.startswith("--preset=")]
+    named += [after for word, after in pairwise(arguments) if word == "--preset"]
+    return preset(named[-1]) if named else None
 
 
 def file_name(method: Any) -> str:

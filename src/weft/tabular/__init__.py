@@ -5,14 +5,17 @@
 
 from .exact import Solution, bellman, evaluate, greedy, policy_iteration, value_iteration
 from .learning import Learned, ModelWorld, q_learning, sarsa
+from .linear import Desirability, desirability
 from .model import Model, grid_world, model_of
 
 __all__ = [
+    "Desirability",
     "Learned",
     "Model",
     "ModelWorld",
     "Solution",
     "bellman",
+    "desirability",
     "evaluate",
     "greedy",
     "grid_world",
