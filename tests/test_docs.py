@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from weft.algorithm import algorithms
+
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(language: str) -> list:
@@ -48,9 +50,14 @@ def test_commands_in_the_documentation_exist(code):
             assert words[1] in targets, line
 
 
-@pytest.mark.parametrize("name", ["sources.md", "algorithms.md", "benchmarks.md"])
+@pytest.mark.parametrize("name", generator().PAGES)
 def test_generated_pages_are_fresh(name):
     assert (ROOT / "docs" / name).read_text() == generator().PAGES[name](), "run `make docs`"
+
+
+def test_every_method_has_a_page_and_no_page_is_left_over():
+    pages = {path.stem for path in (ROOT / "docs" / "algorithms").glob("*.md")}
+    assert pages == set(algorithms())
 
 
 def test_every_link_in_the_documentation_leads_somewhere():
