@@ -37,8 +37,18 @@ CASES = {
     "td3_bc": ("td3_bc", {}, False),
     "discrete_cql": ("cql", {}, True),
     "cql": ("cql", {}, False),
+    "awac": ("awac", {}, False),
+    "crr": ("crr", {}, False),
+    "bcq": ("bcq", {}, False),
+    "bear": ("bear", {}, False),
+    "discrete_bcq": ("discrete_bcq", {}, True),
+    "one_step": ("one_step", {}, False),
+    "brac": ("brac", {"behaviour_steps": 0}, False),
+    "kl_control": ("kl_control", {"behaviour_steps": 0}, False),
 }
+PEERLESS = ("one_step", "brac", "kl_control")  # d3rlpy has no such method
 TARGETS = {"iql": 5.0, "td3_bc": 4.0, "discrete_cql": 5.0, "cql": 1.8}
+TARGETS |= dict.fromkeys(("awac", "crr", "bcq", "bear", "discrete_bcq"), 3.0)
 FLOORS = {"iql": 1.6, "cql": 1.4}
 
 
@@ -175,12 +185,16 @@ def main() -> None:
         print(json.dumps({"seconds": round(ours.compile_seconds, 2), "peak_megabytes": round(peak)}))
         return
     peer = Peer(given.peers, given.threads) if given.peers else None
-    results: dict[str, Any] = {"machine": machine(), "repeats": given.repeats, "cases": {}}
+    out = Path(given.out)
+    results: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"cases": {}}
+    results |= {"machine": machine(), "repeats": given.repeats}
     for case in given.cases:
-        found = measure(case, peer, given.modes if peer else [], given.repeats, given.seconds)
-        found |= {"compile": compile_times(case), "target": TARGETS[case], "floor_target": FLOORS.get(case)}
+        modes = given.modes if peer and case not in PEERLESS else []
+        found = measure(case, peer, modes, given.repeats, given.seconds)
+        found |= {"compile": compile_times(case), "target": TARGETS.get(case), "floor_target": FLOORS.get(case)}
+        found |= {"repeats": given.repeats, "threads": given.threads}
         results["cases"][case] = found
-        told = f"{found['faster_than_peer']:.2f}× d3rlpy ({found['peer_mode']})" if peer else ""
+        told = f"{found['faster_than_peer']:.2f}× d3rlpy ({found['peer_mode']})" if modes else ""
         print(
             f"{case:13s} {found['milliseconds']['ours']:7.3f} ms a step, {found['over_floor']:.2f} × its products, "
             f"{told} "
@@ -188,8 +202,8 @@ def main() -> None:
             f"peak {found['compile']['first_peak_megabytes']} MB",
             flush=True,
         )
-    Path(given.out).parent.mkdir(parents=True, exist_ok=True)
-    Path(given.out).write_text(json.dumps(results, indent=1) + "\n")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def machine() -> dict[str, Any]:

@@ -1,0 +1,93 @@
+"""Every offline method on the stitching maze, every discrete one on CartPole and on catch: five seeds each.
+
+    python benchmarks/family.py maze                       # all that is not done yet
+    python benchmarks/family.py maze --methods crr bear    # some of them
+    python benchmarks/family.py cartpole
+    python benchmarks/family.py catch
+
+The log of CartPole is what double DQN did in its first 10,000 steps, good and bad; that of catch is 2,000 games of even
+moves, in pictures of 10 × 10 pixels. Networks of 64 × 64, a learning rate of 1e-3, targets that move by .05 (maze) or
+.01 and batches of 128 for all; temperatures and weights were set once a task and not tuned by method. The results
+folders are those of `weft benchmark`, whose pages compare final scores: the share of 50 greedy walks that reach the
+goal, the mean return of 20 greedy episodes, of 100 games.
+"""
+
+import argparse
+from pathlib import Path
+
+import weft
+from weft.multipliers import Fixed, Lagrange
+
+RESULTS = Path(__file__).resolve().parent / "results"
+ACTOR = {"hidden": (64, 64), "learning_rate": 1e-3}
+CRITIC = {**ACTOR, "target_rate": 0.05}
+MODEL = {"hidden_model": (64, 64)}
+CONSERVATIVE = {"temperature": Fixed(0.03), "backup": "plain", "samples": 3, "actor_learning_rate": 1e-3}
+MAZE: dict[str, weft.Algorithm] = {
+    "bc": weft.BC(**ACTOR),
+    "filtered_bc": weft.FilteredBC(fraction=0.1, **ACTOR),
+    "awr": weft.AWR(**ACTOR),
+    "one_step": weft.OneStep(inverse_temperature=20.0, **CRITIC),
+    "awac": weft.AWAC(inverse_temperature=20.0, **CRITIC),
+    "crr": weft.CRR(inverse_temperature=20.0, largest_weight=100.0, **CRITIC),
+    "crr-binary": weft.CRR(weighting="binary", **CRITIC),
+    "iql": weft.IQL(expectile=0.8, inverse_temperature=20.0, **CRITIC),
+    "td3_bc": weft.TD3BC(**CRITIC),
+    "brac": weft.BRAC(weight=Fixed(0.03), behaviour_steps=500, **CRITIC),
+    "bear": weft.BEAR(weight=Lagrange(0.1, learning_rate=1e-2), actor_learning_rate=1e-3, **MODEL, **CRITIC),
+    "bcq": weft.BCQ(**MODEL, **CRITIC),
+    "kl_control": weft.KLControl(inverse_temperature=20.0, behaviour_steps=500, **CRITIC),
+    "cql": weft.CQL(weight=Fixed(0.1), **CONSERVATIVE, **CRITIC),
+    "sac": weft.SAC(temperature=Fixed(0.03), **CRITIC),
+}
+
+
+SLOW = {**ACTOR, "target_rate": 0.01}
+CHOICES: dict[str, weft.Algorithm] = {
+    "bc": weft.BC(**ACTOR),
+    "filtered_bc": weft.FilteredBC(fraction=0.1, **ACTOR),
+    "awr": weft.AWR(**ACTOR),
+    "one_step": weft.OneStep(inverse_temperature=1.0, **SLOW),
+    "awac": weft.AWAC(inverse_temperature=1.0, **SLOW),
+    "crr": weft.CRR(inverse_temperature=1.0, **SLOW),
+    "iql": weft.IQL(expectile=0.8, inverse_temperature=1.0, **SLOW),
+    "brac": weft.BRAC(weight=Fixed(1.0), behaviour_steps=1000, **SLOW),
+    "kl_control": weft.KLControl(inverse_temperature=1.0, behaviour_steps=1000, **SLOW),
+    "discrete_bcq": weft.DiscreteBCQ(**SLOW),
+    "cql": weft.CQL(weight=Fixed(1.0), backup="plain", **SLOW),
+    "double_dqn": weft.DQN(double=True, target_every=1, **SLOW),
+}
+
+
+def main() -> None:
+    """Train, act, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("task", choices=("maze", "cartpole", "catch"))
+    parser.add_argument("--methods", nargs="*", default=[])
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
+    if given.task == "maze":
+        methods, data, steps, every, episodes = MAZE, weft.load("sample:maze"), 2500, 500, 50
+    elif given.task == "catch":
+        data = weft.load("sample:catch", size=10, episodes=2000)
+        methods, steps, every, episodes = CHOICES, 4000, 1000, 100
+    else:
+        learner = weft.fit(weft.DQN(double=True), env="cartpole", steps=10_000)
+        methods, data, steps, every, episodes = CHOICES, learner.collected(), 10_000, 2000, 20
+        print(f"{data.episodes} episodes, mean return {data.returns.mean():.1f}, best {data.returns.max():.0f}")
+    world = "catch:size=10" if given.task == "catch" else given.task
+    weft.benchmark(
+        {name: methods[name] for name in given.methods or methods},
+        {given.task: (data, world)},
+        RESULTS / given.task,
+        steps=steps,
+        every=every,
+        episodes=episodes,
+        seeds=given.seeds,
+        batch_size=128,
+        progress=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
