@@ -36,7 +36,7 @@ MAZE: dict[str, weft.Algorithm] = {
     "brac": weft.BRAC(weight=Fixed(0.03), behaviour_steps=500, **CRITIC),
     "bear": weft.BEAR(weight=Lagrange(0.1, learning_rate=1e-2), actor_learning_rate=1e-3, **MODEL, **CRITIC),
     "bcq": weft.BCQ(**MODEL, **CRITIC),
-    "kl_control": weft.KLControl(inverse_temperature=20.0, behaviour_steps=500, **CRITIC),
+    "kl_control": weft.KLControl(inverse_temperature=200.0, behaviour_steps=500, **CRITIC),
     "cql": weft.CQL(weight=Fixed(0.1), **CONSERVATIVE, **CRITIC),
     "sac": weft.SAC(temperature=Fixed(0.03), **CRITIC),
 }

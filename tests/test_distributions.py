@@ -59,6 +59,18 @@ def test_a_categorical_has_probabilities_a_mode_and_samples():
     np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 5000, [0.2, 0.5, 0.3], atol=0.03)
 
 
+def test_several_draws_of_a_mixture_come_from_all_its_components():
+    mixture = Mixture(
+        jnp.zeros((4, 2)), jnp.broadcast_to(jnp.array([[-0.5], [0.5]]), (4, 2, 1)), jnp.full((4, 2, 1), -5.0)
+    )
+    found = several(mixture, 200)
+    drawn = found.sample(jax.random.key(0))
+    assert drawn.shape == (4, 200, 1)
+    np.testing.assert_allclose((drawn > 0).mean(), 0.5, atol=0.05)
+    assert found.log_prob(drawn).shape == (4, 200)
+    assert several(Categorical(jnp.zeros((4, 3))), 7).sample(jax.random.key(1)).shape == (4, 7)
+
+
 def test_several_draws_differ_and_share_parameters():
     distribution = several(TanhNormal(jnp.zeros((4, 2)), jnp.zeros((4, 2))), 3)
     action, log_prob = distribution.sample_and_log_prob(jax.random.key(0))

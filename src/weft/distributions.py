@@ -158,8 +158,9 @@ class Categorical(Distribution):
 
 
 def several(distribution: Kind, count: int) -> Kind:
-    """Return the distribution `count` times over, along a new axis before the last, to draw several actions at once."""
-    return jax.tree.map(lambda part: jnp.repeat(part[..., None, :], count, axis=-2), distribution)
+    """Return the distribution `count` times over, along a new last axis of its batch, to draw several at once."""
+    batch = min(part.ndim for part in jax.tree.leaves(distribution)) - 1  # a mixture's parts have one axis more
+    return jax.tree.map(lambda part: jnp.repeat(jnp.expand_dims(part, batch), count, axis=batch), distribution)
 
 
 def pick(values: Float[Array, "... choice"], action: Int[Array, "..."]) -> Float[Array, "..."]:

@@ -9,7 +9,8 @@ The optimum of the return less KL(pi || b) / beta at every step (Todorov 2006; K
 arXiv:1907.00456, who divide the prior's log-ratio by a temperature instead). `inverse_temperature` is beta: near 0 pi
 is b and V its value, large values are greedy where b is not 0. `scheduled` lets beta rise from 0 in proportion to the
 share of training done, which is G-learning's cure for the bias of a max over noisy values. Choices are summed exactly;
-continuous actions are drawn from b, `samples` for V and `candidates` for acting.
+continuous actions are drawn from b, `samples` for V and `candidates` for acting; where the log forks, a Gaussian b
+reaches where nobody went, so b is a mixture.
 
 Order of updates: b and nothing else for `behaviour_steps` updates; from then on Q; target critics.
 
@@ -71,7 +72,7 @@ class KLControl(Algorithm):
     samples: int = static(default=10)
     candidates: int = static(default=64)
     behaviour_steps: int = static(default=5000)
-    head: str = static(default="gaussian")
+    head: str = static(default="mixture")
     components: int = static(default=5)
     hidden: tuple[int, ...] = static(default=(256, 256))
     sampler: Sampler = Transitions()
