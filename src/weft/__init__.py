@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .algorithms.discrete_bcq import DiscreteBCQ
     from .algorithms.dqn import DQN
     from .algorithms.filtered_bc import FilteredBC
+    from .algorithms.idql import IDQL
     from .algorithms.iql import IQL
     from .algorithms.kl_control import KLControl
     from .algorithms.one_step import OneStep
@@ -76,6 +77,7 @@ _HOME = {
     "DiscreteBCQ": "algorithms.discrete_bcq",
     "KLControl": "algorithms.kl_control",
     "OneStep": "algorithms.one_step",
+    "IDQL": "algorithms.idql",
     "IQL": "algorithms.iql",
     "Reinforce": "algorithms.reinforce",
     "SAC": "algorithms.sac",
@@ -129,6 +131,7 @@ __all__ = [
     "CQL",
     "CRR",
     "DQN",
+    "IDQL",
     "IQL",
     "RAM",
     "SAC",

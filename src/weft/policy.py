@@ -5,6 +5,7 @@ only ever sees the user's units. Exploration is a policy too.
 """
 
 import abc
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
 from .distributions import Categorical, Deterministic, Distribution, several
 from .errors import UserError
 from .fingerprints import Trace
+from .learner import PIECE
 from .networks.critics import between, of_several
 from .pytree import static
 from .spec import ObservationSpec, Spec
@@ -129,12 +131,13 @@ class BestOfSamples(Policy):
 
     The value is the smallest of the critics'. Greedily the draws are the same in every state, so that the policy is a
     function of the state, and it has no density. With an `inverse_temperature` β, a draw that is not greedy takes one
-    of the actions in proportion to exp(β Q).
+    of the actions in proportion to exp(β Q); with `weigh(observation, values)` in proportion to exp of what it returns.
     """
 
     propose: Callable[..., Array]
     critics: tuple
     inverse_temperature: Float[Array, ""] | float | None = None
+    weigh: Callable[..., Array] | None = None
     count: int = static(default=10)
 
     def distribution(self, memory: Memory, observation: PyTree) -> Deterministic:
@@ -145,14 +148,26 @@ class BestOfSamples(Policy):
     ) -> tuple[Shaped[Array, "..."], Memory]:
         if key is None and not greedy:
             raise UserError("A policy that is not greedy needs a key to draw with.")
-        propose_key, choose_key = jax.random.split(jax.random.key(0) if greedy or key is None else key)
+        batch = jax.eval_shape(self.critics[0].state_half, observation).shape[:-1]
+        states = math.prod(batch)
+        flat = jax.tree.map(lambda leaf: leaf.reshape(states, *leaf.shape[len(batch) :]), observation)
+        same = jnp.broadcast_to(jax.random.key(0), (states,))
+        keys = same if greedy or key is None else jax.random.split(key, states)
+        # what a few states need fits into a CPU's cache, what all need does not (11.1 against 15.9 ms a state, IDQL)
+        together = max(PIECE // self.count, 1) if jax.default_backend() == "cpu" else states
+        chosen = jax.lax.map(lambda one: self._choose(one[0], one[1], greedy), (flat, keys), batch_size=together)
+        return chosen.reshape(*batch, -1), memory
+
+    def _choose(self, observation: PyTree, key: PRNGKeyArray, greedy: bool) -> Float[Array, "act"]:
+        """Choose an action of one state."""
+        propose_key, choose_key = jax.random.split(key)
         actions = self.propose(observation, propose_key, self.count)
         values = between(of_several(self.critics, observation, actions), 1.0)
-        if greedy or self.inverse_temperature is None:
-            chosen = values.argmax(-1)
-        else:
-            chosen = jax.random.categorical(choose_key, self.inverse_temperature * values)
-        return jnp.take_along_axis(actions, chosen[..., None, None], axis=-2)[..., 0, :], memory
+        if self.weigh is not None and not greedy:
+            return actions[jax.random.categorical(choose_key, self.weigh(observation, values))]
+        if self.inverse_temperature is not None and not greedy:
+            return actions[jax.random.categorical(choose_key, self.inverse_temperature * values)]
+        return actions[values.argmax()]
 
 
 class Draws(eqx.Module):

@@ -38,6 +38,7 @@ ALGORITHMS: dict[str, frozenset[str]] = {
     "filtered_bc": frozenset({"copies", "selects"}),
     "awac": frozenset({"values", "tethered", "unmeasured"}),
     "awr": frozenset({"outcomes", "within"}),
+    "idql": frozenset({"values", "tethered", "certain", "unmeasured"}),  # asks for values when it acts
     "td3_bc": frozenset({"values", "tethered", "certain"}),
 }
 """Algorithms that differ from their family."""

@@ -43,11 +43,13 @@ SETTINGS = {
     },
     "brac": {"behaviour_steps": 3, "entropy_weight": 0.1, "weight": GROWING},
     "kl_control": {"behaviour_steps": 3, "inverse_temperature": 10.0},
+    "idql": {"blocks": 2, "width": 8, "samples": 16},
     "cql": {"weight": Lagrange(threshold=0.1, learning_rate=0.1, initial=1.0, largest=1.2), "temperature": GROWING},
 }
 # Values that can matter within a few steps; every other number is multiplied by .6.
 CHANGED = {
     "expectile": 0.9,
+    "level": 0.9,
     "fraction": 0.7,
     "largest_weight": 0.9,
     "noise_limit": 0.05,
@@ -353,6 +355,9 @@ ISOLATED = [
     ("iql", "discrete", {}, "inverse_temperature", ("critics", "value")),
     ("iql", "continuous", {}, "discount", ("actor", "value")),
     ("iql", "continuous", {}, "target_rate", ("actor", "value", "critics")),
+    ("idql", "continuous", {}, "dropout", ("critics", "value", "target")),
+    ("idql", "continuous", {}, "loss.level", ("behaviour", "average")),
+    ("idql", "continuous", {}, "average_rate", ("behaviour", "critics", "value", "target")),
     ("awr", "continuous", {}, "inverse_temperature", ("value",)),
     ("awac", "continuous", {}, "inverse_temperature", ("critics", "target")),
     ("awac", "discrete", {}, "inverse_temperature", ("critics", "target")),
