@@ -137,7 +137,7 @@ class Spread(eqx.Module):
 def best_of(count: int, inverse_temperature: float | None = None) -> BestOfSamples:
     """Return a policy whose critics value an action by its size."""
     value = ContinuousCritic(Encoder((Flatten(1),), ("",), 1), jnp.zeros((1, 1)), jnp.ones((1, 1)), jnp.zeros(1), None)
-    return BestOfSamples(Draws(Spread()), (value, value), inverse_temperature, count)
+    return BestOfSamples(Draws(Spread()), (value, value), inverse_temperature, count=count)
 
 
 @pytest.mark.parametrize(("count", "known"), [(1, 0.0), (16, 1.766), (64, 2.34), (256, 2.83)])

@@ -38,7 +38,14 @@ ALGORITHMS: dict[str, frozenset[str]] = {
     "filtered_bc": frozenset({"copies", "selects"}),
     "awac": frozenset({"values", "tethered", "unmeasured"}),
     "awr": frozenset({"outcomes", "within"}),
+    "bcq": frozenset({"values", "tethered", "certain", "unmeasured"}),
+    "bear": frozenset({"values", "tethered", "certain", "unmeasured"}),
+    "brac": frozenset({"values", "tethered", "unmeasured"}),
+    "crr": frozenset({"values", "tethered", "unmeasured"}),
+    "discrete_bcq": frozenset({"values", "tethered", "certain", "unmeasured"}),
     "idql": frozenset({"values", "tethered", "certain", "unmeasured"}),  # asks for values when it acts
+    "kl_control": frozenset({"values", "tethered", "unmeasured"}),
+    "one_step": frozenset({"outcomes", "within", "unmeasured"}),
     "td3_bc": frozenset({"values", "tethered", "certain"}),
 }
 """Algorithms that differ from their family."""

@@ -139,7 +139,7 @@ class CRR(Algorithm):
         if not self.candidates:
             return ActorPolicy(state.actor.model)
         draws = Draws(state.actor.model)
-        return BestOfSamples(draws, state.critics.model, self.inverse_temperature, self.candidates)
+        return BestOfSamples(draws, state.critics.model, self.inverse_temperature, count=self.candidates)
 
     def value(self, state, observation, key):
         return believed(state.critics.model, state.actor.model, observation)

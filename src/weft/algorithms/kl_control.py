@@ -140,7 +140,7 @@ class KLControl(Algorithm):
         models, behaviour = state.critics.model, state.behaviour.model
         if hasattr(models[0], "all"):
             return ActorPolicy(Tilted(behaviour, models, self.inverse_temperature))
-        return BestOfSamples(Draws(behaviour), models, self.inverse_temperature, self.candidates)
+        return BestOfSamples(Draws(behaviour), models, self.inverse_temperature, count=self.candidates)
 
     def value(self, state, observation, key):
         return self._soft(state, state.critics.model, observation, key, self.inverse_temperature)
