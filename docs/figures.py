@@ -152,7 +152,45 @@ def _curve(axes: Axes, case: dict[str, Any], colour: str) -> None:
     axes.set_axisbelow(True)
 
 
-FIGURES = {"grid.png": grid, "baselines.png": baselines, "learning.png": learning}
+def notifications() -> Figure:
+    """Volume against clicks per send on the smallest log; the front of volume and clicks over weights."""
+    found = json.loads((FOLDER.parent.parent / "benchmarks/results/notifications.json").read_text())
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.1))
+    kinds = {"ddqn": ("double DQN", COLOURS[1]), "cql": ("double DQN + CQL", COLOURS[0])}
+    for name, place in (("ddqn", "ddqn"), ("cql", "cql 0.2")):
+        each = found["table"][place]["each"]
+        told, colour = kinds[name]
+        left.scatter(
+            [one["volume"] for one in each], [one["clicks_per_send"] for one in each], color=colour, label=told
+        )
+    for which, mark, told in (("logging", "s", "logging policy"), ("optimum", "*", "optimum")):
+        point = found[which]
+        left.scatter(point["volume"], point["clicks_per_send"], marker=mark, color=INK, s=70, label=told, zorder=3)
+    left.set(ylabel="clicks per send", xlim=(0, 1), ylim=(0, 1))
+    left.set_title("One log, five seeds", loc="left", fontsize=12, pad=9)
+    line = [(point["optimum"]["volume"], point["optimum"]["clicks"]) for point in found["front"]]
+    right.plot(*zip(*line, strict=True), color=INK, linewidth=1.2, marker="*", markersize=9, label="optimum", zorder=3)
+    for name, (told, colour) in kinds.items():
+        for point in found["front"]:
+            each = point[name]["each"]
+            right.scatter(
+                [one["volume"] for one in each], [one["clicks"] for one in each], color=colour, alpha=0.25, s=16
+            )
+        mean = [(point[name]["volume"][0], point[name]["clicks"][0]) for point in found["front"]]
+        right.plot(*zip(*mean, strict=True), color=colour, linewidth=1.2, marker="o", label=told)
+    right.scatter(found["logging"]["volume"], found["logging"]["clicks"], marker="s", color=INK, s=60, zorder=3)
+    right.set(ylabel="clicks per campaign", xlim=(0, 1), ylim=(0, None))
+    right.set_title("Weights of a click from 0.15 to 0.75", loc="left", fontsize=12, pad=9)
+    for axes in (left, right):
+        axes.set_xlabel("volume: sends per decision")
+        axes.grid(color=QUIET)
+        axes.set_axisbelow(True)
+    left.legend(frameon=False, fontsize=9.5, loc="lower left")
+    figure.tight_layout(w_pad=2.0)
+    return figure
+
+
+FIGURES = {"grid.png": grid, "baselines.png": baselines, "learning.png": learning, "notifications.png": notifications}
 if "hopper" in RESULTS:
     FIGURES["switch.png"] = switch
 

@@ -1,10 +1,23 @@
+import dataclasses
+
 import numpy as np
 import pytest
+import zoo
 from small import bc, continuous, iql
 
 import weft
-from weft.alarms import Watch, alarm, believable, effective_steps, largest_return
+from weft.alarms import (
+    Watch,
+    alarm,
+    believable,
+    effective_steps,
+    largest_return,
+    limits_of,
+    smallest_gap,
+    strain,
+)
 from weft.dataset import Dataset
+from weft.multipliers import Fixed, Lagrange
 from weft.transform import fit_transform
 
 
@@ -140,3 +153,80 @@ def test_the_record_holds_the_bounds(tmp_path):
     found = weft.load_run(tmp_path / "run").record["largest_returns"]
     assert found == [largest_return(setting, data, fit_transform(data))]
     assert weft.fit(bc(), data, 2).record["largest_returns"] == [None]
+
+
+# --- multipliers ----------------------------------------------------------------------------------------------------
+
+
+def conservative(threshold, **change):
+    return weft.CQL(hidden=(), weight=Lagrange(threshold, **change))
+
+
+def test_the_smallest_gap_is_the_entropy_of_the_logged_actions():
+    data = zoo.conservative_bandit()
+    entropy = -sum(p * np.log(p) for p in (0.6, 0.3, 0.1))  # .8979, Z3
+    assert smallest_gap(conservative(1.0), data) == pytest.approx(entropy)
+    uniform = dataclasses.replace(conservative(1.0), regulariser="uniform")
+    assert smallest_gap(uniform, data) == pytest.approx(entropy - np.log(3))  # -.2007
+    assert smallest_gap(dataclasses.replace(uniform, regulariser="policy"), data) is None
+    assert smallest_gap(weft.CQL(weight=Fixed(1.0)), data) is None
+    assert smallest_gap(conservative(1.0), continuous()) is None
+    assert smallest_gap(iql(), data) is None
+    alone = zoo.tabular([[(0, 0, 0.0), (1, 1, 0.0)], [(0, 1, 0.0), (2, 0, 0.0)]], 3, 2)
+    assert smallest_gap(conservative(1.0), alone) == pytest.approx(np.log(2) / 2)  # two choices in one of three states
+    assert smallest_gap(conservative(1.0), alone.select(np.array([0]))) == 0.0
+
+
+def test_no_critic_has_a_smaller_gap():
+    """Independent of the formula: random tables on a random log."""
+    generator = np.random.default_rng(1)
+    place, action = generator.integers(0, 4, 60), generator.integers(0, 3, 60)
+    data = zoo.tabular([[(int(s), int(a), 0.0)] for s, a in zip(place, action, strict=True)], 4, 3)
+    least = smallest_gap(conservative(1.0), data)
+    for scale in (0.1, 1.0, 3.0):
+        for q in generator.normal(scale=scale, size=(200, 4, 3)):
+            assert (np.log(np.exp(q[place]).sum(1)) - q[place, action]).mean() > least
+
+
+def test_an_unreachable_threshold_is_told_before_the_multiplier_has_grown():
+    limits = limits_of(conservative(0.85), 0.8979)
+    kind, words = strain(row(gap=1.2, weight=1.0), limits)
+    assert kind == "unreachable"
+    assert words.startswith("the weight's threshold, 0.85, is not above 0.8979, the smallest gap")
+    assert strain(row(gap=1.2, weight=1.0), limits_of(conservative(0.92), 0.8979)) is None
+    assert strain(row(gap=1.2, weight=1.0), limits_of(conservative(0.85))) is None
+
+
+def test_a_multiplier_at_its_largest_is_told():
+    limits = limits_of(weft.CQL(weight=Lagrange(0.2, largest=50.0), temperature=Lagrange(1.0, largest=9.0)))
+    assert strain(row(gap=0.9, weight=40.0, temperature=1.0), limits) is None
+    kind, words = strain(row(gap=0.9, weight=50.0, temperature=1.0), limits)
+    assert kind == "saturated"
+    assert words.startswith("the weight is at its largest, 50, and its threshold, 0.2, is not met: the gap is 0.9")
+    kind, words = strain(row(gap=0.1, weight=1.0, temperature=9.0), limits)
+    assert words == (
+        "the temperature is at its largest, 9, and its threshold, 1, is not met; set a higher threshold, or a Fixed "
+        "temperature"
+    )
+    assert strain(row(weight=50.0), limits_of(weft.CQL(weight=Fixed(50.0)))) is None
+
+
+def test_strained_multipliers_are_said_once_and_end_no_run():
+    limits = [limits_of(conservative(0.2, largest=50.0))]
+    watch = Watch([(0, 0), (0, 1)], [None], [1.0], limits)
+    rows = [row(gap=0.9, weight=50.0), {**row(gap=0.9, weight=50.0), "seed": 1}]
+    [sentence] = watch.take(rows)
+    assert sentence.startswith("Alarm at step 10: seed 0: the weight is at its largest")
+    assert sentence.endswith("(1 other run alike).")
+    assert watch.take(rows) == []
+    assert watch.hopeless() is None
+
+
+def test_training_says_that_a_threshold_cannot_be_met(caplog):
+    data = zoo.conservative_bandit()
+    settings = [conservative(0.85), conservative(0.95, initial=2.0, largest=2.0, learning_rate=0.1)]
+    weft.fit(settings, data, 40, log_every=20, batch_size=10)
+    told = [record.message for record in caplog.records if "Alarm" in record.message]
+    assert len(told) == 2
+    assert "setting 0: the weight's threshold, 0.85, is not above 0.8979" in told[0]
+    assert "setting 1: the weight is at its largest, 2, and its threshold, 0.95, is not met" in told[1]

@@ -12,9 +12,9 @@ PACKAGE = ROOT / "src" / "weft"
 FLOORS = {
     0: ["errors", "inverse", "pytree", "discovery", "spec", "compilation"],
     1: ["columns", "checks", "assembly", "dataset", "transform", "sampler", "samplers", "rounds", "ring",
-        "distributions", "losses", "learner", "multipliers", "baselines", "soft", "networks", "policy", "environment",
-        "environments", "discrepancy", "divergences", "diffusion", "implicit", "frame", "hdf5", "fingerprints",
-        "folds", "declared"],
+        "distributions", "losses", "conservative", "learner", "multipliers", "baselines", "soft", "networks", "policy",
+        "environment", "environments", "discrepancy", "divergences", "diffusion", "implicit", "frame", "hdf5",
+        "fingerprints", "folds", "declared"],
     2: ["algorithm", "betting", "estimator", "paths", "linear", "certificate", "support", "interval", "assumptions",
         "format", "settings", "preset", "tabular"],
     3: ["train", "interaction"],

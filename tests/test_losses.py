@@ -20,6 +20,7 @@ from weft.losses import (
     lambda_returns,
     outcomes,
     proposals,
+    quantile_loss,
     sampled_logsumexp,
     with_outcomes,
 )
@@ -271,3 +272,46 @@ def test_a_ring_of_outcomes_equals_its_lanes_as_episodes():
 def test_a_ring_without_its_writing_position_is_refused():
     with pytest.raises(UserError, match="how many steps were written"):
         outcomes(rows_of([1.0], [True], [False], lanes=Lanes(1, 1, 2)), 0.9)
+
+
+def fitted(goals, kind, count=10):
+    """Fit quantiles to goals by gradient descent on steps that shrink."""
+    move = jax.jit(lambda found, rate: found - rate * jax.grad(lambda e: quantile_loss(e, goals, kind))(found))
+    found = jnp.full(count, 0.5)
+    for step in range(2000):
+        found = move(found, 0.5 / (1 + step / 20))
+    return np.asarray(found)
+
+
+def test_quantiles_of_a_coin_and_their_mean():
+    # Levels .05, .15, ... of three ones among ten: a one from level .7 on; the mean is that of the coin.
+    goals = jnp.array([0.0] * 7 + [1.0] * 3)
+    found = fitted(goals, "absolute")
+    np.testing.assert_allclose(found, [0.0] * 7 + [1.0] * 3, atol=0.02)
+    assert found.mean() == pytest.approx(0.3, abs=0.01)
+
+
+def test_the_huber_loss_makes_expectiles_of_close_goals():
+    # Z5: within 1 of each other the loss is quadratic, so the answer is tp / (tp + (1 - t)(1 - p)).
+    level = (np.arange(10) + 0.5) / 10
+    for share in (0.3, 0.5):
+        goals = jnp.array([0.0] * round(10 - 10 * share) + [1.0] * round(10 * share))
+        found = fitted(goals, "huber")
+        known = level * share / (level * share + (1 - level) * (1 - share))
+        np.testing.assert_allclose(found, known, atol=0.01)
+    assert found.mean() == pytest.approx(0.5, abs=0.01)  # symmetric goals
+    assert known.mean() == pytest.approx(0.5)
+
+
+def test_quantiles_are_summed_and_goals_averaged():
+    estimate, goal = jnp.array([[1.0, 3.0]]), jnp.array([[2.0, 2.5]])
+    # levels .25 and .75: errors (1, 1.5) of the first, (-1, -.5) of the second
+    huber_known = 0.25 * (0.5 + 1.0) / 2 + 0.25 * (0.5 + 0.125) / 2
+    np.testing.assert_allclose(quantile_loss(estimate, goal), [huber_known])
+    np.testing.assert_allclose(quantile_loss(estimate, goal, "absolute"), [0.25 * 2.5 / 2 + 0.25 * 1.5 / 2])
+
+
+def test_what_follows_may_be_quantiles():
+    terminal, duration, later = jnp.array([False, True]), jnp.array([1.0, 3.0]), jnp.array([[2.0, 4.0]] * 2)
+    found = backup(jnp.array([1.0, 2.0]), terminal, duration, 0.5, later)
+    np.testing.assert_allclose(found, [[2.0, 3.0], [2.0, 2.0]])

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from . import pytree, train
-from .alarms import largest_return
+from .alarms import largest_return, smallest_gap
 from .algorithm import Algorithm
 from .columns import Columns
 from .compilation import keep_compiled_programs
@@ -60,10 +60,11 @@ def fit(
     good. log_every: steps per metrics row (a hundredth of all by default). checkpoint_seconds: time between
     checkpoints, of which the last two are kept.
 
-    Alarms are warned of whenever they come up, and change nothing: metrics that are not finite, and a mean Q more than
-    ten times what the rewards can add up to (`weft.alarms`). stop_when_hopeless: end the runs of a compiled
-    program early when every one of them gave an alarm in its last two rows; the last states and the reason
-    (`run.record["stopped"]`) are kept, and resuming without it goes on as if nobody had stopped.
+    Alarms are warned of whenever they come up, and change nothing: metrics that are not finite, a mean Q more than ten
+    times what the rewards can add up to, and Lagrange multipliers asked for what cannot be reached (`weft.alarms`).
+    stop_when_hopeless: end the runs of a compiled program early when every one of them gave an alarm of the first two
+    kinds in its last two rows; the last states and the reason (`run.record["stopped"]`) are kept, and resuming without
+    it goes on as if nobody had stopped.
 
     With `env` and no data the method acts: in a weft world or its name (`cartpole`), a Gymnasium id (`CartPole-v1`), or
     a function that makes an environment. Steps are then environment steps, `rounds` says how acting and learning take
@@ -94,6 +95,7 @@ def fit(
     units = {"observations": observations, "rewards": rewards, "reward_shift": reward_shift}
     record = record_of(plan, data.spec, source_of(data), units)
     record["largest_returns"] = [largest_return(setting, data, transform) for setting in plan.settings]
+    record["smallest_gaps"] = [smallest_gap(setting, data) for setting in plan.settings]
     run = Run.fresh(record, plan.settings, plan.seeds, transform, out)
     run.trained_on = Trace(fingerprints(data))
 

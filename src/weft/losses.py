@@ -1,7 +1,7 @@
 """Formulas that more than one method uses, named after the mathematics, with their sources.
 
-All are elementwise but `batch_weight` (over the batch), `sampled_logsumexp` (over samples), `lambda_returns` and
-`outcomes` (over time) and `proposals` (which draws).
+All are elementwise but `batch_weight` (over the batch), `sampled_logsumexp` (over samples), `quantile_loss` (over
+quantiles), `lambda_returns` and `outcomes` (over time) and `proposals` (which draws).
 """
 
 import dataclasses
@@ -13,12 +13,14 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 from .columns import Columns, Segments
 from .distributions import Deterministic, Distribution, several
 from .errors import UserError
+from .pytree import require
 
 __all__ = [
     "advantage_weight",
     "backup",
     "batch_weight",
     "calibrate",
+    "check_loss",
     "dual",
     "expectile",
     "huber",
@@ -28,9 +30,11 @@ __all__ = [
     "n_step_returns",
     "outcomes",
     "proposals",
+    "quantile_loss",
     "returns_to_go",
     "sampled_logsumexp",
     "standardised",
+    "td_loss",
     "weighted_mean",
     "with_outcomes",
 ]
@@ -49,9 +53,14 @@ def backup(
     terminal: Bool[Array, "*any"],
     duration: Float[Array, "*any"],
     discount: Float[Array, ""] | float,
-    next_value: Float[Array, "*any"],
-) -> Float[Array, "*any"]:
-    """`r + γ^Δt V(s′)`, and `r` alone after a true terminal; a time-out bootstraps. No gradient flows into it."""
+    next_value: Float[Array, "*any"] | Float[Array, "*any quantile"],
+) -> Float[Array, "*any"] | Float[Array, "*any quantile"]:
+    """`r + γ^Δt V(s′)`, and `r` alone after a true terminal; a time-out bootstraps. No gradient flows into it.
+
+    Quantiles of what follows become quantiles of the whole: each is moved alike.
+    """
+    if jnp.ndim(next_value) > jnp.ndim(reward):
+        reward, terminal, duration = (jnp.expand_dims(part, -1) for part in (reward, terminal, duration))
     future = jnp.where(terminal, 0.0, next_value)  # where, not times: a NaN after the end must not leak
     return jax.lax.stop_gradient(reward + discount**duration * future)
 
@@ -102,6 +111,40 @@ def huber(error: Float[Array, "*any"], threshold: Float[Array, ""] | float = 1.0
     size = jnp.abs(error)
     inner = jnp.minimum(size, threshold)
     return 0.5 * jnp.square(inner) + threshold * (size - inner)
+
+
+def quantile_loss(
+    estimate: Float[Array, "*any quantile"], goal: Float[Array, "*any quantile"], kind: str = "huber"
+) -> Float[Array, "*any"]:
+    """`Σ_i E_j[|τ_i − 1(u_ij < 0)| h(u_ij)]` with `u_ij = goal_j − estimate_i` (arXiv:1710.10044, eqs. 8 and 10).
+
+    `τ_i = (2i − 1) / 2N` is the level of estimate i. h is |u| (`absolute`, QR-DQN-0), which finds quantiles, or the
+    Huber loss (`huber`, QR-DQN-1), which finds expectiles where goals are less than 1 apart: there the mean over them
+    is not the mean of the goals unless those lie symmetrically. Summed over estimates, averaged over goals (the
+    paper's algorithm 1).
+    """
+    level = (jnp.arange(estimate.shape[-1]) + 0.5) / estimate.shape[-1]
+    error = goal[..., None, :] - estimate[..., :, None]
+    tilt = jnp.abs(level[:, None] - (error < 0))
+    return (tilt * (huber(error) if kind == "huber" else jnp.abs(error))).mean(-1).sum(-1)
+
+
+def check_loss(name: str, error: str, quantiles: int) -> None:
+    """Raise UserError for a kind of `td_loss` that means or quantiles are not learned with."""
+    require(quantiles >= 0, f"{name}: a critic has 0 quantiles (it learns means) or more, got {quantiles}.")
+    known, what = (("huber", "absolute"), "for quantiles") if quantiles else (("squared", "huber"), "without quantiles")
+    require(error in known, f"{name} has no error '{error}' {what}; take {' or '.join(known)}.")
+
+
+def td_loss(
+    estimate: Float[Array, "batch"] | Float[Array, "batch quantile"],
+    goal: Float[Array, "batch"] | Float[Array, "batch quantile"],
+    kind: str,
+) -> Float[Array, "batch"]:
+    """The loss of values against goals: their squared difference, its Huber loss (`huber`), or `quantile_loss`."""
+    if estimate.ndim > 1:
+        return quantile_loss(estimate, goal, kind)
+    return {"huber": huber}.get(kind, jnp.square)(estimate - goal)
 
 
 def sampled_logsumexp(

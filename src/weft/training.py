@@ -22,7 +22,7 @@ from jaxtyping import PyTree
 
 from . import folder as folders
 from . import pytree, storage, train
-from .alarms import Watch, effective_steps
+from .alarms import Watch, effective_steps, limits_of
 from .algorithm import Algorithm, describe
 from .columns import Columns
 from .dataset import Dataset
@@ -364,7 +364,9 @@ def _watch(run: Run, members: list[int]) -> Watch:
     """Return the alarms of a group's runs, as they stand after the rows that a resumed run has."""
     places = [(setting, seed) for setting in members for seed in run.seeds]
     steps = [effective_steps(setting, run.spec) for setting in run.settings]
-    watch = Watch(places, run.record["largest_returns"], steps)
+    gaps = run.record.get("smallest_gaps", [None] * len(steps))
+    limits = [limits_of(setting, gap) for setting, gap in zip(run.settings, gaps, strict=True)]
+    watch = Watch(places, run.record["largest_returns"], steps, limits)
     watch.take(run.metrics)
     watch.said.clear()  # a person who resumes hears of it again
     return watch

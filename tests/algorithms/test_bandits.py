@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 import zoo
 
+from weft import pytree
 from weft.algorithms.awr import AWR
 from weft.algorithms.bc import BC
 from weft.algorithms.brac import BRAC
 from weft.algorithms.cql import CQL
 from weft.algorithms.crr import CRR
 from weft.algorithms.discrete_bcq import DiscreteBCQ, allowed
+from weft.algorithms.dqn import DQN
 from weft.algorithms.filtered_bc import FilteredBC
 from weft.algorithms.iql import IQL
 from weft.algorithms.kl_control import KLControl
 from weft.distributions import Categorical
+from weft.errors import UserError
 from weft.multipliers import Fixed, Lagrange
+from weft.spec import ActionSpec
 
 HERE = jnp.ones(1)
 TEN = {"hidden": (), "sampler": zoo.Everything(10)}
@@ -171,3 +175,74 @@ def test_choices_that_the_log_hardly_takes_are_masked():
     states = zoo.runs(settings, zoo.weighted_bandit(), 1500)
     best = [int(shares(setting, state).argmax()) for setting, state in zip(settings, states, strict=True)]
     assert best == [2, 2, 1, 0]  # ratios 1, .6 and .4
+
+
+def test_a_uniform_prior_learns_the_same_and_reports_a_lower_gap():
+    base = CQL(learning_rate=0.02, weight=Fixed(1.0), **TEN)
+    found = {}
+    for regulariser in ("entropy", "uniform"):
+        setting = dataclasses.replace(base, regulariser=regulariser)
+        states = zoo.begin([setting], zoo.conservative_bandit())
+        states, metrics = zoo.continued([setting], states, zoo.conservative_bandit(), 0, 3000, 3000)
+        states, metrics = zoo.continued([setting], states, zoo.conservative_bandit(), 3000, 3001, 3001)
+        values = np.asarray(pytree.run_axis(states, 0).critics.model[0].all(HERE))
+        found[regulariser] = values, float(metrics["gap"][0])
+    np.testing.assert_allclose(found["uniform"][0], found["entropy"][0], atol=1e-3)
+    values, gap = found["uniform"]
+    assert gap == pytest.approx(float(jax.nn.logsumexp(values)) - np.log(3) - 0.6, abs=2e-3)  # Z3
+    assert gap == pytest.approx(found["entropy"][1] - np.log(3), abs=1e-3)
+
+
+def test_the_policy_as_prior_counts_twice():
+    # rho = softmax Qbar and Qbar = Q at rest, so mu is softmax 2Q: a large weight brings that to the behaviour.
+    base = CQL(learning_rate=0.02, weight=Fixed(100.0), regulariser="policy", target_rate=0.1, **TEN)
+    [state] = zoo.runs([base], zoo.conservative_bandit(), 4000)
+    values = np.asarray(state.critics.model[0].all(HERE))
+    np.testing.assert_allclose(jax.nn.softmax(2 * values), BEHAVIOUR, atol=5e-3)
+    assert BEHAVIOUR @ values == pytest.approx(0.6, abs=2e-3)
+
+
+@pytest.mark.parametrize("method", ["dqn", "cql"])
+def test_quantiles_of_a_coin(method):
+    # Choice 0 always pays .4, choice 1 a one in three of ten cases.
+    data = zoo.tabular([[(0, 0, 0.4)]] * 10 + [[(0, 1, float(i < 3))] for i in range(10)], 1, 2)
+    options = {"learning_rate": 2e-3, "error": "absolute", "quantiles": 10, "hidden": (), "sampler": zoo.Everything(20)}
+    setting = DQN(**options) if method == "dqn" else CQL(weight=Fixed(0.0), **options)
+    [state] = zoo.runs([setting], data, 4000)
+    critic = state.critic.model if method == "dqn" else state.critics.model[0]
+    returns = np.asarray(critic.returns(HERE))
+    np.testing.assert_allclose(returns[0], 0.4, atol=0.02)
+    np.testing.assert_allclose(returns[1], [0.0] * 7 + [1.0] * 3, atol=0.02)
+    np.testing.assert_allclose(critic.all(HERE), [0.4, 0.3], atol=0.01)
+    assert shares(setting, state)[0] == 1.0
+
+
+def test_the_penalty_acts_on_the_mean_over_quantiles():
+    base = CQL(learning_rate=0.02, error="huber", quantiles=4, weight=Fixed(100.0), **TEN)
+    [state] = zoo.runs([base], zoo.conservative_bandit(), 4000)
+    values = np.asarray(state.critics.model[0].all(HERE))
+    np.testing.assert_allclose(jax.nn.softmax(values), BEHAVIOUR, atol=5e-3)
+    assert float(jax.nn.logsumexp(values)) - BEHAVIOUR @ values == pytest.approx(0.8979, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"regulariser": "none"}, "no regulariser 'none'"),
+        ({"quantiles": 5}, "no error 'squared' for quantiles; take huber or absolute"),
+        ({"error": "absolute"}, "no error 'absolute' without quantiles"),
+        ({"quantiles": -1, "error": "huber"}, "0 quantiles"),
+        ({"backup": "largest"}, "no backup 'largest'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(change, sentence):
+    with pytest.raises(UserError, match=sentence):
+        CQL(**change)
+
+
+def test_choices_have_no_sampled_maximum_and_other_actions_no_quantiles():
+    with pytest.raises(UserError, match="no sampled_max backup for discrete actions; take plain or greedy"):
+        CQL(backup="sampled_max").init(jax.random.key(0), zoo.conservative_bandit().spec)
+    spec = dataclasses.replace(zoo.conservative_bandit().spec, action=ActionSpec("continuous", (1,), "float32"))
+    with pytest.raises(UserError, match="quantiles for discrete actions only"):
+        CQL(quantiles=3, error="huber").init(jax.random.key(0), spec)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from weft.environments import notifications
-from weft.environments.notifications import WEIGHTS, Notifications, behaviour, reference, simulate, value
+from weft.environments.notifications import WEIGHTS, Notifications, behaviour, expected, reference, simulate, value
 from weft.errors import UserError
 from weft.load import load
 
@@ -208,3 +208,32 @@ def test_policies_are_functions_or_have_probabilities():
 def test_impossible_settings_are_refused(fields, sentence):
     with pytest.raises(UserError, match=sentence):
         Notifications(**fields)
+
+
+def test_expected_counts_add_up_to_the_value():
+    world = Notifications(steps=4)
+    for policy in (reference(world), always(0.3), None):
+        found = expected(policy, world)
+        weighted = sum(weight * found[name] for name, weight in notifications.WEIGHTS.items())
+        assert weighted == pytest.approx(value(policy, world), rel=1e-5)
+        assert found["send"] + found["quiet"] == pytest.approx(found["decision"], rel=1e-5)
+    assert expected(always(0.0), world) == pytest.approx(
+        {"click": 0.0, "visit": expected(always(0.0), world)["visit"], "quiet": 4.0, "send": 0.0, "decision": 4.0}
+    )
+
+
+def test_expected_counts_are_those_of_a_log():
+    data = load("sample:notifications", episodes=3000, objectives=True, seed=4)
+    found = expected(None)
+    for place, name in enumerate(data.spec.rewards):
+        each = np.array([data.episode(i).rewards[:, place].sum() for i in range(data.episodes)])
+        assert abs(each.mean() - found[name]) < 4 * each.std() / np.sqrt(len(each))
+    assert data.steps / data.episodes == pytest.approx(found["decision"], abs=0.1)
+
+
+def test_the_reference_knows_the_discount():
+    world = Notifications(steps=10)
+    impatient = reference(world, 0.7)
+    assert (np.asarray(impatient.table) != np.asarray(reference(world).table)).any()
+    assert value(impatient, world, 0.7) > value(reference(world), world, 0.7)
+    assert value(impatient, world) < value(reference(world), world)

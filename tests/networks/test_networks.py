@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from weft.distributions import pick
 from weft.networks.actors import SMALL, behaviour_actor, deterministic_actor, squashed_actor
 from weft.networks.critics import believed, critics, first_layer, lowest, value
 from weft.networks.dense import mlp, orthogonal
@@ -103,6 +104,18 @@ def test_discrete_critics_value_every_choice():
     assert one.all(seen).shape == (5, 4)
     np.testing.assert_allclose(one(seen, jnp.full(5, 2)), one.all(seen)[:, 2])
     np.testing.assert_allclose(believed([one], None, seen), one.all(seen).max(-1))
+
+
+def test_the_value_of_quantiles_is_their_mean():
+    [network] = critics(jax.random.key(0), CHOICES, (8,), 1, quantiles=5)
+    seen, action = jnp.ones((2, 6, 3)), jnp.zeros((2, 6), jnp.int32).at[0, 1].set(3)
+    returns = network.returns(seen)
+    assert returns.shape == (2, 6, 4, 5)
+    np.testing.assert_allclose(network.all(seen), returns.mean(-1), rtol=1e-6)
+    np.testing.assert_allclose(network(seen, action)[0, 1], returns[0, 1, 3].mean(), rtol=1e-6)
+    np.testing.assert_allclose(pick(returns, action)[0, 1], returns[0, 1, 3])
+    [plain] = critics(jax.random.key(0), CHOICES, (8,), 1)
+    assert (plain.returns(seen) == plain.mean(plain.all(seen))).all()
 
 
 def test_beliefs_are_the_lower_critic_at_the_policy():

@@ -1,21 +1,25 @@
-r"""Conservative Q-learning, the variant CQL(H) (Kumar, Zhou, Tucker and Levine 2020, arXiv:2006.04779, eq. 4).
+r"""Conservative Q-learning (Kumar, Zhou, Tucker and Levine 2020, arXiv:2006.04779, eqs. 3 and 4).
 
     L_Q  = sum_i E_D[ (Q_i(s, a) - y)^2 ] + w E_D[ log int exp Q_i(s, .) - Q_i(s, a) ]
     L_pi = E_{D, pi}[ alpha log pi(a | s) - min_i Q_i(s, a) ]
 
 There is no 1/2 as in eq. 4, like in the authors' code, so a weight w acts like half of it there. A `Lagrange` as
 `weight` holds the mean gap in brackets at its threshold, as `temperature` (alpha) the mean log-density per dimension.
-Discrete actions: one critic, greedy policy, `backup` by double Q-learning (`plain`) or the largest target (`greedy`).
-Continuous: the integral is estimated from `samples` actions each, uniform, of pi(. | s) and of pi(. | s'), scored at s
-less their log-densities (app. F), without gradient; y = r + gamma min_i Qbar_i(s', a') with a' of pi (`plain`), also
-its entropy (`soft`), or the mode (`greedy`). For `warm_up` updates pi imitates. `calibrated` (Cal-QL,
-arXiv:2303.05479): max(Q_i, G(s)) stands for Q_i of all but uniform actions in the integral. G: `losses.outcomes`.
+`regulariser` chooses the variant: `entropy` is CQL(H), above; `policy` and `uniform` are CQL(rho), log E_rho exp Q_i in
+its place, rho the policy or uniform (`conservative`). Discrete actions: one critic, greedy policy, rho = softmax Qbar,
+`backup` by double Q-learning (`plain`) or the largest target (`greedy`); with `quantiles` Q_i is the mean of so many,
+learned by `losses.quantile_loss` (arXiv:1710.10044). Continuous: the integral is estimated from `samples` actions
+each, uniform, of pi(. | s) and of pi(. | s'), scored at s less their log-densities (app. F), without gradient; for
+CQL(rho) from `samples` of rho. y = r + gamma min_i Qbar_i(s', a') with a' of pi (`plain`), also its entropy (`soft`),
+the mode (`greedy`), or each Qbar_i's best of `samples` actions (`sampled_max`). For `warm_up` updates pi imitates.
+`calibrated` (Cal-QL, arXiv:2303.05479): max(Q_i, G(s)) stands for Q_i of all but uniform actions in the integral.
 
 Order of updates: Q with the old w, alpha and pi; w; alpha; pi with the new alpha and the new Q; target critics.
 Differs from the reference: the estimate subtracts log(3 samples), so thresholds are 3.4 lower for 10 samples, and are
 not multiplied by a weight; one multiplier for both critics; no warm-up, there 40 000 updates; the target is `greedy`.
 """
 
+from functools import partial
 from typing import ClassVar
 
 import equinox as eqx
@@ -24,9 +28,10 @@ import jax.numpy as jnp
 import optax
 
 from ..algorithm import Algorithm
+from ..conservative import BACKUPS, REGULARISERS, compared, log_prior, next_values, score_actions, score_choices
 from ..distributions import pick
 from ..learner import Learner, descend_in_pieces, learner, polyak
-from ..losses import backup, calibrate, huber, imitation, proposals, sampled_logsumexp, with_outcomes
+from ..losses import backup, check_loss, imitation, td_loss, with_outcomes
 from ..multipliers import Fixed, Lagrange
 from ..networks.actors import squashed_actor
 from ..networks.critics import believed, critics, lowest
@@ -63,6 +68,8 @@ class CQL(Algorithm):
     temperature: Fixed | Lagrange = Lagrange(threshold=1.0, learning_rate=1e-4)
     backup: str = static(default="greedy")
     error: str = static(default="squared")
+    regulariser: str = static(default="entropy")
+    quantiles: int = static(default=0)
     samples: int = static(default=10)
     warm_up: int = static(default=0)
     calibrated: bool = static(default=False)
@@ -71,15 +78,18 @@ class CQL(Algorithm):
 
     def __check_init__(self):
         require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
-        require(self.backup in ("plain", "soft", "greedy"), f"CQL has no backup '{self.backup}'.")
-        require(self.error in ("squared", "huber"), f"CQL has no error '{self.error}'.")
+        require(self.backup in BACKUPS["continuous"], f"CQL has no backup '{self.backup}'.")
+        check_loss("CQL", self.error, self.quantiles)
+        require(self.regulariser in REGULARISERS, f"CQL has no regulariser '{self.regulariser}'.")
         require(self.samples >= 1, f"CQL needs at least one action of each kind, got {self.samples}.")
 
     def init(self, key, spec, prior=None):
         self.check(spec)
-        require(not (spec.discrete and self.backup == "soft"), "CQL has no soft backup for discrete actions.")
+        wrong = f"CQL has no {self.backup} backup for discrete actions; take plain or greedy."
+        require(self.backup in BACKUPS[spec.action.kind], wrong)
+        require(spec.discrete or not self.quantiles, "CQL learns quantiles for discrete actions only.")
         actor_key, critic_key = jax.random.split(key)
-        models = critics(critic_key, spec, self.hidden, 1 if spec.discrete else 2)
+        models = critics(critic_key, spec, self.hidden, 1 if spec.discrete else 2, self.quantiles)
         target, adam = jax.tree.map(jnp.copy, models), optax.adam(self.actor_learning_rate)
         actor = None if spec.discrete else learner(squashed_actor(actor_key, spec, self.hidden), adam)
         heat = () if spec.discrete else self.temperature.begin()
@@ -94,10 +104,10 @@ class CQL(Algorithm):
         goal = backup(batch.reward, batch.terminal, batch.duration, self.discount, next_value)
 
         def critic_loss(models, part):
-            scores, distance = [score(q, *part[1:]) for q in models], {"huber": huber}.get(self.error, jnp.square)
-            errors = sum(jnp.mean(distance(logged - part[0])) for logged, _ in scores)
-            gaps = sum(jnp.mean(everywhere - logged) for logged, everywhere in scores)
-            extras = {"td_error": errors, "gap": gaps / len(models), "mean_q": jnp.mean(scores[0][0])}
+            scores = [score(q, *part[1:]) for q in models]
+            errors = sum(jnp.mean(td_loss(learned, part[0], self.error)) for learned, *_ in scores)
+            gaps = sum(jnp.mean(everywhere - logged) for _, logged, everywhere in scores)
+            extras = {"td_error": errors, "gap": gaps / len(models), "mean_q": jnp.mean(scores[0][1])}
             return errors + self.weight.at(state.weight) * gaps, extras
 
         adam, parts = optax.adam(self.learning_rate), (goal, *examples, batch.outcome if self.calibrated else None)
@@ -118,30 +128,20 @@ class CQL(Algorithm):
 
     def _choices(self, state, batch, *_):
         """Discrete actions: the next value, how a critic scores the logged action and all together, and on what."""
-        after = state.target[0].all(batch.next_observation)
-        chooser = after if self.backup == "greedy" else state.critics.model[0].all(batch.next_observation)
-
-        def score(q, observation, action, known):
-            values = q.all(observation)
-            return pick(values, action), jax.nn.logsumexp(calibrate(values, known, values.shape[-1]), axis=-1)
-
-        return pick(after, chooser.argmax(-1)), score, (batch.observation, batch.action), 1
+        [target], [online] = state.target, state.critics.model
+        after = target.returns(batch.next_observation)
+        values = target.mean(after) if self.backup == "greedy" else online.all(batch.next_observation)
+        prior = log_prior(self.regulariser, target.all(batch.observation))
+        return pick(after, values.argmax(-1)), score_choices, (batch.observation, batch.action, prior), 1
 
     def _samples(self, state, batch, next_key, sample_key):
         """Continuous actions: the same; a critic scores the logged and the sampled actions in one product."""
         here, there = state.actor.model(batch.observation), state.actor.model(batch.next_observation)
-        drawn, log_prob = there.sample_and_log_prob(next_key)
-        next_value = lowest(state.target, batch.next_observation, there.mode() if self.backup == "greedy" else drawn)
-        if self.backup == "soft":
-            next_value -= self.temperature.at(state.temperature) * log_prob
-        sampled, density = proposals(sample_key, here, there, self.samples)
+        heat, count = self.temperature.at(state.temperature), self.samples
+        after = next_values(next_key, self.backup, state.target, batch.next_observation, there, count, heat)
+        sampled, density, own = compared(sample_key, self.regulariser, here, there, count)
         actions = jnp.concatenate([batch.action[:, None], sampled], axis=1)
-
-        def score(q, observation, actions, density, known):
-            values = q.with_actions(q.state_half(observation)[:, None], actions)
-            return values[:, 0], sampled_logsumexp(calibrate(values[:, 1:], known, 2 * self.samples), density)
-
-        return next_value, score, (batch.observation, actions, density), actions.shape[1]
+        return after, partial(score_actions, own), (batch.observation, actions, density), actions.shape[1]
 
     def policy(self, state):
         return GreedyPolicy(state.critics.model) if state.actor is None else ActorPolicy(state.actor.model)

@@ -2,7 +2,8 @@ r"""Deep Q-networks (Mnih et al. 2015, Nature 518) and double Q-learning (van Ha
 
     L_Q = E[ h(Q(s, a) - r - gamma Qbar(s', a')) ]      a' = argmax Qbar(s', .), or argmax Q(s', .) if `double`
 
-h is the square, or the Huber loss (`error="huber"`), whose gradient is the error clipped to [-1, 1]. Q acts: the best
+h is the square, or the Huber loss (`error="huber"`), whose gradient is the error clipped to [-1, 1]. With `quantiles`
+Q is the mean of so many, learned by `losses.quantile_loss` (Dabney et al. 2018, arXiv:1710.10044). Q acts: the best
 choice, or with probability epsilon any; epsilon falls from `epsilon_first` to `epsilon_last` over the first `exploring`
 share of all steps. Every `target_every` updates Qbar moves by `target_rate` to Q: 1 is the copy of the paper, a small
 number after every update the slow target of others. `clip_rewards` keeps rewards in [-1, 1] while learning, never in
@@ -26,7 +27,7 @@ import optax
 from ..algorithm import Algorithm
 from ..distributions import pick
 from ..learner import Learner, descend, learner, polyak
-from ..losses import backup, huber
+from ..losses import backup, check_loss, td_loss
 from ..networks.critics import critic
 from ..policy import EpsilonGreedy, GreedyPolicy
 from ..pytree import require, static
@@ -61,6 +62,7 @@ class DQN(Algorithm):
     exploring: float = 0.1
     double: bool = static(default=False)
     error: str = static(default="squared")
+    quantiles: int = static(default=0)
     clip_rewards: bool = static(default=False)
     target_every: int = static(default=50)
     optimiser: str = static(default="adam")
@@ -70,7 +72,7 @@ class DQN(Algorithm):
 
     def __check_init__(self):
         require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
-        require(self.error in ("squared", "huber"), f"DQN has no error '{self.error}'.")
+        check_loss("DQN", self.error, self.quantiles)
         require(self.optimiser in ("adam", "rmsprop"), f"DQN has no optimiser '{self.optimiser}'.")
         require(self.target_every >= 1, f"The target must move every so many updates, got {self.target_every}.")
         for name in ("epsilon_first", "epsilon_last", "exploring"):
@@ -97,19 +99,18 @@ class DQN(Algorithm):
 
     def init(self, key, spec, prior=None):
         self.check(spec)
-        model = critic(key, spec, self.hidden, self.vision)
+        model = critic(key, spec, self.hidden, self.vision, self.quantiles)
         return State(learner(model, self._optimiser()), jax.tree.map(jnp.copy, model))
 
     def update(self, state, batch, tick):
         reward = jnp.clip(batch.reward, -1.0, 1.0) if self.clip_rewards else batch.reward
-        after = state.target.all(batch.next_observation)
-        chooser = state.critic.model.all(batch.next_observation) if self.double else after
+        after = state.target.returns(batch.next_observation)
+        chooser = state.critic.model.all(batch.next_observation) if self.double else state.target.mean(after)
         goal = backup(reward, batch.terminal, batch.duration, self.discount, pick(after, chooser.argmax(-1)))
-        distance = huber if self.error == "huber" else jnp.square
 
         def loss(q):
-            value = q(batch.observation, batch.action)
-            return jnp.mean(distance(value - goal)), jnp.mean(value)
+            learned = pick(q.returns(batch.observation), batch.action)
+            return jnp.mean(td_loss(learned, goal, self.error)), jnp.mean(learned)
 
         moved, (q_loss, mean_q) = descend(state.critic, self._optimiser(), loss, auxiliary=True)
         due = (tick.step + 1) % self.target_every == 0

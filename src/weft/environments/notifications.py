@@ -44,7 +44,7 @@ from ..environment import Environment, unroll
 from ..pytree import as_arrays, require, static
 from ..spec import ActionSpec, ObservationSpec, Spec
 
-__all__ = ["WEIGHTS", "Notifications", "Rule", "behaviour", "reference", "simulate", "value"]
+__all__ = ["WEIGHTS", "Notifications", "Rule", "behaviour", "expected", "reference", "simulate", "value"]
 
 WEIGHTS = {"click": 0.625, "visit": 0.25, "quiet": 0.125}
 """The objectives and what each counts: `data.rewarded(WEIGHTS)` makes the default reward of a log of objectives."""
@@ -187,9 +187,10 @@ class Rule(eqx.Module):
         return self.table[tuple(place.astype(jnp.int32) for place in places)]
 
 
-def reference(world: Notifications | None = None) -> Rule:
+def reference(world: Notifications | None = None, discount: float = 1.0) -> Rule:
     """Return the best known policy of the observation: the optimum where the kind is shown, near it where not."""
-    return Rule(_reference_table(as_arrays(world or Notifications())))
+    world = world or Notifications()
+    return Rule(jax.nn.one_hot(_best(as_arrays(world), world.hidden, jnp.float32(discount)).argmax(-1), 2))
 
 
 def behaviour(world: Notifications | None = None, sharpness: float | None = None) -> Rule:
@@ -211,6 +212,22 @@ def value(policy: Policy | None, world: Notifications | None = None, discount: f
     """
     world = world or Notifications()
     return float(_value(as_arrays(world), _table(policy, world), jnp.float32(discount)))
+
+
+def expected(policy: Policy | None, world: Notifications | None = None) -> dict[str, float]:
+    """Return what a campaign brings on average, exactly and undiscounted: every objective, sends and decisions.
+
+    `click / send` is the click-through rate, `send / decision` the share of decisions that are sends. Arguments and
+    errors as for `value`.
+    """
+    world = world or Notifications()
+    table, change = _table(policy, world), as_arrays(world)
+    found = {}
+    for name in (*WEIGHTS, "send", "decision"):
+        count = {"send": (0.0, 0.0, -1.0), "decision": (0.0, 0.0, 0.0)}
+        weights = count.get(name, tuple(float(name == known) for known in WEIGHTS))
+        found[name] = float(_value(change, table, jnp.float32(1.0), jnp.asarray(weights), float(name in count)))
+    return found
 
 
 def simulate(
@@ -252,16 +269,24 @@ def _tired(kind: Array, fatigue: Array, action: Array, gap: Array | float) -> Ar
     return jnp.clip(fatigue + change, 0, LEVELS - 1)
 
 
-def _backward(world: Notifications, discount: Array, decide: Callable[[Array, Any], Array], tables: Any) -> Any:
+def _backward(
+    world: Notifications,
+    discount: Array,
+    decide: Callable[[Array, Any], Array],
+    tables: Any,
+    weights: Array | None = None,
+    constant: Array | float = 0.0,
+) -> Any:
     """Go back from the last decision to the first; return the value of a campaign and the Q of every decision.
 
     `decide(q, table)` gives the probabilities `(kind, level, moment, choice)` of a decision; `tables` has one entry
-    per decision, or is None.
+    per decision, or is None. `weights` stand in for the world's, and every decision also pays a `constant`.
     """
     grid = jnp.meshgrid(*(jnp.arange(size) for size in (2, LEVELS, 2, 2)), indexing="ij")
     kind, fatigue, _, action = grid
     click, visit, leave = _chances(*grid)
-    reward = jnp.stack([click, visit, 1.0 - action], -1) @ jnp.stack(world.weights)
+    counts = jnp.stack(world.weights) if weights is None else weights
+    reward = jnp.stack([click, visit, 1.0 - action], -1) @ counts + constant
 
     def body(later: Array, table: Any) -> tuple[Array, Array]:
         expected = later @ jnp.asarray(MOMENT_CHANCES)
@@ -284,18 +309,14 @@ def _shown(found: Float[Array, "kind level moment choice"], hidden: bool) -> Flo
     return jnp.broadcast_to(jnp.tensordot(jnp.asarray(KIND_CHANCES), found, 1), found.shape)
 
 
-def _best(world: Notifications, hidden: bool) -> Table:
+def _best(world: Notifications, hidden: bool, discount: Array | float = 1.0) -> Table:
     """Return what each choice is worth, as far as the kind is seen, when the best is done afterwards."""
 
     def decide(found: Array, _: Any) -> Array:
         return jax.nn.one_hot(_shown(found, hidden).argmax(-1), 2)
 
-    found = _backward(world, jnp.float32(1.0), decide, None)[1]
+    found = _backward(world, jnp.float32(discount), decide, None)[1]
     return jax.vmap(lambda one: _shown(one, hidden))(found)
-
-
-def _reference_table(world: Notifications) -> Table:
-    return jax.nn.one_hot(_best(world, world.hidden).argmax(-1), 2)
 
 
 def _behaviour_table(world: Notifications, sharpness: Array, hidden: bool) -> Table:
@@ -325,8 +346,10 @@ def _table(policy: Policy | None, world: Notifications) -> Table:
 
 
 @jax.jit
-def _value(world: Notifications, table: Table, discount: Array) -> Array:
-    return _backward(world, discount, lambda _, probabilities: probabilities, table)[0]
+def _value(
+    world: Notifications, table: Table, discount: Array, weights: Array | None = None, constant: Array | float = 0.0
+) -> Array:
+    return _backward(world, discount, lambda _, probabilities: probabilities, table, weights, constant)[0]
 
 
 @partial(jax.jit, static_argnames="users")

@@ -8,7 +8,7 @@ from .actors import (
     SquashedActor,
     behaviour_actor,
 )
-from .critics import ContinuousCritic, DiscreteCritic, Value, critic, critics, lowest
+from .critics import ContinuousCritic, DiscreteCritic, QuantileCritic, Value, critic, critics, lowest
 from .dense import MLP, Linear
 from .encoder import Encoder, encoder
 
@@ -22,6 +22,7 @@ __all__ = [
     "GaussianActor",
     "Linear",
     "MixtureActor",
+    "QuantileCritic",
     "SquashedActor",
     "Value",
     "behaviour_actor",

@@ -21,6 +21,7 @@ from .encoder import Encoder, encoder
 __all__ = [
     "ContinuousCritic",
     "DiscreteCritic",
+    "QuantileCritic",
     "Value",
     "believed",
     "between",
@@ -70,6 +71,38 @@ class DiscreteCritic(eqx.Module):
         """Return the value of one choice per state."""
         return pick(self.all(observation), action)
 
+    def returns(self, observation: PyTree) -> Float[Array, "..."]:
+        """Return what is learned about the return of every choice: here its mean, `(..., choice)`."""
+        return self.all(observation)
+
+    @staticmethod
+    def mean(returns: Float[Array, "..."]) -> Float[Array, "... choice"]:
+        """Return the value of every choice from what `returns` gave."""
+        return returns
+
+
+class QuantileCritic(DiscreteCritic):
+    """N quantiles of the return of every choice, at levels (2i − 1) / 2N (arXiv:1710.10044); the value is their mean.
+
+    They are not sorted, and nothing keeps them from crossing.
+    """
+
+    quantiles: int = static()
+
+    def all(self, observation: PyTree) -> Float[Array, "... choice"]:
+        """Return the value of every choice: the mean over its quantiles."""
+        return self.mean(self.returns(observation))
+
+    def returns(self, observation: PyTree) -> Float[Array, "..."]:
+        """Return the quantiles of every choice, `(..., choice, quantile)`."""
+        found = self.head(self.encoder(observation))
+        return found.reshape(*found.shape[:-1], -1, self.quantiles)
+
+    @staticmethod
+    def mean(returns: Float[Array, "..."]) -> Float[Array, "... choice"]:
+        """Return the value of every choice from its quantiles."""
+        return returns.mean(-1)
+
 
 class Value(eqx.Module):
     """`V(s)`."""
@@ -89,13 +122,17 @@ def value(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int]) -> Value:
 
 
 def critic(
-    key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], vision: str = "small"
+    key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], vision: str = "small", quantiles: int = 0
 ) -> ContinuousCritic | DiscreteCritic:
-    """Return an action value network of the kind that the log's actions need; `vision` as for `encoder`."""
+    """Return an action value network of the kind that the log's actions need; `vision` as for `encoder`.
+
+    With `quantiles` that of discrete actions learns so many of them for every choice.
+    """
     encoder_key, first_key, rest_key = jax.random.split(key, 3)
     encode = encoder(encoder_key, spec, vision)
     if spec.discrete:
-        return DiscreteCritic(encode, mlp(first_key, (encode.features, *hidden, spec.action.size)))
+        head = mlp(first_key, (encode.features, *hidden, spec.action.size * max(quantiles, 1)))
+        return QuantileCritic(encode, head, quantiles) if quantiles else DiscreteCritic(encode, head)
     sizes = (*hidden, 1)
     act = spec.action.size
     first = (2.0**0.5 if hidden else 1.0) * orthogonal(first_key, encode.features + act, sizes[0])
@@ -103,9 +140,9 @@ def critic(
     return ContinuousCritic(encode, first[: encode.features], first[encode.features :], jnp.zeros(sizes[0]), rest)
 
 
-def critics(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], count: int = 2) -> tuple:
-    """Return several critics with different initial weights."""
-    return tuple(critic(k, spec, hidden) for k in jax.random.split(key, count))
+def critics(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], count: int = 2, quantiles: int = 0) -> tuple:
+    """Return several critics with different initial weights; `quantiles` as for `critic`."""
+    return tuple(critic(k, spec, hidden, quantiles=quantiles) for k in jax.random.split(key, count))
 
 
 def lowest(several: Sequence[Callable[..., Array]], *inputs: PyTree) -> Float[Array, "..."]:
