@@ -16,7 +16,9 @@ import argparse
 from pathlib import Path
 
 import weft
+from weft.implicit import Expectile
 from weft.multipliers import Fixed, Lagrange
+from weft.scoreboard import write_page
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ACTOR = {"hidden": (64, 64), "learning_rate": 1e-3}
@@ -32,6 +34,7 @@ MAZE: dict[str, weft.Algorithm] = {
     "crr": weft.CRR(inverse_temperature=20.0, largest_weight=100.0, **CRITIC),
     "crr-binary": weft.CRR(weighting="binary", **CRITIC),
     "iql": weft.IQL(expectile=0.8, inverse_temperature=20.0, **CRITIC),
+    "idql": weft.IDQL(loss=Expectile(0.8), average_rate=0.01, blocks=2, width=64, **CRITIC),
     "td3_bc": weft.TD3BC(**CRITIC),
     "brac": weft.BRAC(weight=Fixed(0.03), behaviour_steps=500, **CRITIC),
     "bear": weft.BEAR(weight=Lagrange(0.1, learning_rate=1e-2), actor_learning_rate=1e-3, **MODEL, **CRITIC),
@@ -87,6 +90,7 @@ def main() -> None:
         batch_size=128,
         progress=True,
     )
+    print(write_page(RESULTS / given.task))
 
 
 if __name__ == "__main__":
