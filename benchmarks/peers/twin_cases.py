@@ -600,19 +600,21 @@ def bcq(squashed: bool) -> Twin:
     return Twin(config, description, noise, prepare=prepare)
 
 
-def bear(repaired: bool) -> Twin:
-    """Describe BEAR with a warm-up of three updates, as installed or with two repairs."""
+def bear(repaired: bool, plain: bool = False) -> Twin:
+    """Describe BEAR with a warm-up of three updates: as installed, with two repairs, or also without entropy."""
     mmd_noise = ("mmd_behaviour_latent", "mmd_policy")
     warm_up_noise, noise = ("vae", "target", *mmd_noise), ("vae", "target", "actor", *mmd_noise)
-    kernel = "gaussian" if repaired else "laplacian"
+    kernel = "gaussian" if repaired and not plain else "laplacian"
+    temperature, temperature_rate = (1e-30, 0.0) if plain else (0.7, 2e-2)
+    multiplier_rate = 2e-2 if plain else 1e-3
     settings = shared_settings()
     config = d3rlpy.algos.BEARConfig(
         imitator_learning_rate=2e-3,
-        temp_learning_rate=2e-2,
+        temp_learning_rate=temperature_rate,
         alpha_learning_rate=settings["actor_learning_rate"],
         imitator_encoder_factory=VectorEncoderFactory(HIDDEN_UNITS),
         n_critics=2,
-        initial_temperature=0.7,
+        initial_temperature=temperature,
         initial_alpha=1.5,
         alpha_threshold=0.05,
         lam=0.75,
@@ -628,6 +630,7 @@ def bear(repaired: bool) -> Twin:
     def repair(implementation: Any) -> None:
         swap_squash(implementation)
         log_alpha, optimiser = get_parameter(implementation._modules.log_alpha), implementation._modules.alpha_optim
+        optimiser.optim.param_groups[0]["lr"] = multiplier_rate
 
         def update_alpha(mmd_loss: torch.Tensor) -> None:
             optimiser.zero_grad()
@@ -644,6 +647,11 @@ def bear(repaired: bool) -> Twin:
             "MMD term of the actor's loss (fixture bear). (2) The decoder's switch was turned, so that the VAE is "
             "trained with tanh and the MMD compares numbers before tanh on both sides. All else is the peer's."
         )
+        if plain:
+            changed += (
+                " Two settings say the rest: exp(log_temperature) is 1e-30 and never moves, so that no entropy term is "
+                "left in target and actor_loss; and the learning rate of log_alpha was put into its optimiser."
+            )
         behaviour, actor = (
             "b_j = raw output of the decoder, BEFORE tanh,",
             "actor_loss = sac_loss + mmd_loss. Gradient of both terms with respect to the actor.",
@@ -657,7 +665,8 @@ def bear(repaired: bool) -> Twin:
             "cancels the MMD term. (So after the warm-up the MMD moves log_alpha and nothing else. The warm-up is not "
             "affected.) gradient3/actor shows it.",
         )
-    distance = "sum over action dimensions of " + ("(x - y)^2" if repaired else "|x - y|")
+    distance = "sum over action dimensions of " + ("(x - y)^2" if kernel == "gaussian" else "|x - y|")
+    rates = "here it was set to 2e-2 afterwards." if plain else "here both are 1e-3."
     description = noise_order(noise, warm_up_noise) | {
         "hyperparameters": shared_description()
         | {
@@ -671,10 +680,10 @@ def bear(repaired: bool) -> Twin:
             "latent_log_std_max": 15.0,
             "log_std_min": -20.0,
             "log_std_max": 2.0,
-            "temperature_learning_rate": 2e-2,
-            "initial_temperature": 0.7,
+            "temperature_learning_rate": temperature_rate,
+            "initial_temperature": temperature,
             "target_entropy": -float(ACTION_SIZE),
-            "alpha_learning_rate": 1e-3,
+            "alpha_learning_rate": multiplier_rate,
             "initial_alpha": 1.5,
             "log_alpha_min": -5.0,
             "log_alpha_max": 10.0,
@@ -696,8 +705,9 @@ def bear(repaired: bool) -> Twin:
             "optimiser": ADAM_NOTE
             + " Five optimisers: VAE, critics, actor, log_temperature, log_alpha; that of the actor goes on from the "
             "warm-up with its moments and its count, those of log_temperature and log_alpha make their first step in "
-            "update 3. (The peer gives log_alpha the learning rate of the actor, whatever its own setting says; here "
-            "both are 1e-3.)",
+            "update 3. (The peer gives log_alpha the learning rate of the actor, whatever its own setting says; "
+            + rates
+            + ")",
             "batch": BATCH_NOTE,
             "policy": (
                 "Squashed Gaussian: log_std = clip(log_std_head, -20, 2); u = mean + exp(log_std) * noise; action "
@@ -798,10 +808,10 @@ def discrete_hyperparameters() -> dict[str, Any]:
     }
 
 
-def discrete_bcq(shared: bool, raw: bool) -> Twin:
+def discrete_bcq(shared: bool, raw: bool, threshold: float = THRESHOLD) -> Twin:
     """Describe discrete BCQ: hidden layers shared or not, penalty on normalised or on raw logits."""
     config = d3rlpy.algos.DiscreteBCQConfig(
-        action_flexibility=THRESHOLD, beta=0.5, share_encoder=shared, **discrete_settings()
+        action_flexibility=threshold, beta=0.5, share_encoder=shared, **discrete_settings()
     )
 
     def prepare(implementation: Any) -> None:
@@ -831,7 +841,7 @@ def discrete_bcq(shared: bool, raw: bool) -> Twin:
         changed = PLAIN_NOTE
     description = noise_order(()) | {
         "hyperparameters": discrete_hyperparameters()
-        | {"threshold": THRESHOLD, "logits_weight": 0.5, "shared_layers": shared, "raw_logits_penalty": raw},
+        | {"threshold": threshold, "logits_weight": 0.5, "shared_layers": shared, "raw_logits_penalty": raw},
         "semantics": {
             "changed": changed,
             "networks": NETWORK_NOTE
@@ -914,7 +924,9 @@ CASES: dict[str, Callable[[], Twin]] = {
     "bcq_tanh": lambda: bcq(squashed=True),
     "bear": lambda: bear(repaired=False),
     "bear_repaired": lambda: bear(repaired=True),
+    "bear_plain": lambda: bear(repaired=True, plain=True),
     "discrete_bcq": lambda: discrete_bcq(shared=True, raw=False),
     "discrete_bcq_apart": lambda: discrete_bcq(shared=False, raw=False),
     "discrete_bcq_raw": lambda: discrete_bcq(shared=True, raw=True),
+    "discrete_bcq_apart_raw": lambda: discrete_bcq(shared=False, raw=True, threshold=0.67),
 }

@@ -12,13 +12,49 @@ import numpy as np
 import pytest
 
 from weft.columns import Batch
-from weft.networks.actors import DeterministicActor, GaussianActor, SquashedActor
+from weft.distributions import Categorical, Normal
+from weft.networks.actors import CategoricalActor, DeterministicActor, GaussianActor, SquashedActor
 from weft.networks.critics import ContinuousCritic, DiscreteCritic, Value
 from weft.networks.dense import MLP, Linear
 from weft.networks.encoder import Encoder, Flatten
+from weft.networks.joint import Joint
+from weft.networks.variational import Variational
 
 ENCODER = Encoder((Flatten(1),), ("",), 3)
 FIXTURES = Path(__file__).parent / "fixtures"
+
+
+class SpreadActor(eqx.Module):
+    """d3rlpy's actor of CRR: a Gaussian with tanh on its mean and a spread that depends on the state."""
+
+    encoder: Encoder
+    body: MLP
+
+    def __call__(self, observation: jax.Array) -> Normal:
+        mean, log_std = jnp.split(self.body(self.encoder(observation)), 2, axis=-1)
+        return Normal(jnp.tanh(mean), jnp.clip(log_std, -20.0, 2.0))
+
+
+class BoundedActor(eqx.Module):
+    """d3rlpy's actor of AWAC: a Gaussian with tanh on its mean and one spread per dimension, between two bounds."""
+
+    encoder: Encoder
+    body: MLP
+    log_std_logit: jax.Array
+
+    def __call__(self, observation: jax.Array) -> Normal:
+        mean = jnp.tanh(self.body(self.encoder(observation)))
+        return Normal(mean, jnp.broadcast_to(-6.0 + 6.0 * jax.nn.sigmoid(self.log_std_logit), mean.shape))
+
+
+class NormalisedActor(eqx.Module):
+    """d3rlpy's imitator of discrete BCQ, whose logits are log probabilities by the time they are asked for."""
+
+    encoder: Encoder
+    body: MLP
+
+    def __call__(self, observation: jax.Array) -> Categorical:
+        return Categorical(jax.nn.log_softmax(self.body(self.encoder(observation))))
 
 
 class Peer:
@@ -74,15 +110,50 @@ class Peer:
         """An actor with tanh on its mean and a free standard deviation."""
         return GaussianActor(ENCODER, self.body(path, "mean"), jnp.asarray(self.arrays[f"{path}/log_std"]))
 
+    def heads(self, path: str) -> Linear:
+        """The heads of mean and spread as one layer."""
+        mean, spread = self.layer(f"{path}/mean"), self.layer(f"{path}/log_std")
+        return jax.tree.map(lambda one, two: jnp.concatenate([one, two], -1), mean, spread)
+
+    def two_headed(self, path: str) -> MLP:
+        """A whole network that ends in mean and spread."""
+        return MLP((self.layer(f"{path}/layer0"), self.layer(f"{path}/layer1"), self.heads(path)))
+
     def squashed(self, path: str) -> SquashedActor:
         """An actor pushed through tanh; its two heads are one layer here."""
-        mean, spread = self.layer(f"{path}/mean"), self.layer(f"{path}/log_std")
-        head = jax.tree.map(lambda one, two: jnp.concatenate([one, two], -1), mean, spread)
-        return SquashedActor(ENCODER, MLP((self.layer(f"{path}/layer0"), self.layer(f"{path}/layer1"), head)))
+        return SquashedActor(ENCODER, self.two_headed(path))
+
+    def spread(self, path: str) -> SpreadActor:
+        """CRR's actor."""
+        return SpreadActor(ENCODER, self.two_headed(path))
+
+    def bounded(self, path: str) -> BoundedActor:
+        """AWAC's actor."""
+        return BoundedActor(ENCODER, self.body(path, "mean"), jnp.asarray(self.arrays[f"{path}/log_std_logit"]))
 
     def deterministic(self, path: str) -> DeterministicActor:
         """TD3's actor."""
         return DeterministicActor(ENCODER, self.body(path))
+
+    def imitator(self, path: str, normalised: bool = False) -> CategoricalActor | NormalisedActor:
+        """An imitator of choices with layers of its own."""
+        return (NormalisedActor if normalised else CategoricalActor)(ENCODER, self.body(path))
+
+    def joint(self, path: str, last: Linear | None = None) -> Joint:
+        """A network of the observation and something else; its first layer is cut in two."""
+        first, last = self.layer(f"{path}/layer0"), last or self.layer(f"{path}/layer2")
+        rest = MLP((self.layer(f"{path}/layer1"), last))
+        return Joint(ENCODER, first.weight[:3], first.weight[3:], first.bias, rest)
+
+    def variational(self, place: str) -> Variational:
+        """The variational auto-encoder of BCQ and BEAR."""
+        encoder = self.joint(f"{place}/vae_encoder", self.heads(f"{place}/vae_encoder"))
+        return Variational(encoder, self.joint(f"{place}/vae_decoder"))
+
+    def noise(self, step: int, order: list[str], alone: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+        """The random numbers of one update; those in `alone` as one sample per state."""
+        found = {use: self.arrays[f"noise/update{step}/{use}"] for use in order}
+        return {use: array[:, None] if use in alone else array for use, array in found.items()}
 
 
 class Recorded:

@@ -12,10 +12,11 @@ so that two points at both ends of the range pass .05 beside a log in the middle
 first `warm_up` updates pi learns from the distance alone. `pessimism` is l. The policy takes the best by Q_1 of
 `candidates` draws.
 
-Order of updates: G; Q with the old targets; w; pi with the new w, Q and G; targets.
+Order of updates: G; Q with the old targets; pi with the new G and Q and the old w; w by the old pi; targets.
 
 Differs from the reference: two layers of 256 (there 400 and 300, G 750) and orthogonal weights; the multiplier has no
-lower bound; the warm-up is counted in updates.
+lower bound; the warm-up is counted in updates; pi learns from Q of one draw, there from the mean over `samples` draws,
+and from no term for the spread of the critics.
 """
 
 from typing import ClassVar
@@ -110,20 +111,17 @@ class BEAR(Algorithm):
         pair, (q_loss, mean_q) = descend(state.critics, adam, critic_loss, auxiliary=True)
         log = jax.lax.stop_gradient(model.model.unsquashed(batch.observation, log_key, self.samples))
 
-        def distance(chosen, key):
-            own = several(chosen, self.samples).unsquashed(key)
-            return jnp.mean(discrepancy(log, own, self.kernel, self.width))
-
-        apart = distance(state.actor.model(batch.observation), jax.random.clone(own_key))  # the draw of the loss below
-        weight = self.weight.follow(state.weight, apart)
-
         def actor_loss(pi):
             chosen = pi(batch.observation)
+            own = several(chosen, self.samples).unsquashed(own_key)
+            apart = jnp.mean(discrepancy(log, own, self.kernel, self.width))
             value = lowest(pair.model, batch.observation, chosen.sample(key))
             value = jnp.where(tick.step < self.warm_up, 0.0, jnp.mean(value))
-            return self.weight.at(weight) * distance(chosen, own_key) - value
+            return self.weight.at(state.weight) * apart - value, apart
 
-        actor, pi_loss = descend(state.actor, optax.adam(self.actor_learning_rate), actor_loss)
+        adam = optax.adam(self.actor_learning_rate)
+        actor, (pi_loss, apart) = descend(state.actor, adam, actor_loss, auxiliary=True)
+        weight = self.weight.follow(state.weight, apart)
         target = polyak(state.target, pair.model, self.target_rate)
         target_actor = polyak(state.target_actor, actor.model, self.target_rate)
         metrics = {"model_loss": g_loss, "critic_loss": q_loss, "actor_loss": pi_loss, "mean_q": mean_q}

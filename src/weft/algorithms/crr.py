@@ -2,19 +2,19 @@ r"""Critic-regularised regression (Wang et al. 2020, arXiv:2006.15134).
 
     L_Q  = E_D[ sum_i (Q_i(s, a) - r - gamma min_j Qbar_j(s', a'))^2 ],   a' ~ pibar(. | s')    (eq. 3)
     L_pi = -E_D[ f log pi(a | s) ]                                                             (eq. 2)
-    A    = min_i Q_i(s, a) - mean_k min_i Q_i(s, a_k),   or the max over k,   a_k ~ pi(. | s)
+    A    = Q(s, a) - mean_k Q(s, a_k),   or the max over k,   a_k ~ pi(. | s),   Q = l min_i Q_i + (1 - l) max_i Q_i
 
 f is 1[A > 0] (`weighting="binary"`) or min(exp(beta A), w_max) (`"exponential"`); `baseline` is the `mean` or the
 `max` over `samples` actions of pi (the mean over choices is exact). The max filters harder: with few samples in the
-log's support no step may be left, which `kept_weight` shows. `inverse_temperature` is beta. With `candidates` above 0
-the policy is the paper's critic-weighted one: the best of so many draws, or one of them in proportion to exp(beta Q)
-where it is drawn.
+log's support no step may be left, which `kept_weight` shows. `pessimism` is l: 1 takes the smaller critic, one half the
+mean of both. `inverse_temperature` is beta. With `candidates` above 0 the policy is the paper's critic-weighted one:
+the best of so many draws, or one of them in proportion to exp(beta Q) where it is drawn.
 
 Order of updates: Q with the old targets; pi with the new Q; every `target_every` updates the target critics and pibar.
 
 Differs from the reference: squared errors, there a distribution over values; a feed-forward network, there a recurrent
 residual one; targets move by `target_rate` after every update, there they are copied every 100 (`target_rate=1,
-target_every=100`); two critics and their minimum, there one; pi is a Gaussian, there a mixture.
+target_every=100`); two critics, there one; pi is a Gaussian with the same spread in all states, there a mixture.
 """
 
 from typing import ClassVar
@@ -57,6 +57,7 @@ class CRR(Algorithm):
     target_rate: float = 0.005
     inverse_temperature: float = 1.0
     largest_weight: float = 20.0
+    pessimism: float = 1.0
     weighting: str = static(default="exponential")
     baseline: str = static(default="mean")
     samples: int = static(default=4)
@@ -71,6 +72,7 @@ class CRR(Algorithm):
             self.inverse_temperature >= 0, f"The inverse temperature may not be negative: {self.inverse_temperature}."
         )
         require(self.largest_weight > 0, f"The largest weight must be positive, got {self.largest_weight}.")
+        require(0 <= self.pessimism <= 1, f"The share of the smaller critic is 0 to 1, got {self.pessimism}.")
         require(self.weighting in ("binary", "exponential"), f"CRR has no weighting '{self.weighting}'.")
         require(self.baseline in ("mean", "max"), f"CRR has no baseline '{self.baseline}'.")
         require(self.samples >= 1, f"CRR values at least one action of its policy, got {self.samples}.")
@@ -101,7 +103,7 @@ class CRR(Algorithm):
             return sum(jnp.mean(jnp.square(q(batch.observation, batch.action) - goal)) for q in pair)
 
         pair, q_loss = descend(state.critics, adam, critic_loss)
-        logged = lowest(pair.model, batch.observation, batch.action)
+        logged = between([q(batch.observation, batch.action) for q in pair.model], self.pessimism)
         advantage = logged - self._baseline(pair.model, state.actor.model(batch.observation), batch, key, discrete)
         if self.weighting == "binary":
             weight = (advantage > 0).astype(jnp.float32)
@@ -127,12 +129,12 @@ class CRR(Algorithm):
     def _baseline(self, models, chosen, batch, key, discrete):
         """The mean or the max of Q over actions of pi."""
         if discrete:
-            values = lowest_of_all(models, batch.observation)
+            values = between([q.all(batch.observation) for q in models], self.pessimism)
             if self.baseline == "mean":
                 return chosen.expected(values)
             return jnp.take_along_axis(values, several(chosen, self.samples).sample(key), axis=-1).max(-1)
         actions = jnp.clip(several(chosen, self.samples).sample(key), -1.0, 1.0)
-        values = between(of_several(models, batch.observation, actions), 1.0)
+        values = between(of_several(models, batch.observation, actions), self.pessimism)
         return values.mean(-1) if self.baseline == "mean" else values.max(-1)
 
     def policy(self, state):
