@@ -27,6 +27,12 @@ __all__ = ["Algorithm", "Tick", "algorithm", "algorithms"]
 State = PyTree
 Metrics = dict[str, Float[Array, ""]]
 PACKAGE = "weft.algorithms"
+RANGES = {
+    "discount": (0.0, 1.0, "The discount must be between 0 and 1"),
+    "inverse_temperature": (0.0, math.inf, "The inverse temperature may not be negative"),
+    "pessimism": (0.0, 1.0, "The share of the smaller critic must be between 0 and 1"),
+}
+"""What numbers of these names must be in every method: the least, the most, and the sentence where they are not."""
 
 
 class Tick(eqx.Module):
@@ -67,6 +73,12 @@ class Algorithm(eqx.Module):
                 pytree.require(value >= 0, f"{self.title}: {path} may not be negative, got {value}.")
             if last == "target_rate":
                 pytree.require(0 <= value <= 1, f"{self.title}: {path} must be between 0 and 1, got {value}.")
+            if path in RANGES:
+                low, high, sentence = RANGES[path]
+                pytree.require(low <= value <= high, f"{sentence}, got {value}.")
+        largest, every = getattr(self, "largest_weight", 1.0), getattr(self, "target_every", 1)
+        pytree.require(largest > 0, f"The largest weight must be positive, got {largest}.")
+        pytree.require(every >= 1, f"Targets must move every so many updates, got {every}.")
         widths = getattr(self, "hidden", ())
         narrow = [width for width in widths if width < 1]
         pytree.require(not narrow, f"{self.title}: the layers in hidden must be at least 1 wide, got {widths}.")

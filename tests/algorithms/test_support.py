@@ -104,7 +104,7 @@ def test_a_reward_penalty_lowers_q_by_the_penalty_of_the_step_itself():
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda: BCQ(pessimism=2.0), "0 to 1"),
+        (lambda: BCQ(pessimism=2.0), "between 0 and 1"),
         (lambda: BCQ(hidden=()), "hidden layer"),
         (lambda: BCQ(samples=0), "at least one"),
         (lambda: BEAR(kernel="cosine"), "no kernel 'cosine'"),

@@ -236,6 +236,18 @@ def test_the_file_says_what_it_does_and_stays_short(name):
     assert found.__doc__
 
 
+WRONG = {"discount": 1.5, "inverse_temperature": -1.0, "pessimism": 1.2, "largest_weight": 0.0, "target_every": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [(name, field) for name, found in algorithm.algorithms().items() for field in WRONG if hasattr(found(), field)],
+)
+def test_numbers_that_cannot_be_are_refused(name, field):
+    with pytest.raises(UserError, match=r"must|may not"):
+        setting_of(name, **{field: WRONG[field]})
+
+
 @pytest.mark.parametrize("name", algorithm.algorithms())
 def test_actions_of_another_kind_are_refused(name):
     found = setting_of(name)

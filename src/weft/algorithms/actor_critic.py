@@ -61,7 +61,6 @@ class ActorCritic(Algorithm):
     sampler: Sampler = Recent()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
         require(0 <= self.trace <= 1, f"The trace must be between 0 (TD) and 1 (Monte Carlo), got {self.trace}.")
         require(self.entropy_weight >= 0, f"The weight of the entropy may not be negative: {self.entropy_weight}.")
         require(self.largest_gradient > 0, f"The largest gradient must be positive, got {self.largest_gradient}.")

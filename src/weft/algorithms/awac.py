@@ -63,11 +63,6 @@ class AWAC(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
-        require(
-            self.inverse_temperature >= 0, f"The inverse temperature may not be negative: {self.inverse_temperature}."
-        )
-        require(self.largest_weight > 0, f"The largest weight must be positive, got {self.largest_weight}.")
         known = ("exponential", "softmax")
         require(self.weighting in known, f"AWAC weighs by {known[0]} or {known[1]}, not by '{self.weighting}'.")
         require(self.samples >= 1, f"AWAC values at least one action of its policy, got {self.samples}.")

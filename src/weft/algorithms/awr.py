@@ -71,12 +71,7 @@ class AWR(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
         require(0 <= self.trace <= 1, f"AWR's trace must be between 0 and 1, got {self.trace}.")
-        require(
-            self.inverse_temperature >= 0, f"The inverse temperature may not be negative: {self.inverse_temperature}."
-        )
-        require(self.largest_weight > 0, f"The largest weight must be positive, got {self.largest_weight}.")
         require(self.divergence > 0, f"The divergence of a dual must be positive, got {self.divergence}.")
         require(self.weighting in ("fixed", "dual", "soft"), f"AWR has no weighting '{self.weighting}'.")
         require(not (self.weighting == "soft" and self.normalise), "AWR's soft weights need normalise=False.")

@@ -82,8 +82,6 @@ class BCQ(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
-        require(0 <= self.pessimism <= 1, f"The share of the smaller critic is 0 to 1, got {self.pessimism}.")
         require(0 <= self.perturbation <= 2, f"BCQ moves actions by 0 to 2, got {self.perturbation}.")
         require(self.samples >= 1, f"BCQ values at least one action, got {self.samples}.")
         require(self.candidates >= 1, f"BCQ chooses among at least one action, got {self.candidates}.")

@@ -77,8 +77,6 @@ class BEAR(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
-        require(0 <= self.pessimism <= 1, f"The share of the smaller critic is 0 to 1, got {self.pessimism}.")
         require(self.width > 0, f"The width of a kernel must be positive, got {self.width}.")
         require(self.kernel in KERNELS, f"BEAR has no kernel '{self.kernel}'; it has {' and '.join(KERNELS)}.")
         few = min(self.samples, self.target_samples, self.candidates)

@@ -66,7 +66,6 @@ class BRAC(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
         require(self.entropy_weight >= 0, f"The weight of the entropy may not be negative, got {self.entropy_weight}.")
         known = ("value", "policy", "reward")
         require(self.penalty in known, f"BRAC's penalty is one of {', '.join(known)}, not '{self.penalty}'.")

@@ -77,7 +77,6 @@ class CQL(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
         require(self.backup in BACKUPS["continuous"], f"CQL has no backup '{self.backup}'.")
         check_loss("CQL", self.error, self.quantiles)
         require(self.regulariser in REGULARISERS, f"CQL has no regulariser '{self.regulariser}'.")

@@ -67,17 +67,10 @@ class CRR(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
-        require(
-            self.inverse_temperature >= 0, f"The inverse temperature may not be negative: {self.inverse_temperature}."
-        )
-        require(self.largest_weight > 0, f"The largest weight must be positive, got {self.largest_weight}.")
-        require(0 <= self.pessimism <= 1, f"The share of the smaller critic is 0 to 1, got {self.pessimism}.")
         require(self.weighting in ("binary", "exponential"), f"CRR has no weighting '{self.weighting}'.")
         require(self.baseline in ("mean", "max"), f"CRR has no baseline '{self.baseline}'.")
         require(self.samples >= 1, f"CRR values at least one action of its policy, got {self.samples}.")
         require(self.candidates >= 0, f"CRR cannot choose among {self.candidates} actions.")
-        require(self.target_every >= 1, f"The targets must move every so many updates, got {self.target_every}.")
 
     def init(self, key, spec, prior=None):
         self.check(spec)

@@ -71,11 +71,9 @@ class DiscreteBCQ(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
         require(0 <= self.least_ratio < 1, f"BCQ's least ratio must be at least 0 and below 1, got {self.least_ratio}.")
         require(self.logit_weight >= 0, f"The weight of the logits may not be negative, got {self.logit_weight}.")
         require(self.error in ("huber", "squared"), f"BCQ has no error '{self.error}'.")
-        require(self.target_every >= 1, f"The target must move every so many updates, got {self.target_every}.")
 
     def init(self, key, spec, prior=None):
         self.check(spec)

@@ -71,10 +71,8 @@ class DQN(Algorithm):
     sampler: Sampler = Transitions(64)
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
         check_loss("DQN", self.error, self.quantiles)
         require(self.optimiser in ("adam", "rmsprop"), f"DQN has no optimiser '{self.optimiser}'.")
-        require(self.target_every >= 1, f"The target must move every so many updates, got {self.target_every}.")
         for name in ("epsilon_first", "epsilon_last", "exploring"):
             require(0 <= getattr(self, name) <= 1, f"DQN's {name} must be between 0 and 1, got {getattr(self, name)}.")
 

@@ -73,7 +73,6 @@ class IDQL(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
         require(0 <= self.average_rate <= 1, f"The average's rate must be between 0 and 1, got {self.average_rate}.")
         require(0 <= self.dropout < 1, f"The dropout must be at least 0 and below 1, got {self.dropout}.")
         require(self.samples >= 1, f"IDQL chooses among at least one action, got {self.samples} samples.")

@@ -60,11 +60,6 @@ class IQL(Algorithm):
 
     def __check_init__(self):
         require(0.5 <= self.expectile < 1, f"IQL's expectile must be at least 0.5 and below 1, got {self.expectile}.")
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
-        require(
-            self.inverse_temperature >= 0, f"The inverse temperature may not be negative: {self.inverse_temperature}."
-        )
-        require(self.largest_weight > 0, f"The largest weight must be positive, got {self.largest_weight}.")
 
     def init(self, key, spec, prior=None):
         self.check(spec)

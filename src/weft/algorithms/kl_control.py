@@ -78,7 +78,6 @@ class KLControl(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
         require(
             self.inverse_temperature > 0, f"The inverse temperature must be positive, got {self.inverse_temperature}."
         )

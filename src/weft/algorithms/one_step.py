@@ -62,11 +62,6 @@ class OneStep(Algorithm):
     sampler: Sampler = Quintuples()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
-        require(
-            self.inverse_temperature >= 0, f"The inverse temperature may not be negative: {self.inverse_temperature}."
-        )
-        require(self.largest_weight > 0, f"The largest weight must be positive, got {self.largest_weight}.")
         known = ("weights", "best")
         require(self.extraction in known, f"One-step RL extracts a policy by weights or best, not '{self.extraction}'.")
         require(self.candidates >= 1, f"One-step RL chooses among at least one action, got {self.candidates}.")

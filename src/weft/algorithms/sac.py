@@ -64,7 +64,6 @@ class SAC(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
         require(0 <= self.entropy_share <= 1, f"The share of the largest entropy is 0 to 1, got {self.entropy_share}.")
 
     def init(self, key, spec, prior=None):

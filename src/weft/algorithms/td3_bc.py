@@ -61,7 +61,6 @@ class TD3BC(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
         require(self.value_weight >= 0, f"The weight of the value may not be negative, got {self.value_weight}.")
         require(self.noise >= 0, f"The smoothing noise may not be negative, got {self.noise}.")
         require(self.noise_limit >= 0, f"The limit of the noise may not be negative, got {self.noise_limit}.")
