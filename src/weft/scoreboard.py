@@ -270,7 +270,10 @@ def _curves(found: Benchmark) -> Callable[[], Any]:
 
         columns = min(3, len(found.tasks))
         rows = -(-len(found.tasks) // columns)
-        figure = Figure(figsize=(WIDTH if columns > 1 else 0.7 * WIDTH, 0.55 + 3.0 * rows))
+        abreast = 5 if columns > 1 else 3  # names in a line of the legend, as many as the width holds
+        lines = -(-len(found.methods) // abreast)
+        height = 0.3 + 0.25 * lines + 3.0 * rows
+        figure = Figure(figsize=(WIDTH if columns > 1 else 0.7 * WIDTH, height))
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, task in zip(panels, found.tasks, strict=False):
             for method in found.methods:
@@ -290,10 +293,8 @@ def _curves(found: Benchmark) -> Callable[[], Any]:
             axes.axis("off")
         panels[0].set_ylabel("greedy return")
         named = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.tight_layout(rect=(0, 0.5 / (0.55 + 3.0 * rows), 1, 1))
-        figure.legend(
-            named.values(), named, loc="lower center", ncols=min(6, len(named)), frameon=False, labelcolor=INK
-        )
+        figure.tight_layout(rect=(0, 0.25 * lines / height, 1, 1))
+        figure.legend(named.values(), named, loc="lower center", ncols=abreast, frameon=False, labelcolor=INK)
         return figure
 
     return draw
