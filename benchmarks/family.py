@@ -73,7 +73,8 @@ def main() -> None:
         methods, data, steps, every, episodes = MAZE, weft.load("sample:maze"), 2500, 500, 50
     elif given.task == "catch":
         data = weft.load("sample:catch", size=10, episodes=2000)
-        methods, steps, every, episodes = CHOICES, 4000, 1000, 100
+        seeing = weft.DQN(double=True, target_every=1, vision="small", **SLOW)
+        methods, steps, every, episodes = {**CHOICES, "double_dqn": seeing}, 4000, 1000, 100
     else:
         learner = weft.fit(weft.DQN(double=True), env="cartpole", steps=10_000)
         methods, data, steps, every, episodes = CHOICES, learner.collected(), 10_000, 2000, 20
