@@ -5,6 +5,7 @@ shared deviation is promoted on purpose. Wrong broadcasts are caught by the twin
 """
 
 import gc
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 MOST_MAPS = 15_000
+FINISHED = itertools.count()
 
 jax.config.update("jax_compilation_cache_dir", os.environ.get("WEFT_CACHE") or str(ROOT / ".cache" / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -35,8 +37,21 @@ def few_memory_maps() -> Iterator[None]:
     more of them than the kernel allows (65,530 by default) dies without a word.
     """
     yield
+    drop_programs(MOST_MAPS)
+
+
+@pytest.fixture(autouse=True)
+def few_memory_maps_in_a_file() -> Iterator[None]:
+    """The same within a file that compiles for every method; looking costs time, so only every sixteenth test does."""
+    yield
+    if next(FINISHED) % 16 == 0:
+        drop_programs(2 * MOST_MAPS)
+
+
+def drop_programs(most: int) -> None:
+    """Give compiled programs back when they hold more memory maps than that."""
     maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+    if maps.exists() and maps.read_bytes().count(b"\n") > most:
         jax.clear_caches()
         gc.collect()
 

@@ -85,8 +85,8 @@ class DiscreteBCQ(Algorithm):
 
     def update(self, state, batch, tick):
         adam, distance = optax.adam(self.learning_rate), huber if self.error == "huber" else jnp.square
-        best = self._allowed(state).all(batch.next_observation).argmax(-1)
-        next_value = pick(state.target.all(batch.next_observation), best)
+        values = self._allowed(state).all(batch.next_observation)
+        next_value = pick(state.target.all(batch.next_observation), values.argmax(-1))
         goal = backup(batch.reward, batch.terminal, batch.duration, self.discount, next_value)
 
         def critic_loss(q):
@@ -104,7 +104,7 @@ class DiscreteBCQ(Algorithm):
         target = jax.lax.cond(
             due, lambda slow: polyak(slow, model.model, self.target_rate), lambda slow: slow, state.target
         )
-        share = jnp.mean(allowed(behaviour.model(batch.observation), self.least_ratio))
+        share = jnp.mean(jnp.isfinite(values))
         metrics = {"critic_loss": q_loss, "behaviour_loss": b_loss, "mean_q": mean_q, "allowed": share}
         return State(model, behaviour, target), metrics
 
