@@ -12,7 +12,7 @@ from weft.distributions import Categorical, Normal
 from weft.errors import UserError
 from weft.networks.critics import ContinuousCritic, critics
 from weft.networks.encoder import Encoder, Flatten, encoder
-from weft.policy import BestOfSamples, Draws, GreedyPolicy, Policy, Served
+from weft.policy import BestOfSamples, Boltzmann, Draws, GreedyPolicy, Policy, Served
 from weft.transform import fit_transform, identity
 
 
@@ -137,7 +137,8 @@ class Spread(eqx.Module):
 def best_of(count: int, inverse_temperature: float | None = None) -> BestOfSamples:
     """Return a policy whose critics value an action by its size."""
     value = ContinuousCritic(Encoder((Flatten(1),), ("",), 1), jnp.zeros((1, 1)), jnp.ones((1, 1)), jnp.zeros(1), None)
-    return BestOfSamples(Draws(Spread()), (value, value), inverse_temperature, count=count)
+    weigh = None if inverse_temperature is None else Boltzmann(inverse_temperature)
+    return BestOfSamples(Draws(Spread()), (value, value), weigh, count=count)
 
 
 @pytest.mark.parametrize(("count", "known"), [(1, 0.0), (16, 1.766), (64, 2.34), (256, 2.83)])

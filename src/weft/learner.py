@@ -8,11 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from .pytree import zeros
 
-__all__ = ["Learner", "descend", "descend_in_pieces", "learner", "polyak"]
+__all__ = ["Learner", "descend", "descend_in_pieces", "learner", "polyak", "polyak_every"]
 
 PIECE = 1000  # rows: 1 MB of activations in a layer of 256
 
@@ -79,3 +79,11 @@ def _step(current: Learner[Model], optimiser: optax.GradientTransformation, grad
 def polyak(target: Model, online: Model, rate: Float[Array, ""] | float) -> Model:
     """Move the target a fraction `rate` of the way to the online model."""
     return jax.tree.map(lambda slow, fast: slow + rate * (fast - slow), target, online)
+
+
+def polyak_every(
+    every: int, step: Int[Array, ""], target: Model, online: Model, rate: Float[Array, ""] | float
+) -> Model:
+    """Move the target as `polyak` does, in every `every`-th update; `step` counts them from 0."""
+    due = (step + 1) % every == 0
+    return jax.lax.cond(due, lambda slow: polyak(slow, online, rate), lambda slow: slow, target)

@@ -29,6 +29,7 @@ from .transform import Transform
 __all__ = [
     "ActorPolicy",
     "BestOfSamples",
+    "Boltzmann",
     "Draws",
     "EpsilonGreedy",
     "GreedyPolicy",
@@ -130,13 +131,12 @@ class BestOfSamples(Policy):
     """Of `count` actions that `propose(observation, key, count)` draws, the one that the critics value most.
 
     The value is the smallest of the critics'. Greedily the draws are the same in every state, so that the policy is a
-    function of the state, and it has no density. With an `inverse_temperature` β, a draw that is not greedy takes one
-    of the actions in proportion to exp(β Q); with `weigh(observation, values)` in proportion to exp of what it returns.
+    function of the state, and it has no density. With `weigh(observation, values)` a draw that is not greedy takes one
+    of the actions in proportion to exp of what that returns.
     """
 
     propose: Callable[..., Array]
     critics: tuple
-    inverse_temperature: Float[Array, ""] | float | None = None
     weigh: Callable[..., Array] | None = None
     count: int = static(default=10)
 
@@ -165,9 +165,17 @@ class BestOfSamples(Policy):
         values = between(of_several(self.critics, observation, actions), 1.0)
         if self.weigh is not None and not greedy:
             return actions[jax.random.categorical(choose_key, self.weigh(observation, values))]
-        if self.inverse_temperature is not None and not greedy:
-            return actions[jax.random.categorical(choose_key, self.inverse_temperature * values)]
         return actions[values.argmax()]
+
+
+class Boltzmann(eqx.Module):
+    """Weighs actions by exp(β Q): what `BestOfSamples` then draws is its proposal, tilted."""
+
+    inverse_temperature: Float[Array, ""] | float
+
+    def __call__(self, observation: PyTree, values: Float[Array, "... sample"]) -> Float[Array, "... sample"]:
+        del observation
+        return self.inverse_temperature * values
 
 
 class Draws(eqx.Module):

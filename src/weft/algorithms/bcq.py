@@ -46,7 +46,7 @@ class Perturbed(eqx.Module):
 
     def __call__(self, observation, key, count):
         """Return `count` actions per state."""
-        return self.move(observation, jax.lax.stop_gradient(self.model.sample(observation, key, count)))
+        return self.move(observation, self.model.sample(observation, key, count))
 
     def move(self, observation, actions):
         """Move several actions per state."""
@@ -114,7 +114,7 @@ class BCQ(Algorithm):
             return sum(jnp.mean(jnp.square(q - goal)) for q in logged), jnp.mean(logged[0])
 
         pair, (q_loss, mean_q) = descend(state.critics, adam, critic_loss, auxiliary=True)
-        generated = jax.lax.stop_gradient(model.model.sample(batch.observation, key, 1))
+        generated = model.model.sample(batch.observation, key, 1)
 
         def mover_loss(mover):
             moved = Perturbed(model.model, mover, self.perturbation).move(batch.observation, generated)

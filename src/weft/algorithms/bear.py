@@ -107,7 +107,7 @@ class BEAR(Algorithm):
             return sum(jnp.mean(jnp.square(q - goal)) for q in logged), jnp.mean(logged[0])
 
         pair, (q_loss, mean_q) = descend(state.critics, adam, critic_loss, auxiliary=True)
-        log = jax.lax.stop_gradient(model.model.unsquashed(batch.observation, log_key, self.samples))
+        log = model.model.unsquashed(batch.observation, log_key, self.samples)
 
         def actor_loss(pi):
             chosen = pi(batch.observation)

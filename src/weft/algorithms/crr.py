@@ -26,11 +26,11 @@ import optax
 
 from ..algorithm import Algorithm
 from ..distributions import several
-from ..learner import Learner, descend, learner, polyak
+from ..learner import Learner, descend, learner, polyak_every
 from ..losses import advantage_weight, backup
 from ..networks.actors import behaviour_actor
 from ..networks.critics import believed, between, critics, lowest, lowest_of_all, of_several
-from ..policy import ActorPolicy, BestOfSamples, Draws
+from ..policy import ActorPolicy, BestOfSamples, Boltzmann, Draws
 from ..pytree import require, static
 from ..sampler import Sampler
 from ..samplers.transitions import Transitions
@@ -107,9 +107,8 @@ class CRR(Algorithm):
             return -jnp.mean(weight * pi(batch.observation).log_prob(batch.action))
 
         actor, pi_loss = descend(state.actor, adam, actor_loss)
-        slow, rate = (state.target_actor, state.target), self.target_rate
-        due = (tick.step + 1) % self.target_every == 0
-        slow = jax.lax.cond(due, lambda s: polyak(s, (actor.model, pair.model), rate), lambda s: s, slow)
+        slow, fast = (state.target_actor, state.target), (actor.model, pair.model)
+        slow = polyak_every(self.target_every, tick.step, slow, fast, self.target_rate)
         metrics = {
             "actor_loss": pi_loss,
             "critic_loss": q_loss,
@@ -134,7 +133,7 @@ class CRR(Algorithm):
         if not self.candidates:
             return ActorPolicy(state.actor.model)
         draws = Draws(state.actor.model)
-        return BestOfSamples(draws, state.critics.model, self.inverse_temperature, count=self.candidates)
+        return BestOfSamples(draws, state.critics.model, Boltzmann(self.inverse_temperature), count=self.candidates)
 
     def value(self, state, observation, key):
         return believed(state.critics.model, state.actor.model, observation)

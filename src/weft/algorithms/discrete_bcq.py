@@ -22,7 +22,7 @@ import optax
 
 from ..algorithm import Algorithm
 from ..distributions import Categorical, pick
-from ..learner import Learner, descend, learner, polyak
+from ..learner import Learner, descend, learner, polyak_every
 from ..losses import backup, huber
 from ..networks.actors import CategoricalActor, categorical_actor
 from ..networks.critics import DiscreteCritic, critic
@@ -100,10 +100,7 @@ class DiscreteBCQ(Algorithm):
             return -jnp.mean(chosen.log_prob(batch.action)) + self.logit_weight * jnp.mean(jnp.square(chosen.logits))
 
         behaviour, b_loss = descend(state.behaviour, adam, behaviour_loss)
-        due = (tick.step + 1) % self.target_every == 0
-        target = jax.lax.cond(
-            due, lambda slow: polyak(slow, model.model, self.target_rate), lambda slow: slow, state.target
-        )
+        target = polyak_every(self.target_every, tick.step, state.target, model.model, self.target_rate)
         share = jnp.mean(jnp.isfinite(values))
         metrics = {"critic_loss": q_loss, "behaviour_loss": b_loss, "mean_q": mean_q, "allowed": share}
         return State(model, behaviour, target), metrics

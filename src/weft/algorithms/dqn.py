@@ -26,7 +26,7 @@ import optax
 
 from ..algorithm import Algorithm
 from ..distributions import pick
-from ..learner import Learner, descend, learner, polyak
+from ..learner import Learner, descend, learner, polyak_every
 from ..losses import backup, check_loss, td_loss
 from ..networks.critics import critic
 from ..policy import EpsilonGreedy, GreedyPolicy
@@ -111,10 +111,7 @@ class DQN(Algorithm):
             return jnp.mean(td_loss(learned, goal, self.error)), jnp.mean(learned)
 
         moved, (q_loss, mean_q) = descend(state.critic, self._optimiser(), loss, auxiliary=True)
-        due = (tick.step + 1) % self.target_every == 0
-        target = jax.lax.cond(
-            due, lambda slow: polyak(slow, moved.model, self.target_rate), lambda slow: slow, state.target
-        )
+        target = polyak_every(self.target_every, tick.step, state.target, moved.model, self.target_rate)
         return State(moved, target), {"critic_loss": q_loss, "mean_q": mean_q}
 
     def policy(self, state):

@@ -30,7 +30,7 @@ from ..learner import Learner, descend, learner, polyak
 from ..losses import backup
 from ..networks.actors import CategoricalActor, behaviour_actor
 from ..networks.critics import between, critics, lowest_of_all, of_several
-from ..policy import ActorPolicy, BestOfSamples, Draws
+from ..policy import ActorPolicy, BestOfSamples, Boltzmann, Draws
 from ..pytree import require, static
 from ..sampler import Sampler
 from ..samplers.transitions import Transitions
@@ -139,7 +139,7 @@ class KLControl(Algorithm):
         models, behaviour = state.critics.model, state.behaviour.model
         if hasattr(models[0], "all"):
             return ActorPolicy(Tilted(behaviour, models, self.inverse_temperature))
-        return BestOfSamples(Draws(behaviour), models, self.inverse_temperature, count=self.candidates)
+        return BestOfSamples(Draws(behaviour), models, Boltzmann(self.inverse_temperature), count=self.candidates)
 
     def value(self, state, observation, key):
         return self._soft(state, state.critics.model, observation, key, self.inverse_temperature)
