@@ -1,15 +1,17 @@
 """When to notify, learned from sparse logs: double DQN against double DQN + CQL (after arXiv:2207.03029).
 
-    python benchmarks/notifications.py [--seeds 5] [--steps 4000]
+    python benchmarks/notifications.py [--seeds 5] [--steps 4000] [--parts methods]
 
 A careful product logs campaigns of ten decisions (`Careful`). Both methods learn from one scalar reward, the weighted
 sum of click, visit and quiet; every learned policy is a table, whose value, send rate and clicks per send are exact.
-Four parts: `table`, all weights of the penalty on the smallest log; `draws`, further draws of that log; `logs`, larger
-logs and bolder products; `front`, other weights of the objectives. The weight 0.2 of the other parts is the best of the
-table by exact value; networks, rates and updates were not varied.
+Parts: `table`, all weights of the penalty on the smallest log; `imitation`, how often it sends; `draws`, further draws
+of that log; `logs`, larger logs and bolder products; `front`, other weights of the objectives; `methods`, every
+discrete method on the smallest log, acting greedily. The weight 0.2 of the other parts is the best of the table by
+exact value; networks, rates and updates were not varied, and the temperatures of `methods` were set once.
 """
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from weft.environments import notifications as world_of
 from weft.environments.notifications import Notifications
 from weft.multipliers import Fixed
 from weft.policy import Policy
+from weft.samplers.quintuples import Quintuples
 from weft.samplers.transitions import Transitions
 
 DISCOUNT = 0.98  # an hour; a step lasts 1, 2 or 4
@@ -36,6 +39,25 @@ COMMON: dict[str, Any] = {
 }
 DDQN = weft.DQN(double=True, target_every=1, **COMMON)
 CQL = weft.CQL(backup="plain", weight=Fixed(0.2), **COMMON)
+PLAIN: dict[str, Any] = {name: value for name, value in COMMON.items() if name != "target_rate"}
+IMITATION: dict[str, Any] = {name: value for name, value in PLAIN.items() if name != "discount"}
+METHODS: dict[str, weft.Algorithm] = {
+    "bc": weft.BC(**IMITATION),
+    "filtered_bc": weft.FilteredBC(**IMITATION),
+    "awr": weft.AWR(**PLAIN),
+    "reps": weft.REPS(**PLAIN),
+    "one_step": weft.OneStep(inverse_temperature=10.0, **{**COMMON, "sampler": Quintuples(256)}),
+    "awac": weft.AWAC(inverse_temperature=10.0, **COMMON),
+    "crr": weft.CRR(inverse_temperature=10.0, **COMMON),
+    "iql": weft.IQL(expectile=0.8, inverse_temperature=10.0, **COMMON),
+    "brac": weft.BRAC(weight=Fixed(0.1), behaviour_steps=500, **COMMON),
+    "kl_control": weft.KLControl(inverse_temperature=10.0, behaviour_steps=500, **COMMON),
+    "discrete_bcq": weft.DiscreteBCQ(**COMMON),
+    "cql": CQL,
+    "cql, 32 quantiles": dataclasses.replace(CQL, quantiles=32, error="huber"),
+    "ddqn": DDQN,
+    "ddqn, 32 quantiles": dataclasses.replace(DDQN, quantiles=32, error="huber"),
+}
 WEIGHTS = (0.2, 1.0, 2.0, 4.0, 100.0)  # twice the alpha of a squared error with 1/2: .1, .5, 1, 2; and very many
 CAMPAIGNS = 300
 DRAWS = (2, 3, 4, 5)
@@ -169,40 +191,50 @@ def told(name: str, found: dict[str, Any]) -> None:
 PRINTED = ("value", "volume", "clicks_per_send")
 
 
-def main() -> None:
-    """Train, judge, print, and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "results" / "notifications.json")
-    given = parser.parse_args()
-    how = given.steps, given.seeds
-    base = judge(Careful())
-    best = judge(world_of.reference(WORLD, DISCOUNT))
-    results: dict[str, Any] = {"steps": given.steps, "seeds": given.seeds, "logging": base, "optimum": best}
+def greedily(policy: Any) -> Any:
+    """Return the same policy, always with its likeliest choice, as a function of observations."""
+    return lambda seen: np.eye(2)[np.asarray(policy.probabilities(seen)).argmax(1)]
 
-    log = collect(CAMPAIGNS)
+
+def weights_of_the_penalty(log: weft.Dataset, steps: int, seeds: int, base: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of double DQN and of every weight of the penalty on one log."""
     penalised = [weft.pytree.replace(CQL, "weight.value", weight) for weight in WEIGHTS]
-    table = {"ddqn": learned([DDQN], log, *how)[0]}
-    table |= {f"cql {w:g}": each for w, each in zip(WEIGHTS, learned(penalised, log, *how), strict=True)}
-    results["table"] = {name: summary(each, base) for name, each in table.items()}
-    for name, found in results["table"].items():
-        told(name, found)
-    logged = float((log.actions == 1).mean())
-    results["imitation"] = {"logged": logged, "softmax": soft_send_rate(penalised[-1], log, given.steps)}
-    print(results["imitation"])
+    each = {"ddqn": learned([DDQN], log, steps, seeds)[0]}
+    each |= {f"cql {w:g}": one for w, one in zip(WEIGHTS, learned(penalised, log, steps, seeds), strict=True)}
+    found = {name: summary(one, base) for name, one in each.items()}
+    for name, one in found.items():
+        told(name, one)
+    return found
 
-    results["draws"] = {"seeds": 2, "of": []}
+
+def imitation(log: weft.Dataset, steps: int, *_: Any) -> dict[str, float]:
+    """Return how often the log sends, and the softmax of Q under a very large penalty."""
+    largest = weft.pytree.replace(CQL, "weight.value", WEIGHTS[-1])
+    found = {"logged": float((log.actions == 1).mean()), "softmax": soft_send_rate(largest, log, steps)}
+    print(found)
+    return found
+
+
+def draws(_: weft.Dataset, steps: int, __: int, base: dict[str, Any]) -> dict[str, Any]:
+    """Return what two seeds of both methods learn from further draws of the log."""
+    found = []
     for draw in DRAWS:
         data = collect(CAMPAIGNS, seed=draw)
-        pair = {"ddqn": learned([DDQN], data, given.steps, 2)[0], "cql": learned([CQL], data, given.steps, 2)[0]}
-        results["draws"]["of"].append({"seed": draw, **{name: summary(each, base) for name, each in pair.items()}})
-        for name, each in pair.items():
-            told(f"draw {draw}: {name}", summary(each, base))
+        pair = {name: summary(learned([one], data, steps, 2)[0], base) for name, one in (("ddqn", DDQN), ("cql", CQL))}
+        found.append({"seed": draw, **pair})
+        for name, one in pair.items():
+            told(f"draw {draw}: {name}", one)
+    return {"seeds": 2, "of": found}
 
-    results["logs"] = [both(campaigns, chances, how) for campaigns, *chances in LOGS]
 
-    results["front"] = []
+def logs(_: weft.Dataset, steps: int, seeds: int, __: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what larger logs and bolder products teach."""
+    return [both(campaigns, chances, (steps, seeds)) for campaigns, *chances in LOGS]
+
+
+def front(log: weft.Dataset, steps: int, seeds: int, _: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is learned under other weights of the objectives."""
+    found = []
     for click in CLICKS:
         weights = (click, VISIT, 1.0 - VISIT - click)
         named = dict(zip(world_of.WEIGHTS, weights, strict=True))
@@ -210,9 +242,50 @@ def main() -> None:
         own = judge(Careful(), weights)
         point: dict[str, Any] = {"weights": named, "optimum": judge(world_of.reference(world, DISCOUNT), weights)}
         for name, one in (("ddqn", DDQN), ("cql", CQL)):
-            point[name] = summary(learned([one], log, *how, named)[0], own)
+            point[name] = summary(learned([one], log, steps, seeds, named)[0], own)
             told(f"click {click:g}: {name}", point[name])
-        results["front"].append(point)
+        found.append(point)
+    return found
+
+
+def methods(log: weft.Dataset, steps: int, seeds: int, base: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of every discrete method on one log, acting greedily; `drawn` is the value where it draws."""
+    found = {}
+    for name, setting in METHODS.items():
+        run = weft.fit(setting, log.rewarded(world_of.WEIGHTS), steps, seeds, log_every=steps)
+        policies = [run.policy(seed) for seed in range(seeds)]
+        found[name] = summary([{**judge(greedily(one)), "drawn": judge(one)["value"]} for one in policies], base)
+        print(
+            f"{name:20s}", *(f"{part} {found[name][part][0]:.3f}" for part in ("value", "volume", "drawn")), flush=True
+        )
+    return found
+
+
+PARTS = {
+    "table": weights_of_the_penalty,
+    "imitation": imitation,
+    "draws": draws,
+    "logs": logs,
+    "front": front,
+    "methods": methods,
+}
+
+
+def main() -> None:
+    """Train, judge, print, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "results" / "notifications.json")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    given = parser.parse_args()
+    base = judge(Careful())
+    results: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
+    results |= {"steps": given.steps, "seeds": given.seeds, "logging": base}
+    results["optimum"] = judge(world_of.reference(WORLD, DISCOUNT))
+    log = collect(CAMPAIGNS)
+    for part in given.parts:
+        results[part] = PARTS[part](log, given.steps, given.seeds, base)
     given.out.write_text(json.dumps(rounded(results), indent=1) + "\n")
 
 

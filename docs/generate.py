@@ -562,6 +562,11 @@ def _notifications(found: dict[str, Any]) -> str:
     head = ["method", "value", "volume", "clicks per send", "sends", "visits", "value of each seed", "believed"]
     over = ["campaigns", "decisions", "sends to the tired", "to the rested at bad moments",
             "double DQN: value, volume, clicks per send", "+ CQL, w = 0.2"]  # fmt: skip
+    others = [
+        [name, *(signed(cell[f"{part}_relative"]) for part in names[:3]),
+         " ".join(f"{one['value']:.2f}" for one in cell["each"]), f"{cell['drawn'][0]:.2f}"]
+        for name, cell in found["methods"].items()
+    ]  # fmt: skip
     imitation = found["imitation"]
     return (
         f"## Notifications\n\n{found['seeds']} seeds, {found['steps']} updates, exact figures relative to the logging "
@@ -571,7 +576,8 @@ def _notifications(found: dict[str, Any]) -> str:
         f"{found['draws']['seeds']} seeds each: double DQN {values('ddqn')}; + CQL, w = 0.2, {values('cql')}. The softmax "
         f"of Q at w = 100 sends in {100 * imitation['softmax']:.1f} % of the logged decisions, of which "
         f"{100 * imitation['logged']:.1f} % were sends.\n\nOther logs: the chance of a send, and how many the log "
-        f"holds.\n\n{_table(over, logs)}"
+        f"holds.\n\n{_table(over, logs)}\nEvery discrete method on that first log, acting greedily; in the last column it "
+        f"draws its choices where it can.\n\n{_table([*head[:4], 'value of each seed', 'value, drawn'], others)}"
     )
 
 

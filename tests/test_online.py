@@ -223,6 +223,19 @@ def test_fine_tuning_begins_where_learning_from_the_log_ended(offline, rounds):
     assert found.steps == 20
 
 
+def test_numbers_change_between_the_log_and_the_world_and_a_frozen_behaviour_stays_as_it_is(offline):
+    data, _ = offline
+    run = weft.fit(weft.IDQL(blocks=1, width=8, samples=4, **BATCHES), data, 5)
+    changes = {"behaviour_rate": 0.0, "loss.level": 0.9}
+    after = weft.finetune(run, "maze", 20, data=data, changes=changes)
+    was, found = run.state(0, 0), after.state(0, 0)
+    assert same(was.behaviour.model, found.behaviour.model)
+    assert not same(was.critics.model, found.critics.model)
+    assert float(after.settings[0].loss.level) == pytest.approx(0.9)
+    assert after.record["settings"][0]["behaviour_rate"] == 0.0
+    assert run.record["settings"][0]["behaviour_rate"] == 1.0
+
+
 @pytest.mark.parametrize("env", ["maze:shortcut=true", "hosted"])
 def test_fine_tuning_is_resumed_bit_for_bit(offline, env, tmp_path):
     data, run = offline
@@ -301,6 +314,14 @@ def test_a_policy_of_a_fine_tuned_run_is_saved_and_loaded(offline, tmp_path):
         ),
         (lambda data: weft.finetune(weft.fit(weft.BC(hidden=(8,)), data, 1), "maze"), "cannot learn by acting"),
         (lambda data: weft.finetune(weft.fit(weft.IQL(**BATCHES), data, 1), "cartpole"), "observations"),
+        (
+            lambda data: weft.finetune(weft.fit(weft.IQL(**BATCHES), data, 1), "maze", changes={"hidden": (4,)}),
+            "hidden cannot change between log and world: it needs other networks",
+        ),
+        (
+            lambda data: weft.finetune(weft.fit(weft.IQL(**BATCHES), data, 1), "maze", changes={"expectil": 0.5}),
+            "no hyperparameter 'expectil'",
+        ),
         (
             lambda data: weft.finetune(weft.fit(weft.IQL(**BATCHES), data, 1), "maze", data=weft.load("sample:maze")),
             "is not the log that iql was trained on",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .algorithms.one_step import OneStep
     from .algorithms.ram import RAM
     from .algorithms.reinforce import Reinforce
+    from .algorithms.reps import REPS
     from .algorithms.sac import SAC
     from .algorithms.td3_bc import TD3BC
     from .answer import answer
@@ -80,6 +81,7 @@ _HOME = {
     "IDQL": "algorithms.idql",
     "IQL": "algorithms.iql",
     "Reinforce": "algorithms.reinforce",
+    "REPS": "algorithms.reps",
     "SAC": "algorithms.sac",
     "RAM": "algorithms.ram",
     "TD3BC": "algorithms.td3_bc",
@@ -134,6 +136,7 @@ __all__ = [
     "IDQL",
     "IQL",
     "RAM",
+    "REPS",
     "SAC",
     "TD3BC",
     "ActorCritic",

@@ -1,28 +1,26 @@
 """How far a policy is from another one, in the direction that keeps it where the other one goes."""
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .distributions import Categorical, Distribution, several
+from .distributions import Categorical, Distribution, Normal, TanhNormal, several
 
-__all__ = ["EDGE", "divergence", "log_ratio"]
+__all__ = ["EDGE", "divergence"]
 
-EDGE = 1e-3  # log-densities of squashed actors are taken no nearer than this to the bounds, where they run away
-
-
-def log_ratio(chosen: Distribution, other: Distribution, action: Array) -> Float[Array, "..."]:
-    """`log π(a | s) − log β(a | s)`; continuous actions are kept a little inside their bounds for both."""
-    if not isinstance(chosen, Categorical):
-        action = jnp.clip(action, -1.0 + EDGE, 1.0 - EDGE)
-    return chosen.log_prob(action) - other.log_prob(action)
+EDGE = 1e-3  # squashed actors imitate actions no nearer than this to the bounds, where their densities run away
 
 
 def divergence(chosen: Distribution, other: Distribution, key: PRNGKeyArray, count: int) -> Float[Array, "..."]:
     """`KL(π ‖ β)` per state: exact for choices, else the mean log-ratio of `count` actions of π (may be negative).
 
     The direction of arXiv:1911.11361: π is drawn from, so that it may leave parts of β out but not go where β is not.
+    Of two squashed Gaussians those before the squashing are compared. The volume of tanh cancels in their ratio, and no
+    action need be kept off its bounds: densities read a little inside would let π, by going beyond, seem unlikely to
+    itself and so nearer to β than it is, without a limit.
     """
     if isinstance(chosen, Categorical):
         return chosen.expected(chosen.log_probabilities() - other.log_probabilities())  # type: ignore[attr-defined]
+    if isinstance(chosen, TanhNormal) and isinstance(other, TanhNormal):
+        chosen, other = (Normal(one.mean, one.log_std) for one in (chosen, other))
     own = several(chosen, count)
-    return log_ratio(own, several(other, count), own.sample(key)).mean(-1)
+    action = own.sample(key)
+    return (own.log_prob(action) - several(other, count).log_prob(action)).mean(-1)

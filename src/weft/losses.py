@@ -20,6 +20,7 @@ __all__ = [
     "backup",
     "batch_weight",
     "calibrate",
+    "capped_exponential",
     "check_loss",
     "dual",
     "expectile",
@@ -83,6 +84,16 @@ def batch_weight(
     """
     exponent = jnp.minimum(inverse_temperature * advantage, jnp.log(largest))
     return jax.lax.stop_gradient(len(advantage) * jax.nn.softmax(exponent))
+
+
+def capped_exponential(exponent: Float[Array, "*any"], largest: Float[Array, ""] | float) -> Float[Array, "*any"]:
+    """`exp(x)`, which goes on as a straight line from where its slope is `largest`: its slope is `advantage_weight`'s.
+
+    The convex conjugate is that of `w log w − w` for weights of at most `largest`.
+    """
+    limit = jnp.log(largest)
+    below = jnp.minimum(exponent, limit)
+    return jnp.exp(below) * (1 + exponent - below)
 
 
 def linex(error: Float[Array, "*any"], sharpness: Float[Array, ""] | float) -> Float[Array, "*any"]:

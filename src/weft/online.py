@@ -5,10 +5,11 @@ What is collected is a log like any other: `Run.collected()`.
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import PyTree
 
@@ -46,6 +47,19 @@ def _form(world: Environment | Simulator) -> Spec:
 
 def _name(world: Environment | Simulator) -> str:
     return worlds.name_of(world) if isinstance(world, Environment) else world.name
+
+
+def _changed(setting: Algorithm, changes: Mapping[str, Any], spec: Spec) -> Algorithm:
+    """Return a setting with other hyperparameters that takes the same states; raise UserError if it does not."""
+    found = setting
+    for name, value in changes.items():
+        found = pytree.replace(found, name, value)
+    before, after = (
+        jax.eval_shape(lambda key, one=one: one.init(key, spec), jax.random.key(0)) for one in (setting, found)
+    )
+    if jax.tree.structure(before) != jax.tree.structure(after) or jax.tree.leaves(before) != jax.tree.leaves(after):
+        raise UserError(f"{', '.join(changes)} cannot change between log and world: it needs other networks.")
+    return found
 
 
 def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None, runs: int) -> Rounds:
@@ -150,6 +164,7 @@ def finetune(
     log_every: int | None = None,
     checkpoint_seconds: float = 60.0,
     stop_when_hopeless: bool = False,
+    changes: Mapping[str, Any] | None = None,
 ) -> Run:
     """Let every run of an offline `Run` go on by acting in `env`, and return the new `Run`.
 
@@ -157,24 +172,24 @@ def finetune(
     log stays: a batch is drawn from log and own steps as if they were one, or by `rounds.logged_share`. data: the log;
     by default it is loaded again from where it came (and must be the same). With `rounds.logged_share=0` there is none.
     step: the kept step to begin at, the last by default. The other arguments are those of `weft.fit`; `evaluate_every`
-    also measures the policy before the first step, so that `switch(run)` can say how deep the dip is.
+    also measures the policy before the first step, so that `switch(run)` can say how deep the dip is. changes:
+    hyperparameters that are others from now on, `{"learning_rate": 1e-4}`, and do not change what the run has learned.
 
-    Raises UserError for a method that cannot go on, a log that is not the run's, an environment of another form, and
-    whatever `fit` raises it for.
+    Raises UserError for a method that cannot go on, a change that needs other networks, a log that is not the run's, an
+    environment of another form, and whatever `fit` raises it for.
     """
     keep_compiled_programs()
     world = _world(env)
     check_same(run.spec, _form(world), _name(world))
     evaluate = _evaluation((evaluate_every, evaluate_episodes), steps)
-    plan = plan_of(run.settings, run.spec, steps, run.seeds, None, keep, log_every or evaluate[0])
+    settings = [_changed(setting, changes or {}, run.spec) for setting in run.settings]
+    plan = plan_of(settings, run.spec, steps, run.seeds, None, keep, log_every or evaluate[0])
     rounds = _checked(plan.settings, world, rounds or Rounds(), len(plan.settings) * len(plan.seeds))
     if "replay" not in plan.settings[0].learns_from:
-        raise UserError(f"{plan.settings[0].title} learns from fresh steps only; fine-tune iql, awac, cql, sac or dqn.")
+        raise UserError(
+            f"{plan.settings[0].title} learns from fresh steps only; fine-tune iql, idql, awac, cql, sac or dqn."
+        )
     log = _log_of(run, data) if rounds.logged_share != 0.0 else None
-    first = [
-        pytree.stack([run.state(setting, seed, step) for setting in members for seed in range(len(run.seeds))])
-        for members in run.groups
-    ]
     begun = step if step is not None else max(run.steps, default=0)
     source = source_of(log) if log is not None else {**run.record["data"]}
     record = record_of(plan, run.spec, source, run.record["units"])
@@ -182,6 +197,10 @@ def finetune(
     record["largest_returns"] = run.record["largest_returns"]
     made = Run.fresh(record, plan.settings, plan.seeds, run.transform, out)
     made.trained_on = run.trained_on
+    first = [
+        pytree.stack([run.state(setting, seed, step) for setting in members for seed in range(len(run.seeds))])
+        for members in made.groups
+    ]
     how = {"resume": resume, "progress": progress, "checkpoint_seconds": checkpoint_seconds}
     prepare = _engines(made, plan, env, world, rounds, evaluate, log, first)
     train_runs(made, plan, prepare, [], stop_when_hopeless=stop_when_hopeless, **how)

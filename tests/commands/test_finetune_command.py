@@ -39,6 +39,12 @@ def test_learning_from_a_log_goes_on_by_acting(capsys):
     assert run(["finetune", "runs/iql-1", *more]) == 0
     assert "Went on by acting: more" in capsys.readouterr().out
     assert run(["finetune", "runs/iql-1", *more, "--resume"]) == 0
+    other = ["--env", "maze", "--steps", "20", "--evaluate-episodes", "2", "--quiet", "--out", "other"]
+    assert run(["finetune", "runs/iql-1", *other, "--set", "expectile=0.9", "learning_rate=1e-4"]) == 0
+    changed = weft.load_run("other").record["settings"][0]
+    assert (changed["expectile"], changed["learning_rate"]) == (0.9, 1e-4)
+    assert run(["finetune", "runs/iql-1", *other, "--resume", "--set", "expectile=0.7/0.9"]) != 0
+    assert "A run goes on with one value of expectile" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

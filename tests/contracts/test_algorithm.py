@@ -436,7 +436,7 @@ def test_a_terminal_stops_the_bootstrap_and_a_time_out_does_not(name, kind):
     changes = {"discount": 0.9, "learning_rate": 0.01, **PLAIN.get(name, {})}
     if name == "actor_critic":
         changes["value_learning_rate"] = 0.01
-    elif name != "awr":
+    elif name not in ("awr", "reps"):
         changes["target_rate"] = (
             0.1 if name in ("td3_bc", "dqn", "discrete_bcq") else 0.05
         )  # whose targets move in every second update
@@ -460,6 +460,8 @@ def test_a_bandit_is_solved_or_imitated(name, kind):
         changes |= {"inverse_temperature": 10.0, "largest_weight": 100.0}
     if name == "bear":
         changes["actor_learning_rate"] = 0.01
+    if name == "reps":
+        changes["divergence"] = 0.9
     state = found.learned("bandit", 400, **changes)
     policy = found.base.policy(state)
     chosen = policy.distribution((), log_for(name, kind, "bandit").device().observation[0])

@@ -10,6 +10,8 @@ The value functions are IQL's with a convex loss f: `Expectile` (|tau - 1(u < 0)
 included, and is asked only when the policy acts: by the running average of its weights, for `samples` (N) actions a
 state. One action is the behaviour itself; more are not always better, for the best of many is the most overestimated.
 With `resample` a draw that is not greedy takes one of the N in proportion to |f'(u)| / |u|: the policy that V values.
+`behaviour_rate` scales the learning rate of eps_phi; at 0 it stays as it is, as it does when the authors fine-tune
+(`weft.finetune(run, env, changes={"behaviour_rate": 0.0})`): then only the choice among its draws goes on learning.
 
 Order of updates: V; Q with the new V; target critics; eps_phi; its running average.
 
@@ -17,7 +19,7 @@ Differs from the reference: batches of 256, there 512 for eps_phi and 256 of the
 constant by default (`decay` gives the authors' cosine on eps_phi); resampling by the paper's |f'(u)| / |u| for every f,
 in the code by the expectile's for the quantile and by a softmax for the exponential; the exponential loss is a straight
 line beyond exp(alpha u) = 100, there beyond 6; first and last layers are orthogonal, there Xavier's; one layer fewer on
-the time; a greedy policy draws the same noise in every state; no online phase.
+the time; a greedy policy draws the same noise in every state; online eps_phi goes on learning unless told otherwise.
 """
 
 from typing import ClassVar
@@ -56,11 +58,13 @@ class IDQL(Algorithm):
     paper: ClassVar[str] = "arXiv:2304.10573"
     family: ClassVar[str] = "implicit constraint"
     actions: ClassVar[frozenset[str]] = frozenset({"continuous"})
+    learns_from: ClassVar[frozenset[str]] = frozenset({"log", "replay"})
 
     learning_rate: float = 3e-4
     discount: float = 0.99
     target_rate: float = 0.005
     average_rate: float = 0.001
+    behaviour_rate: float = 1.0
     dropout: float = 0.1
     loss: Expectile | Quantile | Exponential = Expectile(0.7)
     samples: int = static(default=64)
@@ -74,6 +78,7 @@ class IDQL(Algorithm):
 
     def __check_init__(self):
         require(0 <= self.average_rate <= 1, f"The average's rate must be between 0 and 1, got {self.average_rate}.")
+        require(self.behaviour_rate >= 0, f"The behaviour's rate may not be negative, got {self.behaviour_rate}.")
         require(0 <= self.dropout < 1, f"The dropout must be at least 0 and below 1, got {self.dropout}.")
         require(self.samples >= 1, f"IDQL chooses among at least one action, got {self.samples} samples.")
         require(self.diffusion_steps >= 1, f"Diffusion takes at least one step, got {self.diffusion_steps}.")
@@ -96,7 +101,7 @@ class IDQL(Algorithm):
 
     def update(self, state, batch, tick):
         adam = optax.adam(self.learning_rate)
-        rate = 0.5 * (1 + jnp.cos(jnp.pi * tick.fraction)) if self.decay else 1.0
+        rate = self.behaviour_rate * (0.5 * (1 + jnp.cos(jnp.pi * tick.fraction)) if self.decay else 1.0)
         logged = lowest(state.target, batch.observation, batch.action)
 
         def value_loss(v):

@@ -3,11 +3,12 @@
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
-from ..command import Command, Count, Flag, Place, Stopped, TurnOptions, Turns, free_folder, told_online
+from ..command import Command, Count, Flag, Place, Stopped, TurnOptions, Turns, free_folder, pairs, told_online
+from ..errors import UserError
 
 __all__ = ["Finetune"]
 
@@ -32,6 +33,8 @@ class Finetune(Command):
     """The log, where it is not where it was; it must be the same."""
     step: Count = None
     """The kept step to begin at; by default the last."""
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE", help_behavior_hint="")] = ()
+    """Hyperparameters that are others from now on: learning_rate=1e-4."""
     out: Place = None
     """Folder of the new run; by default the next free runs/ALGORITHM-online-NUMBER."""
     resume: Flag = False
@@ -63,9 +66,22 @@ class Finetune(Command):
                 resume=self.resume,
                 progress=not self.quiet,
                 checkpoint_seconds=self.checkpoint_seconds,
+                changes=self._changes(run.settings[0]),
             )
         except KeyboardInterrupt:
             line = ["weft", "finetune", str(self.folder), "--env", self.env, "--steps", str(self.steps)]
-            more = shlex.join([*line, "--out", str(out), "--resume"])
+            changed = ["--set", *self.set] if self.set else []
+            more = shlex.join([*line, *changed, "--out", str(out), "--resume"])
             raise Stopped(f"Stopped. Go on from the last checkpoint with: {more}") from None
         told_online(after, out, self.env)
+
+    def _changes(self, method: Any) -> dict[str, Any]:
+        from ..search import listed
+
+        found = {}
+        for name, text in pairs("set", self.set):
+            values = listed(method, name, text)
+            if len(values) != 1:
+                raise UserError(f"A run goes on with one value of {name}, got '{text}'.")
+            found[name] = values[0]
+        return found
