@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import weft
+from weft.implicit import Expectile
 from weft.online import switch
 from weft.rounds import Rounds
 
@@ -42,7 +43,11 @@ GO_ON = {
     "cal_ql": weft.CQL(
         weight=weft.multipliers.Fixed(0.1), backup="plain", actor_learning_rate=1e-3, calibrated=True, **MAZE
     ),
+    "idql": (idql := weft.IDQL(loss=Expectile(0.8), average_rate=0.01, blocks=2, width=64, **MAZE)),
+    "idql_frozen": idql,
 }
+OFFLINE = {"idql": 20_000, "idql_frozen": 20_000}  # steps on the log, 2,500 for the others
+CHANGES = {"idql_frozen": {"behaviour_rate": 0.0}}
 
 
 def curves(run: weft.Run) -> dict[str, Any]:
@@ -103,12 +108,19 @@ def maze(names: list[str], seeds: int, steps: int) -> None:
     """Learn from the maze's log, then act where there is a shortcut."""
     data, world = weft.load("sample:maze", seed=0), "maze:shortcut=true"
     for name in names or GO_ON:
-        run = weft.fit(GO_ON[name], data, 2500, seeds, batch_size=128)
+        run = weft.fit(GO_ON[name], data, OFFLINE.get(name, 2500), seeds, batch_size=128)
         before = length(run, world)
         begun = time.perf_counter()
         rounds = Rounds(lanes=1, updates=1, warm_up=200, logged_share=0.5)
         after = weft.finetune(
-            run, world, steps, data=data, rounds=rounds, evaluate_every=steps // 20, evaluate_episodes=EPISODES
+            run,
+            world,
+            steps,
+            data=data,
+            rounds=rounds,
+            evaluate_every=steps // 20,
+            evaluate_episodes=EPISODES,
+            changes=CHANGES.get(name),
         )
         seconds = time.perf_counter() - begun
         ended, found = length(after, world), switch(after)
@@ -116,6 +128,7 @@ def maze(names: list[str], seeds: int, steps: int) -> None:
             "maze",
             name,
             {
+                "offline_steps": OFFLINE.get(name, 2500),
                 "offline": {"success": round(before[0], 3), "steps": round(before[1], 2)},
                 "online": {"success": round(ended[0], 3), "steps": round(ended[1], 2)},
                 "dip": round(found["dip"], 4),

@@ -85,5 +85,7 @@ def polyak_every(
     every: int, step: Int[Array, ""], target: Model, online: Model, rate: Float[Array, ""] | float
 ) -> Model:
     """Move the target as `polyak` does, in every `every`-th update; `step` counts them from 0."""
+    if every == 1:
+        return polyak(target, online, rate)
     due = (step + 1) % every == 0
     return jax.lax.cond(due, lambda slow: polyak(slow, online, rate), lambda slow: slow, target)

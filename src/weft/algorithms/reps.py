@@ -73,8 +73,8 @@ class REPS(Algorithm):
     def prepare(self, key, columns):
         """Draw first observations of the episodes that may be sampled."""
         sampled = jnp.zeros(len(columns.step), bool).at[columns.rows].max(jnp.arange(len(columns.rows)) < columns.count)
-        first = sampled & (columns.step == 0)
-        drawn = jax.random.categorical(key, jnp.where(first, 0.0, -jnp.inf), shape=(STARTS,))
+        begun = jnp.cumsum(sampled & (columns.step == 0))
+        drawn = jnp.searchsorted(begun, jax.random.randint(key, (STARTS,), 1, begun[-1] + 1))
         return columns.seen(columns.position[drawn], columns.step[drawn])
 
     def init(self, key, spec, prior=None):
