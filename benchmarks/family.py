@@ -4,7 +4,7 @@
     python benchmarks/family.py maze --methods crr bear    # some of them
     python benchmarks/family.py cartpole
     python benchmarks/family.py catch
-    python benchmarks/family.py maze_long                  # eight times the steps, for the method that needs them
+    python benchmarks/family.py maze_long                  # eight times the steps, for IDQL, beside IQL
 
 The log of CartPole is what double DQN did in its first 10,000 steps, good and bad; that of catch is 2,000 games of even
 moves, in pictures of 10 × 10 pixels. Networks of 64 × 64, a learning rate of 1e-3, targets that move by .05 (maze) or
@@ -90,6 +90,8 @@ def main() -> None:
         learner = weft.fit(weft.DQN(double=True), env="cartpole", steps=10_000)
         methods, data, steps, every, episodes = CHOICES, learner.collected(), 10_000, 2000, 20
         print(f"{data.episodes} episodes, mean return {data.returns.mean():.1f}, best {data.returns.max():.0f}")
+    if unknown := [name for name in given.methods if name not in methods]:
+        parser.error(f"{given.task} has no {', '.join(unknown)}; it has {', '.join(methods)}.")
     world = {"catch": "catch:size=10", "maze_long": "maze"}.get(given.task, given.task)
     weft.benchmark(
         {name: methods[name] for name in given.methods or methods},

@@ -2,9 +2,10 @@
 
     python benchmarks/hopper.py RUNS_FOLDER [--peers benchmarks/results/peers_hopper.json]
 
-RUNS_FOLDER holds one run folder per method (`weft fit ... --out RUNS_FOLDER/iql --keep 60000 80000`). Every kept step
-of every seed is played for 20 episodes (episode i resets with 1000 + i, greedy actions, 1000-step limit); the score is
-100 (return + 20.27) / 3254.57. The two gaits of the log show in the forward speed and the length of an episode.
+RUNS_FOLDER holds one run folder per method (`weft fit ... --out RUNS_FOLDER/iql --keep 60000 80000`); `iql~2` beside
+`iql` holds further seeds of it. Every kept step of every seed is played greedily for 20 episodes (episode i resets with
+1000 + i and ends after 1000 steps); the score is 100 (return + 20.27) / 3254.57. The two gaits of the log show in the
+forward speed and the length of an episode.
 Differences to the peer have a bootstrap interval over seeds and episodes; with one or two seeds on the other side it
 tells little, and the page says so.
 """
@@ -69,12 +70,17 @@ def main() -> None:
     peers = json.loads(given.peers.read_text())["results"] if given.peers.exists() else []
     results: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {"methods": {}}
     results |= {"episodes": given.episodes, "mujoco": version("mujoco"), "gymnasium": version("gymnasium")}
+    groups: dict[str, list[weft.Run]] = {}
     for folder in sorted(path for path in given.runs.iterdir() if (path / "run.json").exists()):
         run = weft.load_run(folder)
-        if not run.steps or run.steps[-1] < run.record["steps"]:
-            continue
-        steps = [step for step in run.steps if step in run.record["keep"] or step == run.record["steps"]]
-        played = [play(run, seed, step, given.episodes) for step in steps for seed in range(len(run.seeds))]
+        if run.steps and run.steps[-1] >= run.record["steps"]:
+            groups.setdefault(folder.name.partition("~")[0], []).append(run)
+    for name, runs in groups.items():
+        record = runs[0].record
+        steps = [step for step in runs[0].steps if step in record["keep"] or step == record["steps"]]
+        played = [
+            play(run, seed, step, given.episodes) for step in steps for run in runs for seed in range(len(run.seeds))
+        ]
         last = [found for found in played if found["step"] == steps[-1]]
         scores = [found["score"] for found in last]
         summary: dict[str, Any] = {
@@ -84,13 +90,13 @@ def main() -> None:
             "steps": steps[-1],
             "played": played,
         }
-        same = [p for p in peers if p["algorithm"] == folder.name and p["step"] == steps[-1]]
+        same = [p for p in peers if p["algorithm"] == name and p["step"] == steps[-1]]
         if same:
             summary["d3rlpy"] = [p["score"] for p in same]
             summary["difference"] = difference(last, [p["episode_returns"] for p in same])
-        results["methods"][folder.name] = summary
+        results["methods"][name] = summary
         print(
-            folder.name,
+            name,
             f"{summary['mean']:.1f} ± {summary['deviation']:.1f}",
             summary.get("difference", ""),
             flush=True,

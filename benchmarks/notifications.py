@@ -281,7 +281,11 @@ def main() -> None:
     given = parser.parse_args()
     base = judge(Careful())
     results: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
-    results |= {"steps": given.steps, "seeds": given.seeds, "logging": base}
+    how = {"steps": given.steps, "seeds": given.seeds}
+    others = set(results) & set(PARTS) - set(given.parts)
+    if others and how != {name: results[name] for name in how}:
+        parser.error(f"{given.out} holds {', '.join(sorted(others))} of other steps or seeds; give another --out.")
+    results |= {**how, "logging": base}
     results["optimum"] = judge(world_of.reference(WORLD, DISCOUNT))
     log = collect(CAMPAIGNS)
     for part in given.parts:

@@ -1,4 +1,4 @@
-"""How fast matrix products alone are, here and with torch: the ratio to a torch library that no program can exceed.
+"""How fast matrix products alone are, here and with torch: what a step is made of that no program can save.
 
     taskset -c 0 python benchmarks/products.py --peers .venv-peers/bin/python
 
@@ -78,7 +78,7 @@ def measured(which: Callable[..., float]) -> dict[str, float]:
 def main() -> None:
     """Measure both and write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--peers", help="the interpreter of the peers' environment")
+    parser.add_argument("--peers", help="the interpreter of the peers' environment; without it nothing is written")
     parser.add_argument("--torch", action="store_true", help="measure torch in this interpreter and print")
     given = parser.parse_args()
     if given.torch:
@@ -88,8 +88,8 @@ def main() -> None:
     if given.peers:
         line = [given.peers, __file__, "--torch"]
         found["torch"] = json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+        OUT.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
-    OUT.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

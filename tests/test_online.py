@@ -1,5 +1,6 @@
 """Learning by acting: the same bits whatever the chunks, the right data in the ring, and fine-tuning."""
 
+import dataclasses
 import json
 
 import gymnasium
@@ -14,6 +15,7 @@ from weft import interaction, pytree
 from weft.columns import Batch
 from weft.environments.maze import Maze
 from weft.errors import UserError
+from weft.multipliers import Lagrange
 from weft.online import switch
 from weft.rounds import Rounds
 from weft.samplers.transitions import Transitions
@@ -229,11 +231,26 @@ def test_numbers_change_between_the_log_and_the_world_and_a_frozen_behaviour_sta
     changes = {"behaviour_rate": 0.0, "loss.level": 0.9}
     after = weft.finetune(run, "maze", 20, data=data, changes=changes)
     was, found = run.state(0, 0), after.state(0, 0)
-    assert same(was.behaviour.model, found.behaviour.model)
+    assert same((was.behaviour.model, was.average), (found.behaviour.model, found.average))
+    assert not same(was.behaviour.model, was.average)
     assert not same(was.critics.model, found.critics.model)
     assert float(after.settings[0].loss.level) == pytest.approx(0.9)
     assert after.record["settings"][0]["behaviour_rate"] == 0.0
     assert run.record["settings"][0]["behaviour_rate"] == 1.0
+
+
+def test_another_discount_has_other_bounds_and_settings_that_become_equal_share_a_program(offline):
+    data, _ = offline
+    base = weft.IQL(**BATCHES)
+    run = weft.fit([base, dataclasses.replace(base, decay=True)], data, 4, reward_shift=-0.5)  # most steps cost 1/2
+    assert len(run.groups) == 2
+    after = weft.finetune(run, "maze", 10, data=data, changes={"decay": False, "discount": 0.5})
+    assert after.groups == [[0, 1]]
+    assert after.record["largest_returns"] == pytest.approx([1.0, 1.0])
+    assert run.record["largest_returns"] == pytest.approx([50.0, 50.0])
+    held = weft.finetune(run, "maze", 10, data=data, rounds=Rounds(updates=0), changes={"decay": False})
+    for setting in (0, 1):
+        assert same(held.state(setting, 0), run.state(setting, 0))
 
 
 @pytest.mark.parametrize("env", ["maze:shortcut=true", "hosted"])
@@ -316,7 +333,13 @@ def test_a_policy_of_a_fine_tuned_run_is_saved_and_loaded(offline, tmp_path):
         (lambda data: weft.finetune(weft.fit(weft.IQL(**BATCHES), data, 1), "cartpole"), "observations"),
         (
             lambda data: weft.finetune(weft.fit(weft.IQL(**BATCHES), data, 1), "maze", changes={"hidden": (4,)}),
-            "hidden cannot change between log and world: it needs other networks",
+            "hidden cannot change between log and world",
+        ),
+        (
+            lambda data: weft.finetune(
+                weft.fit(weft.CQL(weight=Lagrange(1.0), **BATCHES), data, 1), "maze", changes={"weight.initial": 0.5}
+            ),
+            "weight.initial cannot change between log and world: it is where learning begins, or needs other networks",
         ),
         (
             lambda data: weft.finetune(weft.fit(weft.IQL(**BATCHES), data, 1), "maze", changes={"expectil": 0.5}),

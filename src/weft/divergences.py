@@ -14,8 +14,8 @@ def divergence(chosen: Distribution, other: Distribution, key: PRNGKeyArray, cou
 
     The direction of arXiv:1911.11361: π is drawn from, so that it may leave parts of β out but not go where β is not.
     Of two squashed Gaussians those before the squashing are compared. The volume of tanh cancels in their ratio, and no
-    action need be kept off its bounds: densities read a little inside would let π, by going beyond, seem unlikely to
-    itself and so nearer to β than it is, without a limit.
+    action need be kept off its bounds (both must be squashed, or neither): densities read a little inside would let π,
+    by going beyond, seem unlikely to itself and so nearer to β than it is, without a limit.
     """
     if isinstance(chosen, Categorical):
         return chosen.expected(chosen.log_probabilities() - other.log_probabilities())  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 
 from . import environment as worlds
 from . import pytree
+from .alarms import largest_return
 from .algorithm import Algorithm
 from .compilation import keep_compiled_programs
 from .dataset import Dataset
@@ -51,15 +52,24 @@ def _name(world: Environment | Simulator) -> str:
 
 def _changed(setting: Algorithm, changes: Mapping[str, Any], spec: Spec) -> Algorithm:
     """Return a setting with other hyperparameters that takes the same states; raise UserError if it does not."""
+    if not changes:
+        return setting
     found = setting
     for name, value in changes.items():
-        found = pytree.replace(found, name, value)
-    before, after = (
-        jax.eval_shape(lambda key, one=one: one.init(key, spec), jax.random.key(0)) for one in (setting, found)
-    )
-    if jax.tree.structure(before) != jax.tree.structure(after) or jax.tree.leaves(before) != jax.tree.leaves(after):
-        raise UserError(f"{', '.join(changes)} cannot change between log and world: it needs other networks.")
+        found = pytree.replace(found, name, tuple(value) if isinstance(value, list) else value)
+    begun = [one.init(jax.random.key(0), spec) for one in (setting, found)]
+    if not all(same for same in jax.tree.leaves(_equal(*begun))):
+        raise UserError(
+            f"{', '.join(changes)} cannot change between log and world: it is where learning begins, or needs other "
+            "networks."
+        )
     return found
+
+
+def _equal(one: PyTree, other: PyTree) -> PyTree:
+    if jax.tree.structure(one) != jax.tree.structure(other):
+        return False
+    return jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), np.asarray(b)), one, other)
 
 
 def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None, runs: int) -> Rounds:
@@ -68,7 +78,7 @@ def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None, r
     found = method.rounds if rounds is None else rounds
     if not method.learns_from & {"replay", "fresh"}:
         raise UserError(
-            f"{method.title} cannot learn by acting; dqn, sac, iql, awac, cql, reinforce, actor-critic can."
+            f"{method.title} cannot learn by acting; dqn, sac, iql, idql, awac, cql, reinforce, actor-critic can."
         )
     name = _name(world)
     if "replay" not in method.learns_from and found.logged_share > 0:
@@ -173,7 +183,8 @@ def finetune(
     by default it is loaded again from where it came (and must be the same). With `rounds.logged_share=0` there is none.
     step: the kept step to begin at, the last by default. The other arguments are those of `weft.fit`; `evaluate_every`
     also measures the policy before the first step, so that `switch(run)` can say how deep the dip is. changes:
-    hyperparameters that are others from now on, `{"learning_rate": 1e-4}`, and do not change what the run has learned.
+    hyperparameters that are others from now on, `{"learning_rate": 1e-4}`, in every setting of the run; they leave
+    alone what it has learned.
 
     Raises UserError for a method that cannot go on, a change that needs other networks, a log that is not the run's, an
     environment of another form, and whatever `fit` raises it for.
@@ -182,7 +193,7 @@ def finetune(
     world = _world(env)
     check_same(run.spec, _form(world), _name(world))
     evaluate = _evaluation((evaluate_every, evaluate_episodes), steps)
-    settings = [_changed(setting, changes or {}, run.spec) for setting in run.settings]
+    settings = [_changed(setting, changes or {}, run.transform.inner) for setting in run.settings]
     plan = plan_of(settings, run.spec, steps, run.seeds, None, keep, log_every or evaluate[0])
     rounds = _checked(plan.settings, world, rounds or Rounds(), len(plan.settings) * len(plan.seeds))
     if "replay" not in plan.settings[0].learns_from:
@@ -195,6 +206,9 @@ def finetune(
     record = record_of(plan, run.spec, source, run.record["units"])
     record["online"] = {**_online_record(world, rounds, evaluate), "from": _origin(run, begun)}
     record["largest_returns"] = run.record["largest_returns"]
+    if changes:
+        bounds = [None if log is None else largest_return(one, log, run.transform) for one in settings]
+        record["largest_returns"] = bounds
     made = Run.fresh(record, plan.settings, plan.seeds, run.transform, out)
     made.trained_on = run.trained_on
     first = [

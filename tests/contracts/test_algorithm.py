@@ -52,6 +52,7 @@ CHANGED = {
     "level": 0.9,
     "fraction": 0.7,
     "largest_weight": 0.9,
+    "reps.largest_weight": 1.01,
     "noise_limit": 0.05,
     "threshold": 2.0,
     "initial": 0.3,
@@ -124,7 +125,8 @@ def log_for(name: str, kind: str, probe: str = "") -> Dataset:
 
 def changed(setting: algorithm.Algorithm, field: str) -> algorithm.Algorithm:
     value = dict(pytree.named_leaves(setting))[field]
-    return pytree.replace(setting, field, CHANGED.get(field.rpartition(".")[2], 0.6 * value))
+    last = field.rpartition(".")[2]
+    return pytree.replace(setting, field, CHANGED.get(f"{setting.name}.{last}", CHANGED.get(last, 0.6 * value)))
 
 
 class Case:

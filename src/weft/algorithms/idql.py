@@ -5,13 +5,13 @@ r"""Implicit diffusion Q-learning (Hansen-Estruch et al. 2023, arXiv:2304.10573)
     L_phi = E_D[ || eps - eps_phi(sqrt(abar_t) a + sqrt(1 - abar_t) eps, s, t) ||^2 ],   eps ~ N(0, 1), t ~ U{1 ... T}
     pi(s) = argmax_k min_j Qbar_j(s, a_k),                                               a_1 ... a_N ~ eps_phi
 
-The value functions are IQL's with a convex loss f: `Expectile` (|tau - 1(u < 0)| u^2), `Quantile`
-(|tau - 1(u < 0)| |u|) or `Exponential` (exp(alpha u) - alpha u). The behaviour is cloned by diffusion, bad actions
-included, and is asked only when the policy acts: by the running average of its weights, for `samples` (N) actions a
-state. One action is the behaviour itself; more are not always better, for the best of many is the most overestimated.
-With `resample` a draw that is not greedy takes one of the N in proportion to |f'(u)| / |u|: the policy that V values.
-`behaviour_rate` scales the learning rate of eps_phi; at 0 it stays as it is, as it does when the authors fine-tune
-(`weft.finetune(run, env, changes={"behaviour_rate": 0.0})`): then only the choice among its draws goes on learning.
+The value functions are IQL's with a convex loss f: `Expectile` (|tau - 1(u < 0)| u^2), `Quantile` (|tau - 1(u < 0)|
+|u|) or `Exponential` (exp(alpha u) - alpha u). The behaviour is cloned by diffusion, bad actions included, and is asked
+only when the policy acts: by the running average of its weights, for `samples` (N) actions a state. One action is the
+behaviour itself; more are not always better, for the best of many is the most overestimated. With `resample` a draw
+that is not greedy takes one of the N in proportion to |f'(u)| / |u|: the policy that V values. `behaviour_rate` scales
+the learning rate of eps_phi; at 0 it and its average stay, as they do when the authors fine-tune (`weft.finetune(run,
+env, changes={"behaviour_rate": 0.0})`): then only the choice among its draws goes on learning.
 
 Order of updates: V; Q with the new V; target critics; eps_phi; its running average.
 
@@ -121,7 +121,8 @@ class IDQL(Algorithm):
             return model.loss(batch.observation, batch.action, tick.key, self.dropout)
 
         behaviour, phi_loss = descend(state.behaviour, optax.adam(self.learning_rate * rate), behaviour_loss)
-        average = polyak(state.average, behaviour.model, self.average_rate)
+        average_rate = jnp.where(self.behaviour_rate > 0, self.average_rate, 0.0)  # a model that stays has no average
+        average = polyak(state.average, behaviour.model, average_rate)
         metrics = {
             "value_loss": v_loss,
             "critic_loss": q_loss,

@@ -1,29 +1,31 @@
 r"""Relative entropy policy search (Peters, Mülling and Altün 2010, "Relative Entropy Policy Search", AAAI).
 
     delta(s, a) = r + gamma V(s') - V(s)
-    g(eta, V)   = c E_s0[V(s0)] + eta epsilon + eta E_D[exp(delta / eta) - 1]      (the dual: least over eta > 0 and V)
+    g(eta, V)   = E_D[r] + eta (epsilon + E_D[exp(delta / eta) - delta / eta - 1])   (the least over V, eta > 0)
     L_pi        = -E_D[ w log pi(a | s) ],   w = min(exp(delta / eta), w_max)
 
-w are weights of the logged steps. Of all weights that some policy can bring about (what flows into a state flows out of
-it) and whose divergence E_D[w log w - w + 1] from the log is at most `divergence` (epsilon, in nats), these earn most.
-V is the price of the flow. The whole distribution is held, of states as well, so that good parts of bad episodes can
-be joined, and a small epsilon keeps it from joining many. c = E_D[1 - gamma m] is the share of steps that begin: with
-it the log's own weights are 1. Beyond `largest_weight` (w_max) the exponential goes on as a straight line: then g is
-the dual of the same problem with w <= w_max, and the weights are still its answer.
+w are weights of the logged steps. Of all weights that flow as the log's own (what leaves a state less gamma times what
+enters it is for each state what it is in the log) and whose divergence E_D[w log w - w + 1] from the log is at most
+`divergence` (epsilon, in nats), these earn most: g is what they earn a step. Weights of 1 are always among them. V is
+the price of the flow, and of a state the soft value: what pi earns from there, less eta times how far it leaves the
+log. The whole distribution is held, of states as well, so that good parts of bad episodes can be joined, and a small
+epsilon keeps it from joining many. Beyond `largest_weight` (w_max) the exponential goes on as a straight line: then g
+is the dual of the same problem with w <= w_max, and the weights are still its answer.
 
-Where w_max keeps the divergence below epsilon, eta falls towards 0 (see the metrics `temperature` and `divergence`).
-exp(delta) of one s' is larger on average than exp of the mean delta: where the world is stochastic, luck is preferred.
-eta follows at `heat_learning_rate`, because it has to fall or rise by orders of magnitude to the scale of delta.
+Where w_max keeps the divergence below epsilon, or nothing better is left, eta falls towards 0 (see the metrics
+`temperature` and `divergence`). It follows at `heat_learning_rate`, because it has to go by orders of magnitude to the
+scale of delta. exp(delta) of one s' is larger on average than exp of the mean delta: where the world is stochastic,
+luck is preferred.
 
 Order of updates: V by one step on g; eta by one step on g with the new V; pi with both.
 
 Differs from the reference: one step of g and of pi in turn, there g to its minimum; V is a network, there linear in
-features; discounted returns from the first states (`STARTS` of them, drawn once), there the average reward of a process
-without an end; weights need not average 1, since with terminal steps that would fix how long episodes last, so that
-exp(.) - 1 stands where there is a logarithm: without terminal steps both have one minimum.
+features; discounted, and from where the log is, not from its first states alone (with gamma = 1 it is the same flow);
+weights need not average 1, because with terminal steps that would fix how long episodes last: exp(x) - x - 1 stands
+where there is a logarithm of a mean, and is free of a batch's bias.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -42,14 +44,11 @@ from ..samplers.transitions import Transitions
 
 __all__ = ["REPS"]
 
-STARTS = 256  # first states over which V is averaged
-
 
 class State(eqx.Module):
     actor: Learner
     value: Learner
     heat: Learner
-    starts: Any
 
 
 class REPS(Algorithm):
@@ -69,24 +68,16 @@ class REPS(Algorithm):
 
     def __check_init__(self):
         require(self.divergence > 0, f"The divergence of a dual must be positive, got {self.divergence}.")
-
-    def prepare(self, key, columns):
-        """Draw first observations of the episodes that may be sampled."""
-        sampled = jnp.zeros(len(columns.step), bool).at[columns.rows].max(jnp.arange(len(columns.rows)) < columns.count)
-        begun = jnp.cumsum(sampled & (columns.step == 0))
-        drawn = jnp.searchsorted(begun, jax.random.randint(key, (STARTS,), 1, begun[-1] + 1))
-        return columns.seen(columns.position[drawn], columns.step[drawn])
+        require(self.largest_weight > 1, f"The largest weight of REPS must be above 1, got {self.largest_weight}.")
 
     def init(self, key, spec, prior=None):
         self.check(spec)
         actor_key, value_key = jax.random.split(key)
-        nothing = jnp.zeros(0) if spec.plain else {part.name: jnp.zeros(0) for part in spec.observations}
         adam = optax.adam(self.learning_rate)
         return State(
             actor=learner(behaviour_actor(actor_key, spec, self.hidden), adam),
             value=learner(value(value_key, spec, self.hidden), adam),
             heat=learner(jnp.zeros(()), optax.adam(self.heat_learning_rate)),
-            starts=nothing if prior is None else prior,
         )
 
     def update(self, state, batch, tick):
@@ -98,9 +89,10 @@ class REPS(Algorithm):
             return batch.reward + carried * after - v(batch.observation)
 
         def dual(v, log_eta):
-            begun, eta = jnp.mean(1 - carried) * v(state.starts).mean(), jnp.exp(log_eta)
-            excess = capped_exponential(residual(v) / eta, self.largest_weight).mean() - 1
-            return begun + eta * (self.divergence + excess)
+            eta = jnp.exp(log_eta)
+            scaled = residual(v) / eta
+            excess = capped_exponential(scaled, self.largest_weight) - scaled - 1
+            return batch.reward.mean() + eta * (self.divergence + excess.mean())
 
         value, _ = descend(state.value, adam, lambda v: dual(v, state.heat.model))
         heat, g = descend(state.heat, optax.adam(self.heat_learning_rate), lambda log_eta: dual(value.model, log_eta))
@@ -118,7 +110,7 @@ class REPS(Algorithm):
             "mean_weight": weight.mean(),
             "divergence": jnp.mean(jax.scipy.special.xlogy(weight, weight) - weight + 1),
         }
-        return State(actor, value, heat, state.starts), metrics
+        return State(actor, value, heat), metrics
 
     def policy(self, state):
         return ActorPolicy(state.actor.model)
