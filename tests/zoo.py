@@ -54,9 +54,9 @@ def bandit(counts: Sequence[int], rewards: Sequence[float]) -> Dataset:
     return tabular([[step] for step in taken], 1, len(counts))
 
 
-def stitching() -> Dataset:
+def stitching(terminal: bool = True) -> Dataset:
     """Z2. States A, B, M; from A, action 0 leads to M and action 1 to the end with .6; in M, action 1 is worth 1."""
-    return tabular([[(0, 0, 0.0), (2, 0, 0.0)], [(1, 0, 0.0), (2, 1, 1.0)], [(0, 1, 0.6)]], 3, 2)
+    return tabular([[(0, 0, 0.0), (2, 0, 0.0)], [(1, 0, 0.0), (2, 1, 1.0)], [(0, 1, 0.6)]], 3, 2, terminal)
 
 
 def conservative_bandit() -> Dataset:

@@ -93,7 +93,7 @@ class Batch(eqx.Module):
     """Some steps of a log, as a method sees them: transformed, with one reward each.
 
     `duration` is 1 unless the log says otherwise; every target uses `discount ** duration`. `row` is the index of
-    the step in the log, `outcome` what `Columns` says of it.
+    the step in the log, `outcome` what `Columns` says of it, `timeout` whether the log breaks off behind it.
     """
 
     observation: PyTree[Shaped[Array, "batch ..."]]
@@ -104,6 +104,7 @@ class Batch(eqx.Module):
     duration: Float[Array, "batch"]
     row: Int[Array, "batch"]
     outcome: Float[Array, "batch"] | None = None
+    timeout: Bool[Array, "batch"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

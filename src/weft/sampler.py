@@ -34,4 +34,5 @@ def gather(columns: Columns, rows: Int[Array, "*batch"]) -> Batch:
         duration=columns.duration[rows],
         row=rows,
         outcome=None if columns.outcome is None else columns.outcome[rows],
+        timeout=columns.timeout[rows],
     )

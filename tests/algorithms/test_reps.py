@@ -23,8 +23,10 @@ def answer(setting, state, data) -> tuple[np.ndarray, float, np.ndarray]:
     scaled = (data.rewards + carried * (there @ values) - here @ values) / eta
     weights = np.minimum(np.exp(scaled), setting.largest_weight)
     over = np.maximum(scaled - np.log(setting.largest_weight), 0)
-    g = data.rewards.mean() + eta * (setting.divergence + (weights * (1 + over) - scaled - 1).mean())
-    flow = ((weights - 1)[:, None] * (here - carried[:, None] * there)).mean(0)
+    onward = np.where(data.timeouts, 0.0, carried)
+    source = (here - onward[:, None] * there).mean(0) * (1 - carried).mean() / (1 - onward).mean()
+    g = source @ values + eta * (setting.divergence + (weights * (1 + over) - 1).mean())
+    flow = (weights[:, None] * (here - carried[:, None] * there)).mean(0) - source
     return weights, float(g), flow
 
 
@@ -41,15 +43,17 @@ def test_on_a_bandit_the_weights_are_those_of_the_dual_of_the_temperature():
     np.testing.assert_allclose(chances, [0.2388, 0.3110, 0.4502], atol=2e-3)
 
 
-@pytest.mark.parametrize(("divergence", "largest"), [(0.1, 1e3), (0.3, 1e3), (0.05, 1.4)])
-def test_the_weights_flow_stay_within_the_divergence_and_earn_what_the_dual_says(divergence, largest):
+@pytest.mark.parametrize(
+    ("divergence", "largest", "terminal"), [(0.1, 1e3, True), (0.3, 1e3, True), (0.05, 1.4, True), (0.3, 1e3, False)]
+)
+def test_the_weights_flow_stay_within_the_divergence_and_earn_what_the_dual_says(divergence, largest, terminal):
     """Feasible weights that earn as much as the dual allows are optimal, whatever found them."""
-    data = zoo.stitching()
+    data = zoo.stitching(terminal)
     setting, state = learned(data, 8000, divergence=divergence, largest_weight=largest)
     weights, g, flow = answer(setting, state, data)
-    np.testing.assert_allclose(flow, 0.0, atol=2e-3)
-    assert float((weights * np.log(weights) - weights + 1).mean()) == pytest.approx(divergence, abs=2e-3)
-    assert float((weights * data.rewards).mean()) == pytest.approx(g, abs=2e-3)
+    np.testing.assert_allclose(flow, 0.0, atol=4e-3)
+    assert float((weights * np.log(weights) - weights + 1).mean()) == pytest.approx(divergence, abs=4e-3)
+    assert float((weights * data.rewards).mean()) == pytest.approx(g, abs=4e-3)
     if largest < 2:
         assert weights.max() == pytest.approx(largest)  # the cap binds, and the certificate holds all the same
     share = np.array([weights[data.actions == a] @ data.observations[data.actions == a] for a in (0, 1)])
