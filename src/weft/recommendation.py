@@ -29,10 +29,10 @@ FAMILIES: dict[str, frozenset[str]] = {
     "value based": frozenset({"reckless"}),
 }
 """Traits by family. copies: imitates. selects: keeps what came out well. values: learns values step by step, so that
-parts of different episodes can be put together. outcomes: weighs actions by what followed in their own episode.
-within: never asks for the value of an action that was not logged. tethered: does, held near the logged action.
-pessimistic: does, and lowers it. certain: its policy has no density. unmeasured: no benchmark of this package has run
-it yet. reckless: nothing holds it."""
+parts of different episodes can be put together. outcomes: weighs actions by what followed in their own episode. within:
+never asks for the value of an action that was not logged. tethered: does, held near the logged action. pessimistic:
+does, and lowers it. certain: its policy has no density. lucky: takes a step that came out well by chance for a good
+one. unmeasured: this package has run it on few logs and seeds. reckless: nothing holds it."""
 
 ALGORITHMS: dict[str, frozenset[str]] = {
     "filtered_bc": frozenset({"copies", "selects"}),
@@ -46,13 +46,14 @@ ALGORITHMS: dict[str, frozenset[str]] = {
     "idql": frozenset({"values", "tethered", "certain", "unmeasured"}),  # asks for values when it acts
     "kl_control": frozenset({"values", "tethered", "unmeasured"}),
     "one_step": frozenset({"outcomes", "within", "unmeasured"}),
+    "reps": frozenset({"values", "within", "lucky", "unmeasured"}),
     "td3_bc": frozenset({"values", "tethered", "certain"}),
 }
 """Algorithms that differ from their family."""
 
 USUAL: dict[str, float] = {
     "values": 0.6, "within": 0.4, "pessimistic": 0.2, "tethered": 0.1, "selects": 0.3, "outcomes": 0.2,
-    "unmeasured": -0.1,
+    "lucky": -0.4, "unmeasured": -0.1,
 }  # fmt: skip
 """The order where nothing measured speaks: the mean scores of published locomotion comparisons."""
 
