@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
@@ -26,6 +27,7 @@ from .policy import check_same
 from .rollout import simulator_of
 from .rounds import Rounds
 from .run import Run
+from .search import applied
 from .simulation import Simulator
 from .spec import Spec
 from .training import Engine, Plan, plan_of, record_of, source_of, train_runs, transformed
@@ -54,22 +56,13 @@ def _changed(setting: Algorithm, changes: Mapping[str, Any], spec: Spec) -> Algo
     """Return a setting with other hyperparameters that takes the same states; raise UserError if it does not."""
     if not changes:
         return setting
-    found = setting
-    for name, value in changes.items():
-        found = pytree.replace(found, name, tuple(value) if isinstance(value, list) else value)
-    begun = [one.init(jax.random.key(0), spec) for one in (setting, found)]
-    if not all(same for same in jax.tree.leaves(_equal(*begun))):
+    found = applied(setting, changes)
+    if not eqx.tree_equal(*(one.init(jax.random.key(0), spec) for one in (setting, found))):
         raise UserError(
             f"{', '.join(changes)} cannot change between log and world: it is where learning begins, or needs other "
             "networks."
         )
     return found
-
-
-def _equal(one: PyTree, other: PyTree) -> PyTree:
-    if jax.tree.structure(one) != jax.tree.structure(other):
-        return False
-    return jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), np.asarray(b)), one, other)
 
 
 def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None, runs: int) -> Rounds:

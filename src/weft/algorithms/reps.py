@@ -91,18 +91,17 @@ class REPS(Algorithm):
         def priced(v):
             return v(batch.observation), jnp.where(batch.terminal, 0.0, v(batch.next_observation))
 
-        def exponent(v, log_eta):
-            here, there = priced(v)
+        def exponent(here, there, log_eta):
             return (batch.reward + carried * there - here) * jnp.exp(-log_eta)
 
         def dual(v, log_eta):
             here, there = priced(v)
-            excess = capped_exponential(exponent(v, log_eta), self.largest_weight) - 1
+            excess = capped_exponential(exponent(here, there, log_eta), self.largest_weight) - 1
             return k * jnp.mean(here - onward * there) + jnp.exp(log_eta) * (self.divergence + excess.mean())
 
         value, _ = descend(state.value, adam, lambda v: dual(v, state.heat.model))
         heat, g = descend(state.heat, optax.adam(self.heat_learning_rate), lambda log_eta: dual(value.model, log_eta))
-        weight = advantage_weight(exponent(value.model, heat.model), 1.0, self.largest_weight)
+        weight = advantage_weight(exponent(*priced(value.model), heat.model), 1.0, self.largest_weight)
 
         def actor_loss(pi):
             return jnp.mean(weight * imitation(pi(batch.observation), batch.action))
