@@ -4,10 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tabular import asks, world
 
+from weft import linear
+from weft.columns import Columns
 from weft.dataset import Dataset
-from weft.estimator import Weighing, question
-from weft.linear import Moments, crossfit, features, moments, solve
+from weft.estimator import Candidate, Weighing, question
+from weft.estimators.double_reinforcement import DoubleReinforcement
+from weft.interval import influence
+from weft.linear import Moments, Steps, crossfit, crossfit_influence, features, moments, solve
+from weft.spec import ActionSpec, ObservationSpec, Spec
 
 EPISODES, LONGEST = 60, 5
 
@@ -46,6 +52,68 @@ def test_features_that_nearly_depend_on_each_other_cost_no_digits(count):
     expected = float(np.asarray(first, float) @ theta)
     assert float(first @ found.theta[-1]) == pytest.approx(expected, rel=2e-3)
     assert expected == pytest.approx(truth, abs=0.3)
+
+
+@pytest.mark.parametrize("horizon", [1, LONGEST, None])
+@pytest.mark.parametrize("what", ["choices", "choices drawn", "continuous"])
+def test_features_made_anew_give_what_kept_sums_give(monkeypatch, what, horizon):
+    """Without room for two matrices an episode, sums, values, errors, folds and slopes are the same."""
+    if what == "continuous":
+        (candidate, columns, weighing), _, _ = steering()
+    else:
+        here = world()
+        rule = here.rule(0.4 if what == "choices drawn" else 1.0)
+        candidate, columns, weighing = question(asks(rule), here.log(50, 3, whole=True), None, True, 1, 0)
+    episodes = len(weighing.weights)
+    known = features(candidate.spec, jax.random.key(0), 24)
+    weighing = weighing.reweighted(weighing.weights * jnp.linspace(0.1, 2.0, episodes))
+
+    def answers(asked, room):
+        monkeypatch.setattr(linear, "ROOM", room)
+        monkeypatch.setattr(linear, "CACHED", 900)  # pieces of a few steps, the last one not full
+        every = moments(known, asked, columns, episodes, 0.9, horizon)
+        assert isinstance(every, Steps if room == 0 else Moments)
+
+        def value(weights):
+            initial = every.initial(weights)
+            return initial @ solve(every.weighted(weights), initial, horizon, 1e-3).theta[-1]
+
+        fitted = crossfit(every, weighing, horizon, 1e-3, 3)
+        return {
+            "sums": every.weighted(weighing.weights), "initial": every.initial(weighing.weights),
+            "begun": every.begun(fitted.solutions.theta[0, -1]), "slope": jax.value_and_grad(value)(weighing.weights),
+            "folds": crossfit_influence(every, fitted, horizon),
+        }  # fmt: skip
+
+    for asked in (candidate, None):
+        jax.tree.map(
+            lambda kept, anew: np.testing.assert_allclose(anew, kept, rtol=2e-3, atol=2e-3 * np.abs(kept).max()),
+            *(answers(asked, room) for room in (2**26, 0)),
+        )
+
+
+def test_memory_does_not_grow_with_matrices_per_episode():
+    """A hundred thousand single decisions with two matrices each took 78 GB."""
+    spec = Spec((ObservationSpec((8,)),), ActionSpec("discrete", counts=(4,)), longest=1)
+    size = 100_000
+
+    def blank(*shape, dtype="float32"):
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    rows, flags, numbers = blank(size, dtype="int32"), blank(size, dtype="bool"), blank(size)
+    columns = Columns(
+        blank(size, 8), rows, blank(size, 1), flags, flags, rows, rows, rows, rows, rows, numbers, numbers, rows,
+        blank(dtype="int32"),
+    )  # fmt: skip
+    candidate = Candidate(blank(size, 4), None, numbers, spec)
+    weighing = Weighing(numbers, numbers, rows)
+    method = DoubleReinforcement(1.0, horizon=1, features=128)
+
+    def judge(candidate, columns, weighing):
+        return influence(method, method.terms(candidate, columns, weighing, jax.random.key(0)), weighing)
+
+    sizes = jax.jit(judge).lower(candidate, columns, weighing).compile().memory_analysis()
+    assert sizes.temp_size_in_bytes < 2e8
 
 
 def test_a_view_of_every_fifth_episode_has_all_folds():

@@ -23,7 +23,7 @@ from .columns import Columns
 from .estimator import Candidate, Weighing, mean
 from .interval import spread
 from .inverse import cholesky_inverse, positive_inverse
-from .linear import Features, Moments, moments, solve
+from .linear import Features, block_inverse, blocks, continued, diagonal, discounted, moments, solve, summed
 from .paths import Paths, layout
 from .spec import Spec
 
@@ -154,35 +154,31 @@ def behaviour_test(
     their difference counts the fit.
     """
     episodes = len(weighing.weights)
+    every = moments(known, None, columns, episodes, discount, horizon)
     where = layout(columns, episodes, longest)
-    seen = jax.tree.map(lambda part: part[columns.position], columns.observation)
-    row = known.logged(seen, columns.action)
-    here = where(row)
-    next_there = jnp.concatenate([where.there[:, 1:], jnp.zeros((episodes, 1), bool)], 1)
-    ends = where.there & where(columns.terminal, False)
-    used = where.there & (next_there | ends)
-    following = jnp.concatenate([here[:, 1:], jnp.zeros_like(here[:, :1])], 1)
-    ahead = jnp.where(used & ~ends, discount ** where(columns.duration), 0.0)
-    reward = jnp.where(used, where(columns.reward[:, 0]), 0.0)
-    fitted = jnp.where(used[..., None], here, 0.0)
-    every = Moments(
-        jnp.einsum("etd,etf->edf", fitted, fitted),
-        jnp.einsum("etd,etf,et->edf", fitted, following, ahead),
-        jnp.einsum("etd,et->ed", fitted, reward),
-        here[:, 0],
-    )
     elapsed = jnp.cumsum(where(columns.duration), 1) - where(columns.duration)
     passed = jnp.where(where.there, discount**elapsed, 0.0)
-    total = (passed * reward).sum(1)
-    cut = where.there & ~used  # one step at most
-    step = jnp.where(cut, jnp.arange(cut.shape[1])[None], 0).sum(1)
-    beyond = (jnp.where(cut, passed, 0.0)[..., None] * here).sum(1)
+    used = where(continued(columns, jnp.arange(len(columns.terminal)))[0], False)
+    total = jnp.where(used, passed * where(columns.reward[:, 0]), 0.0).sum(1)
+    last = where.there.sum(1) - 1  # the one step that an episode may have been cut after
+    cut = jnp.take_along_axis(where.there & ~used, last[:, None], 1)[:, 0]
+    reached = jnp.where(cut, jnp.take_along_axis(passed, last[:, None], 1)[:, 0], 0.0)
+    row = jnp.take_along_axis(where.row, last[:, None], 1)[:, 0]
 
     def apart(weights: Array) -> tuple[Array, tuple[Array, Array]]:
         starts = weighing.reweighted(weights).starts
-        found = solve(every.weighted(weights), mean(every.first, starts), horizon, ridge)
-        logged = mean(total + (beyond * found.at(step, horizon)).sum(1), starts)
-        value = found.first @ found.theta[-1]
+        solution = solve(every.weighted(weights), every.initial(starts), horizon, ridge)
+        share = starts * reached / jnp.maximum(starts.sum(), 1e-9)
+
+        def beyond(episode: Array, there: Array) -> Array:
+            at = columns.position[row[episode]]
+            seen = jax.tree.map(lambda part: part[at], columns.observation)
+            here = known.logged(seen, columns.action[row[episode]])
+            q = (here * solution.at(last[episode], horizon)).sum(1)
+            return jnp.where(there, share[episode], 0.0) @ q
+
+        logged = mean(total, starts) + summed(beyond, episodes, every.width)
+        value = solution.first @ solution.theta[-1]
         return value - logged, (value, logged)
 
     slope, (value, logged) = jax.grad(apart, has_aux=True)(weighing.weights)
@@ -213,13 +209,13 @@ def bellman_test(
     features are as rare as units (a cell that the other folds never saw has no Q).
     """
     spec, episodes = candidate.spec, len(weighing.weights)
-    every = moments(known, candidate, columns, episodes, discount)
+    every = moments(known, candidate, columns, episodes, discount, horizon)
     fold = weighing.unit % folds
 
     def coefficients(weights: Array) -> Array:
         def fit(number: Array) -> Array:
             others = weights if folds == 1 else jnp.where(fold == number, 0.0, weights)
-            return solve(every.weighted(others), jnp.zeros(every.first.shape[1]), horizon, ridge).theta
+            return solve(every.weighted(others), jnp.zeros(every.width), horizon, ridge).theta
 
         return jax.vmap(fit)(jnp.arange(folds))
 
@@ -232,7 +228,7 @@ def bellman_test(
         jax.tree.map(lambda part, at=at: part[at], columns.observation) for at in (columns.position, columns.successor)
     )
     here = known.logged(seen, columns.action)
-    ahead = discount**columns.duration * jnp.where(columns.terminal, 0.0, 1.0)
+    ahead = discounted(columns, jnp.arange(len(columns.terminal)), discount)
     there = ahead[:, None] * known.expected(candidate, after, columns.successor)
     error = columns.reward[:, 0] + (there * theta[of, later]).sum(1) - (here * theta[of, left]).sum(1)
     counted = weighing.weights[columns.episode]
@@ -339,9 +335,8 @@ def _sums(values: Float[Array, "row feature"], group: Array, groups: int) -> Flo
 
 def _spent(gram: Array, ridge: Any, count: Array) -> Array:
     """Return by how much squared residuals are too small, because as many features as these were fitted."""
-    size = len(gram)
-    added = ridge * (jnp.trace(gram) / size + 1e-12)
-    used = size - added * jnp.trace(positive_inverse(gram + added * jnp.eye(size)))
+    added = diagonal(ridge, gram)
+    used = len(gram) - added * jnp.einsum("aii->", block_inverse(blocks(gram, added)))
     return count / jnp.maximum(count - used, 1.0)
 
 

@@ -3,14 +3,15 @@ r"""Fitted Q evaluation in closed form: a linear value function, exact on tables
     horizon H:   theta_h = A^-1 (b + M theta_{h-1}),  J = mean phi_0^T theta_H
     no horizon:  theta = (A - M)^-1 b,                J = mean phi_0^T theta
 
-What `weft.linear` says of A, M and b. Per-episode moments make a refit for other weights one small solve, so hundreds
-of bootstrap replicates cost a second. With a declared horizon the value is that of its first H steps, whatever steps
-the transitions come from (the world is taken to be the same at all times).
+What `weft.linear` says of A, M and b. Sums per episode make a refit for other weights one small solve, so hundreds of
+bootstrap replicates cost a second; where they do not fit into memory, a replicate is one pass over the log.
+With a declared horizon the value is that of its first H steps, whatever steps the transitions come from (the world is
+taken to be the same at all times).
 """
 
 from typing import ClassVar
 
-from ..estimator import Statistic, mean
+from ..estimator import Statistic
 from ..linear import features, moments, solve
 from ..pytree import require, static
 
@@ -34,8 +35,8 @@ class LinearQ(Statistic):
 
     def terms(self, candidate, columns, weighing, key):
         known = features(candidate.spec, key, self.features)
-        return moments(known, candidate, columns, len(weighing.weights), self.discount)
+        return moments(known, candidate, columns, len(weighing.weights), self.discount, self.horizon)
 
     def combine(self, terms, weighing):
-        initial = mean(terms.first, weighing.starts)
+        initial = terms.initial(weighing.starts)
         return initial @ solve(terms.weighted(weighing.weights), initial, self.horizon, self.ridge).theta[-1]
