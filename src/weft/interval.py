@@ -85,11 +85,16 @@ def resample(
     """
     size = len(weights)
     heaviest = jnp.zeros(size).at[units].max(weights)
-    chance = jnp.where(heaviest > 0, jnp.log(heaviest), -jnp.inf)
-    drawn = jax.random.categorical(key, chance, shape=(count, size))
-    kept = jnp.arange(size) < (heaviest > 0).sum()  # a view of the log draws as many as it has
-    often = jax.vmap(lambda row: jnp.zeros(size).at[row].add(kept.astype(jnp.float32)))(drawn)
-    return often[:, units] * (weights > 0)
+    edges, there = jnp.cumsum(heaviest), (heaviest > 0).sum()
+
+    def draw(key: PRNGKeyArray) -> Array:
+        # by the inverse of the distribution function: to compare one number per unit and draw takes size^2 of them
+        place = jax.random.uniform(key, (size,), maxval=edges[-1])
+        unit = jnp.minimum(jnp.searchsorted(edges, place, side="right"), size - 1)
+        counted = (jnp.arange(size) < there).astype(jnp.float32)  # a view of the log draws as many as it has
+        return jnp.zeros(size).at[unit].add(counted)[units] * (weights > 0)
+
+    return jax.lax.map(draw, jax.random.split(key, count))
 
 
 def intervals() -> dict[str, type[Interval]]:
