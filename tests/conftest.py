@@ -13,6 +13,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from weft.compilation import forget_programs
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 MOST_MAPS = 15_000
@@ -52,6 +54,7 @@ def drop_programs(most: int) -> None:
     """Give compiled programs back when they hold more memory maps than that."""
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > most:
+        forget_programs()
         jax.clear_caches()
         gc.collect()
 

@@ -1,6 +1,13 @@
 import os
 
+import jax
+import jax.numpy as jnp
+import pytest
 from small import child
+
+from weft import memory
+from weft.compilation import Program
+from weft.errors import UserError
 
 CODE = """
 import jax, jax.numpy as jnp
@@ -33,3 +40,30 @@ def test_a_cache_that_cannot_be_had_is_no_reason_to_fail(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     run(monkeypatch, str(tmp_path / "file" / "cache"))
     run(monkeypatch, "off")
+
+
+def test_a_program_is_compiled_once_and_is_a_plain_function_inside_another(monkeypatch):
+    traces = []
+
+    def double(values, word):
+        traces.append(word)
+        return 2 * values
+
+    program = Program(double, "Doubling")
+    assert program(jnp.ones(3), "a").tolist() == program(jnp.zeros(3) + 1, "a").tolist() == [2.0] * 3
+    assert traces == ["a"]
+    program(jnp.ones(4), "a")
+    program(jnp.ones(3), "b")
+    assert traces == ["a", "a", "b"]
+    assert jax.jit(lambda values: program(values, "c"))(jnp.ones(3)).tolist() == [2.0] * 3
+
+
+def test_a_program_that_needs_too_much_is_refused_before_it_runs(monkeypatch):
+    def apart(values):
+        return jnp.sort(jnp.abs(values[:, None] - values[None]), axis=1)[:, 1]
+
+    program = Program(apart, "Comparing all")
+    monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
+    program(jnp.arange(100.0))
+    with pytest.raises(UserError, match=r"^Comparing all needs .* GB of memory, and 0\.0 GB are free; judge a part"):
+        program(jnp.arange(5000.0))

@@ -12,6 +12,7 @@ from weft.estimate import estimate
 from weft.estimator import question
 from weft.estimators.doubly_robust import DoublyRobust
 from weft.estimators.per_decision import PerDecision
+from weft.interval import resample
 from weft.intervals.betting import Betting
 
 LENGTHS = np.tile([1, 2, 3, 3], 8)
@@ -203,3 +204,29 @@ def test_policies_that_answer_differently_are_not_judged_together():
 class Dense(Sampler):
     def log_prob(self, seen, action):
         return np.zeros(len(seen), np.float32)
+
+
+def test_warnings_are_part_of_what_is_printed():
+    """All weights vanished, the truth was 400, and what was printed was `0 [0, 0]`."""
+    size = 40
+    random = np.random.default_rng(0)
+    data = Dataset.from_arrays(
+        random.normal(size=(size * 50, 1)), random.integers(0, 2, size * 50), np.full(size * 50, 8.0),
+        np.tile(np.arange(50) == 49, size), propensities=np.full(size * 50, 0.5),
+    )  # fmt: skip
+    estimate_ = estimate(
+        lambda seen: np.tile([1e-3, 0.999], (len(seen), 1)), data, "per_decision", "student", discount=1.0
+    )
+    assert "do not hold" in str(estimate_)
+    nothing = estimate(lambda seen: np.tile([1e-12, 1 - 1e-12], (len(seen), 1)), data, "importance_sampling", "normal")
+    assert all(warning in str(nothing) for warning in nothing.warnings)
+    if nothing.value == 0:
+        assert "no width" in str(nothing)
+        assert (nothing.low, nothing.high) == (-np.inf, np.inf)
+
+
+def test_the_memory_of_a_bootstrap_grows_no_faster_than_the_log():
+    """Every draw was compared with every unit: 320 GB for 10,000 decisions."""
+    drawn = jax.jit(lambda key, weights, units: resample(key, weights, units, 200))
+    shapes = (jax.random.key(0), jax.ShapeDtypeStruct((20_000,), "float32"), jax.ShapeDtypeStruct((20_000,), "int32"))
+    assert drawn.lower(*shapes).compile().memory_analysis().temp_size_in_bytes < 1e8

@@ -8,7 +8,7 @@ import pytest
 
 import weft
 from weft import Dataset, concatenate
-from weft.fingerprints import CONTENT, LEAST, LOG, Trace, fingerprints, overlap, seen
+from weft.fingerprints import CONTENT, LEAST, LOG, Trace, fingerprints, overlap, repeated, seen
 
 
 def wide(seed: int = 0, steps: int = 300, shift: float = 0.0, **options) -> Dataset:
@@ -186,3 +186,24 @@ def test_a_hundred_thousand_steps_take_a_fraction_of_a_second():
     begun = time.process_time()
     fingerprints(data)
     assert time.process_time() - begun < 2
+
+
+def test_rows_that_were_loaded_twice_are_known():
+    def log(size, kinds, seed, ordered=False):
+        random = np.random.default_rng(seed)
+        seen = random.normal(size=(size, 4)) if kinds is None else random.integers(0, kinds, (size, 1)).astype(float)
+        action, reward = random.integers(0, 2, size), (random.random(size) < 0.3).astype(float)
+        if ordered:
+            order = np.lexsort((reward, action, seen[:, 0]))
+            seen, action, reward = seen[order], action[order], reward[order]
+        return Dataset.from_arrays(seen, action, reward, np.ones(size, bool), action_count=2)
+
+    for kinds in (1, 3, 10, 1000, None):
+        once = log(1000, kinds, 0)
+        assert repeated(fingerprints(once)) == 0
+        assert repeated(fingerprints(concatenate([once, once]))) == 0.5
+        if kinds is not None:
+            assert repeated(fingerprints(log(1000, kinds, 0, ordered=True))) == 0
+    fine = log(1000, None, 0)
+    assert repeated(fingerprints(concatenate([fine, fine.select(np.arange(300))]))) == pytest.approx(300 / 1300)
+    assert not any(repeated(fingerprints(log(500, kinds, seed))) for kinds in (1, 3, 10, 100) for seed in range(20))

@@ -7,17 +7,18 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .certify import declared_range
+from .compilation import Program
 from .dataset import Dataset
 from .declared import check_ranges, unevenly_discounted
 from .errors import UserError
-from .estimator import question
+from .estimator import EPISODES, per_unit, question
 from .issue import DIFFER, DOUBT, FEW, SHOWN, Issued, issue
+from .provenance import doubts
 
 __all__ = ["Answer", "answer"]
 
@@ -31,7 +32,8 @@ TIERS = {
 @dataclasses.dataclass(frozen=True)
 class Answer:
     """The interval of a value that may be shown, in units of the return. tier: 1 certified, 2 estimated, 3 none (value,
-    low and high are then NaN). reasons: why it is not of the second tier, or none at all.
+    low and high are then NaN). reasons: why it is not of the second tier, or none at all, and what else speaks against
+    it. estimand: what the mean is over.
     """
 
     tier: int
@@ -41,11 +43,13 @@ class Answer:
     level: float
     effective_sample_size: float
     reasons: tuple[str, ...] = ()
+    estimand: str = EPISODES
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield `(what, text)` in plain words."""
         if self.tier < 3:
-            yield "value", f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %)"
+            about = f"{100 * self.level:g} %, {self.estimand}"
+            yield "value", f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({about})"
         yield "tier", f"{self.tier}, {TIERS[self.tier]}"
         yield "weights", f"worth {self.effective_sample_size:.1f} episodes"
         for sentence in self.reasons:
@@ -60,6 +64,7 @@ def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool = Tr
     """Return the interval that may be shown for a policy's value, or why there is none.
 
     policy, greedy: as in `weft.estimate`. The log needs logged propensities and declares reward range and horizon.
+    Where it declares a unit, every unit counts the same, whatever number of episodes it has.
 
     Raises UserError where they are missing or not kept to, for a level outside (0, 1), a policy without a density, and
     steps of different duration with a discount.
@@ -80,15 +85,18 @@ def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool = Tr
         raise UserError("The policy is deterministic over continuous actions and has no density to weigh with.")
     count = int(np.clip(data.steps // 10, 8, 128))
     declared = jax.tree.map(jnp.float32, declared_range(data))
-    found = jax.tree.map(np.asarray, _issued(asked, declared, jax.random.key(seed), level, count))
+    found = jax.tree.map(np.asarray, _issued(asked, declared, jax.random.key(seed), jnp.float32(level), count))
     tier = int(found.tier)
+    reasons = (*_reasons(found), *doubts(policy, data))
     value, low, high = (float(part) if tier < 3 else float("nan") for part in (found.value, found.low, found.high))
-    return Answer(tier, value, low, high, level, float(found.effective), tuple(_reasons(found)))
+    return Answer(tier, value, low, high, level, float(found.effective), reasons, per_unit(data))
 
 
-@eqx.filter_jit
-def _issued(asked: tuple[Any, Any, Any], declared: Any, key: Any, level: float, count: int) -> Issued:
+def _issue(asked: tuple[Any, Any, Any], declared: Any, key: Any, level: Any, count: int) -> Issued:
     return issue(*asked, declared, key, level, count)
+
+
+_issued = Program(_issue, "An interval for this policy")
 
 
 def _reasons(found: Issued) -> Iterator[str]:
@@ -109,5 +117,10 @@ def _reasons(found: Issued) -> Iterator[str]:
             yield f"The step before says more than is seen (p {found.memory:.3f})."
         if not abs(found.behaviour) < DIFFER:
             yield f"The logging policy's own value comes out wrong (z {found.behaviour:.1f})."
+    elif not found.common:
+        yield (
+            "The ends of the declared range of rewards came up too rarely for a normal error, so the interval holds "
+            "the certified one, too."
+        )
     if found.tier == 3:
         yield "What is left is wider than half of the range of returns."

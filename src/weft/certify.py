@@ -13,13 +13,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from . import gate
 from .certificate import Range
+from .compilation import Program
 from .dataset import Dataset
 from .decision import Decision, promise
 from .declared import check_kept, undeclared, unevenly_discounted
@@ -29,7 +29,7 @@ from .errors import UserError
 from .estimate import effective
 from .estimator import Candidate, Weighing, question, tabulate
 from .ledger import GRANTED, Ledger
-from .provenance import refuse_touched
+from .provenance import refuse_touched, repetitions
 from .transform import fit_transform
 
 __all__ = ["certify", "compared", "declared_range", "missing"]
@@ -97,7 +97,8 @@ def certify(
     about["baseline"] = "the logging policy" if baseline is None else "the given baseline"
     if about["units"] < 2:
         return Decision("ABSTAIN", reason="there is one independent unit, and chance needs at least two", **about)
-    asked = question(policy, data, None, greedy, 8, seed)
+    candidate, columns, weighing = question(policy, data, None, greedy, 8, seed)
+    asked = candidate, columns, weighing.by_unit()  # bets are on whole units, so whatever is said is a mean over units
     other = compared(baseline, data, greedy, seed)
     hopeless = _hopeless(data, asked, other, seed)
     if hopeless:
@@ -198,6 +199,7 @@ def _assumptions(data: Dataset, known: bool, certified: bool) -> Any:
     """Yield what is taken on trust."""
     spec, lengths = data.spec, data.lengths
     yield from data.notes
+    yield from repetitions(data)
     if not known:
         yield "It is taken on trust that the policy was not chosen or trained with these units."
     if not spec.unit:
@@ -254,7 +256,6 @@ def _open(ledger: Ledger, data: Dataset, name: str, risk: float, show: str) -> N
 # --- the first tier -------------------------------------------------------------------------------------------------
 
 
-@eqx.filter_jit
 def _weigh(
     candidate: Candidate, other: Candidate | None, columns: Any, weighing: Weighing, declared: Range, doses: Any,
     margin: Any, risk: Any, plan: gate.Plan | None, ordered: bool,
@@ -275,6 +276,9 @@ def _weigh(
     )
 
 
+_weighed = Program(_weigh, "The certificate of this policy")
+
+
 def _certified(
     data: Dataset, asked: Question, other: Candidate | None, steps: tuple[float, ...], plan: gate.Plan | None,
     about: dict[str, Any],
@@ -285,7 +289,7 @@ def _certified(
     first = None if not ordered else 0.0 if plan is None else steps[int(plan.start)]
     numbers = jax.tree.map(jnp.float32, declared), jnp.asarray(steps, jnp.float32), jnp.float32(margin)
     found, proof, needed, highs, randomised, size = jax.tree.map(
-        np.asarray, _weigh(asked[0], other, *asked[1:], *numbers, jnp.float32(risk), plan, ordered)
+        np.asarray, _weighed(asked[0], other, *asked[1:], *numbers, jnp.float32(risk), plan, ordered)
     )
     needs = needed.astype(float)
     if not np.isfinite(found.values).all() or np.isnan(proof.log_wealth).any():

@@ -1,12 +1,65 @@
-"""Keep compiled programs between processes, so that a second start costs no compilation."""
+"""Compiled programs: kept between processes, and asked how much memory they need before they run."""
 
+import collections
+import functools
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import equinox as eqx
 import jax
 
-__all__ = ["keep_compiled_programs"]
+from .memory import require_memory
+
+__all__ = ["Program", "forget_programs", "keep_compiled_programs"]
+
+PROGRAMS = 64  # compiled ones that a process holds; the oldest is given back first
+REMEDY = "judge a part of the log (data.split), or do it where there is more memory"
+
+_held: collections.OrderedDict[Any, Any] = collections.OrderedDict()
+
+
+class Program:
+    """A function compiled as by `eqx.filter_jit`, which says beforehand if there is too little memory for it.
+
+    A compiled program knows what it will lay out. Asked before it runs, that is one sentence instead of a process that
+    the system kills. Inside another program it is the plain function. what: what it does, for that sentence.
+    """
+
+    def __init__(self, function: Callable[..., Any], what: str) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.what = eqx.filter_jit(function), what
+
+    def __call__(self, *args: Any, **more: Any) -> Any:
+        """Run the program. Raises UserError where it needs more memory than there is."""
+        leaves, structure = jax.tree.flatten((args, more))
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return self.function(*args, **more)
+        key = self, structure, tuple(_form(leaf) for leaf in leaves)
+        if key not in _held:
+            _held[key] = self.function.lower(*args, **more).compile()
+            if len(_held) > PROGRAMS:
+                _held.popitem(last=False)
+        _held.move_to_end(key)
+        compiled = _held[key]
+        sizes = compiled.compiled.memory_analysis()
+        if sizes is not None and jax.default_backend() == "cpu":
+            require_memory(sizes.temp_size_in_bytes + sizes.output_size_in_bytes, self.what, REMEDY)
+        return compiled(*args, **more)
+
+
+def forget_programs() -> None:
+    """Give all programs back that this process holds."""
+    _held.clear()
+
+
+def _form(leaf: Any) -> Any:
+    """Return all that a program depends on of an argument: form and type of an array, anything else as it is."""
+    if eqx.is_array(leaf):
+        return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)  # keys of random numbers have none
+    return type(leaf), leaf
 
 
 def keep_compiled_programs() -> None:

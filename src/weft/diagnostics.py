@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +30,7 @@ from .assumptions import (
     pairwise,
     trend_test,
 )
+from .compilation import Program
 from .confounding import Confounding, confounding
 from .dataset import Dataset
 from .declared import cut_early, declared_discount
@@ -262,7 +262,7 @@ def _laid(candidate: Candidate, columns: Any, episodes: int, discount: Any) -> A
 
 def ratio_test(asked: tuple[Candidate, Any, Weighing], key: Any) -> Test:
     """Test whether one-step ratios have the mean that right propensities give them (`mean_weight_test`), in words."""
-    average, found = eqx.filter_jit(mean_weight_test)(*asked, key)
+    average, found = _ratios_tested(*asked, key)
     z = np.asarray(found)
     alarm, mean, worst = bool(alarmed(found)), float(average), float(np.abs(z).max())
     p = float(min(1.0, len(z) * 2 * norm.sf(worst)))
@@ -308,8 +308,7 @@ def _estimates(
     return dict(zip(methods, values.tolist(), strict=True)), errors.tolist(), apart
 
 
-@eqx.filter_jit
-def _influences(
+def _estimate_all(
     methods: tuple[Statistic, ...], candidate: Candidate, columns: Any, weighing: Weighing, key: Any
 ) -> tuple[Any, ...]:
     found = []
@@ -320,6 +319,13 @@ def _influences(
     size = found[0][2].astype(jnp.float32)
     errors = jnp.sqrt(jnp.square(each).sum(1) * size / jnp.maximum(size - 1, 1))
     return values, errors, pairwise(values, each, size)
+
+
+_influences = Program(_estimate_all, "Estimating in several ways")
+_ratios_tested = Program(mean_weight_test, "The test of ratios")
+_behaviour_tested = Program(behaviour_test, "The value of the logging policy")
+_equation_tested = Program(bellman_test, "The test of Bellman's equation")
+_memory_tested = Program(memory_test, "The test of memory")
 
 
 def _agreement_test(names: list[str], apart: np.ndarray, more: str = "") -> Test:
@@ -343,30 +349,27 @@ def _model_tests(
     """Yield the tests of the linear value function and of what Markov observations promise."""
     candidate, columns, weighing = asked
     shared: dict[str, Any] = {"horizon": horizon, "discount": jnp.float32(discount), "ridge": RIDGE}
-    # the functions themselves, not a `partial` of them: that would be another program for every policy
-    check = eqx.filter_jit(behaviour_test)
-    found = check(known, columns, weighing, longest=data.spec.longest, **shared)
+    found = _behaviour_tested(known, columns, weighing, longest=data.spec.longest, **shared)
     value, logged, z = (float(part) for part in found)
     shown = f"The logging policy is worth {value:.4g} by linear Q and {logged:.4g} by its returns (z {z:.1f})"
     right = "as it should be." if abs(z) <= DIFFER else "so linear Q is wrong even where the answer is known."
     yield Test("behaviour value", z, float(2 * norm.sf(abs(z))), abs(z) > DIFFER, f"{shown}, {right}")
     if data.spec.longest == 1:
         return  # single decisions: nothing follows, so there is no equation and no memory to test
-    p = float(eqx.filter_jit(bellman_test)(known, candidate, columns, weighing, key=keys[3], **shared))
+    p = float(_equation_tested(known, candidate, columns, weighing, key=keys[3], **shared))
     yield Test("Bellman", None, p, p < RISK, _verdict(
         p, "Bellman's equation holds for linear Q as far as can be seen",
         "Bellman's equation fails for linear Q: observations hide what matters, the world changes with time, or the "
         "features cannot hold the value",
     ))  # fmt: skip
-    remembered = eqx.filter_jit(memory_test)
-    p = float(remembered(known, columns, weighing, keys[4]))
+    p = float(_memory_tested(known, columns, weighing, keys[4]))
     yield Test("memory", None, p, p < RISK, _verdict(
         p, "The step before says nothing more about what follows",
         "The step before helps to predict what follows, so the observations are not Markov or the features cannot hold "
         "what follows",
     ))  # fmt: skip
     if data.spec.action.kind != "multidiscrete":
-        p = float(remembered(known, columns, weighing, jax.random.fold_in(keys[4], 1), target="behaviour"))
+        p = float(_memory_tested(known, columns, weighing, jax.random.fold_in(keys[4], 1), target="behaviour"))
         yield Test("behaviour memory", None, p, p < RISK and data.log_propensities is None, _verdict(
             p, "The step before says nothing more about the action",
             "The logging policy used more than the observation, or more than the features can hold; only logged "

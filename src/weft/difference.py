@@ -6,13 +6,13 @@ both policies share (the same episodes, the same fit) is taken out of the error 
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
 from .assumptions import behaviour_test
+from .compilation import Program
 from .dataset import Dataset
 from .declared import cut_early, declared_discount
 from .estimator import Candidate, Weighing
@@ -42,8 +42,7 @@ def difference(
     return float(found[0, 0]), float((found[:, 0] - reach).min()), float((found[:, 0] + reach).max())
 
 
-@eqx.filter_jit
-def _differences(
+def _compare(
     methods: tuple[Any, ...], candidate: Candidate, other: Candidate | None, columns: Any, weighing: Weighing,
     cut: bool, key: Any,
 ) -> Any:  # fmt: skip
@@ -73,3 +72,6 @@ def _differences(
         return jnp.stack([value - base, spread(part - theirs, count)])
 
     return jnp.stack([each(method) for method in methods])
+
+
+_differences = Program(_compare, "The difference of two policies")

@@ -4,28 +4,41 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from . import pytree
 from .columns import Columns
+from .compilation import Program
 from .dataset import Dataset
 from .declared import check_ranges, cut_early, declared_discount
 from .errors import UserError
-from .estimator import Candidate, Estimate, Estimator, Statistic, Weighing, estimator, prepared, tabulate
+from .estimator import (
+    EPISODES,
+    Candidate,
+    Estimate,
+    Estimator,
+    Statistic,
+    Weighing,
+    estimator,
+    per_unit,
+    prepared,
+    tabulate,
+)
 from .estimators.fitted_q import FittedQ
 from .estimators.per_decision import PerDecision
 from .interval import Bounds, Interval
 from .interval import interval as interval_by_name
 from .intervals.bootstrap import Bootstrap
 from .paths import paths, relative
+from .provenance import doubts
 from .support import comparable, compared, outside, unsupported
 
 __all__ = ["estimate", "estimate_fitted_q"]
 
 ALARM = 0.2  # share of unsupported actions that is worth a sentence
+FLAT = 1e-6  # width of an interval, as a share of its ends, that is none in 32 bits
 FEW = 20  # effective episodes below which intervals of weights do not hold
 ROOM = 2**26  # numbers that answers of several policies may take at once
 SIDE = 8  # policies side by side, for which what they share is computed once
@@ -89,7 +102,8 @@ def estimate(
 
     if isinstance(policy, list | tuple):
         return _side_by_side(chosen, ranged, data, [*policy], asked, columns, weighing, discount, level, seed)
-    return _judged(chosen, ranged, data, (asked(policy), columns, weighing), discount, level, seed)
+    speaking = tuple(doubts(policy, data))
+    return _judged(chosen, ranged, data, (asked(policy), columns, weighing), discount, level, seed, speaking)
 
 
 def estimate_fitted_q(
@@ -217,7 +231,7 @@ def _check_declared(ranged: Interval, data: Dataset, discount: float) -> None:
 
 def _judged(
     method: Estimator, ranged: Interval, data: Dataset, asked: tuple[Candidate, Columns, Weighing], discount: float,
-    level: float, seed: int,
+    level: float, seed: int, doubts: tuple[str, ...],
 ) -> Estimate:  # fmt: skip
     candidate, columns, _ = asked
     _check_density(method, candidate)
@@ -225,7 +239,7 @@ def _judged(
     share = unsupported(candidate, columns, data.rows, jax.random.key(seed))
     weighed = candidate.log_prob is not None and columns.log_propensity is not None
     size = float(effective(*asked)) if weighed else None
-    return _told(method, ranged, data, found, share, size, discount, level)
+    return _told(method, ranged, data, found, share, size, discount, level, doubts)
 
 
 def _side_by_side(
@@ -259,12 +273,12 @@ def _side_by_side(
         )
         for number in range(len(policies[begin : begin + room])):
             bounds, part, weight = jax.tree.map(lambda leaf, number=number: leaf[number], (found, share, size))
-            told.append(_told(method, ranged, data, bounds, part, weight, discount, level))
+            speaking = tuple(doubts(policies[begin + number], data))
+            told.append(_told(method, ranged, data, bounds, part, weight, discount, level, speaking))
     return told
 
 
-@eqx.filter_jit
-def _judged_all(
+def _judge_all(
     method: Estimator, ranged: Interval, candidates: Candidate, columns: Columns, weighing: Weighing, logged: Any,
     key: jax.Array, level: float,
 ) -> tuple[Bounds, Any, Any]:  # fmt: skip
@@ -277,6 +291,9 @@ def _judged_all(
     return jax.lax.map(one, candidates, batch_size=SIDE if isinstance(method, Statistic) else None)
 
 
+_judged_all = Program(_judge_all, "Judging these policies together")
+
+
 def _check_density(method: Estimator, candidate: Candidate) -> None:
     if method.weighs and candidate.log_prob is None:
         raise UserError(
@@ -287,7 +304,7 @@ def _check_density(method: Estimator, candidate: Candidate) -> None:
 
 def _told(
     method: Estimator, ranged: Interval, data: Dataset, found: Bounds, share: Any, size: Any, discount: float,
-    level: float,
+    level: float, doubts: tuple[str, ...],
 ) -> Estimate:  # fmt: skip
     """Put figures and what speaks against them into words."""
     if not np.isfinite([float(found.value), float(found.low), float(found.high)]).all():
@@ -296,7 +313,14 @@ def _told(
             "for it."
         )
     share, size = (None if part is None else float(part) for part in (share, size))
-    warnings = list(_warnings(share))
+    warnings = [*doubts, *_warnings(share)]
+    low, high = float(found.low), float(found.high)
+    if high - low <= FLAT * max(abs(low), abs(high)):
+        warnings.append(
+            "The interval has no width, because every unit gives the same number; how far it may be off cannot be told "
+            f"from {data.origin}."
+        )
+        low, high = -np.inf, np.inf
     if size is not None and size < FEW and method.weighs:
         warnings.append(
             f"The weights are worth {size:.1f} episodes; below about {FEW} estimate and interval are too low "
@@ -308,8 +332,8 @@ def _told(
     notes = () if data.spec.unit else ("Assumes that episodes are independent of each other.",)
     return Estimate(
         float(found.value),
-        float(found.low),
-        float(found.high),
+        low,
+        high,
         level,
         float(found.deviation),
         np.asarray(found.replicates, np.float64),
@@ -321,11 +345,11 @@ def _told(
         (*notes, *warnings),
         size,
         tuple(warnings),
+        per_unit(data) if ranged.bounded else EPISODES,
     )
 
 
-@eqx.filter_jit
-def judged(
+def _judge(
     method: Estimator,
     ranged: Interval,
     candidate: Candidate,
@@ -336,6 +360,9 @@ def judged(
 ) -> Bounds:
     """Apply an interval to an estimator, compiled."""
     return ranged(method, candidate, columns, weighing, key, level)
+
+
+judged = Program(_judge, "Judging this policy")
 
 
 @jax.jit

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from . import pytree
 from .columns import Columns
+from .compilation import keep_compiled_programs
 from .dataset import Dataset
 from .distributions import Categorical
 from .errors import UserError
@@ -37,6 +38,7 @@ __all__ = [
     "estimator",
     "estimators",
     "mean",
+    "per_unit",
     "prepared",
     "question",
     "tabulate",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 PACKAGE = "weft.estimators"
+EPISODES = "mean over episodes"
 ROWS = 8192  # observations that are answered at once
 
 
@@ -81,6 +84,17 @@ class Weighing(eqx.Module):
     def reweighted(self, weights: Float[Array, "episode"]) -> "Weighing":
         """Return the same with other weights."""
         return Weighing(weights, self.initial, self.unit)
+
+    def by_unit(self) -> "Weighing":
+        """Return the weighing that counts every unit the same, however many episodes it has.
+
+        The mean over episodes then is the mean over units, which is what bets on whole units are about. Units that only
+        teach are evened out as well; the sum of the weights stays.
+        """
+        blank = jnp.zeros_like(self.weights)
+        begun, all_ = (blank.at[self.unit].add(part)[self.unit] for part in (self.starts, self.weights))
+        share = self.weights / jnp.where(begun > 0, begun, jnp.maximum(all_, 1e-9))
+        return self.reweighted(share * self.weights.sum() / jnp.maximum(share.sum(), 1e-9))
 
 
 class Estimator(eqx.Module):
@@ -129,10 +143,11 @@ def mean(values: Float[Array, "episode ..."], weights: Float[Array, "episode"]) 
 class Estimate:
     """An estimated value with its interval. `replicates` are the refits; `deviation` is their standard deviation;
     `unsupported` is the share of the policy's actions that the log never shows (`weft.support`);
-    `effective_sample_size` is that of the weights over whole episodes, None where nothing is weighed.
+    `effective_sample_size` is that of the weights over whole episodes, None where nothing is weighed; `estimand` says
+    what the mean is over.
 
     `low` and `high` cover what the interval's docstring says and nothing else; `notes` say what was assumed,
-    `warnings` what speaks against the number.
+    `warnings` what speaks against the number. Warnings are part of what is printed.
     """
 
     value: float
@@ -149,10 +164,11 @@ class Estimate:
     notes: tuple[str, ...] = ()
     effective_sample_size: float | None = None
     warnings: tuple[str, ...] = ()
+    estimand: str = EPISODES
 
     def __str__(self) -> str:
-        share = f"{100 * self.level:g} %"
-        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({share}, {self.estimator}, {self.interval})"
+        about = f"{100 * self.level:g} %, {self.estimator}, {self.interval}, {self.estimand}"
+        return "\n".join((f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({about})", *self.warnings))
 
 
 def tabulate(
@@ -332,9 +348,15 @@ def prepared(data: Dataset, starts: Any) -> tuple[Columns, Transform, Columns, W
         raise UserError(f"starts must be true or false for each of the {data.episodes} episodes, got {chosen.shape}.")
     if not chosen.any():
         raise UserError("starts chooses no episode, so there is nothing to begin at.")
+    keep_compiled_programs()
     transform = fit_transform(data)
     columns = data.device()
     return columns, transform, transform(columns), weighing(data, chosen)
+
+
+def per_unit(data: Dataset) -> str:
+    """Return in words what `Weighing.by_unit` makes a mean over."""
+    return f"mean over values of '{data.spec.unit}'" if data.spec.unit else EPISODES
 
 
 def weighing(data: Dataset, starts: np.ndarray | None = None) -> Weighing:

@@ -22,6 +22,7 @@ the same user. It guards against mistakes, not against malice.
 """
 
 import dataclasses
+import weakref
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,14 @@ from .columns import Ragged
 from .dataset import Dataset
 from .spec import ObservationSpec
 
-__all__ = ["CONTENT", "FINE", "LEAST", "LOG", "NUMBER", "Trace", "fingerprints", "overlap", "seen"]
+__all__ = ["CONTENT", "FINE", "LEAST", "LOG", "NUMBER", "Trace", "fingerprints", "overlap", "repeated", "seen"]
 
 LOG, NUMBER, CONTENT, LEAST, FINE = range(5)
 OBSERVED, IMAGE, TOKEN, ACTED, REWARDED = (np.uint64(0x9E3779B97F4A7C15 * i % 2**64) for i in range(1, 6))
 COINCIDENCE = 1e-4
 ENOUGH = 4  # fine numbers that make an episode like no other: 48 binary digits
 CHUNK = 1 << 21  # numbers mixed at a time, so that temporary arrays stay in the cache
+TABLES: weakref.WeakKeyDictionary[Dataset, np.ndarray] = weakref.WeakKeyDictionary()
 
 
 class Trace:
@@ -73,6 +75,12 @@ class Trace:
 
 def fingerprints(data: Dataset) -> np.ndarray:
     """Return the fingerprints of every episode of a view, a table `(episodes, 5)` of uint64."""
+    if data not in TABLES:  # a view never changes, and several doors ask for the same one
+        TABLES[data] = _fingerprints(data)
+    return TABLES[data]
+
+
+def _fingerprints(data: Dataset) -> np.ndarray:
     rows, lengths = data.rows, data.lengths
     begins = np.cumsum(lengths) - lengths
     spec = data.spec
@@ -140,6 +148,29 @@ def overlap(known: np.ndarray, found: np.ndarray, units: np.ndarray | None = Non
     recognised = seen(known, found)
     units = np.arange(len(found)) if units is None else np.asarray(units)
     return len(np.unique(units[recognised])) / len(np.unique(units))
+
+
+def repeated(table: np.ndarray) -> float:
+    """Return the share of the episodes of a log that are copies of others; what chance may explain is none.
+
+    Episodes of fine numbers that come again are copies if most of them come in the order of their originals, as rows do
+    that were loaded twice. Others are alike by nature: there the whole log is there twice if its second half repeats
+    the first, or if every content occurs an even number of times, and if neither would happen by chance (1e-4).
+    """
+    content, count = table[:, CONTENT], len(table)
+    _, first, member, times = np.unique(content, return_index=True, return_inverse=True, return_counts=True)
+    original = first[member]
+    copies = (table[:, FINE] >= ENOUGH) & (original < np.arange(count))
+    follows = copies[1:] & copies[:-1] & (original[1:] == original[:-1] + 1)
+    ordered = np.append(follows, False) | np.append(False, follows)
+    if 2 * ordered.sum() <= copies.sum():
+        copies[:] = False
+    if count % 2 == 0 and (times % 2 == 0).all():
+        by_chance = np.square(times / count).sum() ** (count // 2)  # that two episodes are alike, for every pair
+        halves = np.array_equal(content[: count // 2], content[count // 2 :]) and by_chance < COINCIDENCE
+        if halves or 0.5 ** len(times) < COINCIDENCE:
+            return 0.5
+    return float(copies.mean())
 
 
 def _alike(known: np.ndarray, found: np.ndarray) -> np.ndarray:

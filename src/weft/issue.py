@@ -8,6 +8,13 @@ either weights are worth enough episodes to be heard or the log is long enough f
 (that they reject nothing in a short log says nothing). Else
 tier 1: the betting interval, where propensities were logged and ranges are declared. Whatever is wider than half the
 range of returns is not issued.
+
+An error computed from what was seen knows nothing of what is rare. Tier 2 therefore asks what one more step at either
+end of the declared range of rewards would do to the estimate; where `RARE` of them would matter as much as all that was
+seen (a Bernoulli reward that came up less than five times, losses that never came, a range far beyond the data), the
+hull of tier 2 with the betting interval is issued instead.
+
+Everything is a mean over units, each of which counts the same, because bets on whole units are about that.
 """
 
 from typing import Any, NamedTuple
@@ -35,12 +42,14 @@ DIFFER, DOUBT = 2.0, 0.05  # |z| of a disagreement, p of a broken assumption
 SHOWN = (0.7, 1.4)  # mean one-step ratio
 FEW = 20.0  # effective episodes that weights must be worth to be heard
 LONG = 50.0  # steps with a step before per feature, from which on tests of memory find it
+RARE = 5.0  # times that a reward must have come up for a normal error to know of it (the rule of n p >= 5)
 
 
 class Issued(NamedTuple):
     """tier: 2, 1, or 3 where nothing is issued (bounds are then those that were refused). agreement: largest |z|;
     bellman, memory: p-values; behaviour: z of the logging policy's value; effective: sample size of the weights;
-    ratio: mean of the one-step ratios; tested: whether the log is long enough for its tests to mean something.
+    ratio: mean of the one-step ratios; tested: whether the log is long enough for its tests to mean something; common:
+    whether the ends of the declared range of rewards are near or were seen often enough for a normal error.
     """
 
     tier: Array
@@ -55,6 +64,7 @@ class Issued(NamedTuple):
     ratio: Float[Array, ""]
     tested: Bool[Array, ""]
     passed: Bool[Array, ""]
+    common: Bool[Array, ""]
 
 
 def issue(
@@ -74,6 +84,7 @@ def issue(
         "features": count,
         "ridge": ridge,
     }
+    weighing = weighing.by_unit()
     term_key, feature_key, *keys = jax.random.split(key, 4)
     robust = DoublyRobust(**known)
     methods: tuple[Statistic, ...] = (
@@ -96,8 +107,8 @@ def issue(
     behaviour = behaviour_test(basis, columns, weighing, longest, horizon, declared.discount, ridge)[2]
     behaviour = jnp.nan_to_num(behaviour)
     # what the policy does must be in the log at all: one-step ratios have a mean of 1
-    ratio = (weighing.starts[:, None] * jnp.where(laid.there, jnp.exp(laid.log_ratio), 0.0)).sum()
-    ratio = ratio / jnp.maximum((weighing.starts[:, None] * laid.there).sum(), 1.0)
+    each_ratio = weighing.starts[:, None] * jnp.where(laid.there, jnp.exp(laid.log_ratio), 0.0)
+    ratio = each_ratio.sum() / jnp.maximum((weighing.starts[:, None] * laid.there).sum(), 1.0)
     following = jnp.where(columns.step > 0, weighing.weights[columns.episode], 0.0).sum()
     size_of = basis.logged(jax.tree.map(lambda part: part[:1], columns.observation), columns.action[:1]).shape[-1]
     tested = heard | (following >= LONG * size_of) | (horizon == 1)
@@ -115,6 +126,7 @@ def issue(
     reach = reach * (1 + (reach**2 + 1) / (4 * jnp.maximum(size - 1, 1)))  # Student's t to first order
     errors = jax.vmap(lambda one: spread(one, size))(each)[:2]
     low, high = (values[:2] - reach * errors).min(), (values[:2] + reach * errors).max()
+    common = RARE * jnp.square(_one_more(each_ratio, laid.reward, weighing, size, declared)) <= jnp.square(errors).max()
 
     least = []
     for terms in value(laid, declared):
@@ -123,8 +135,28 @@ def issue(
     total = declared.schedule().sum()
     sure_low, sure_high = least[0] + declared.low * total, declared.high * total - least[1]
     half = (declared.high - declared.low) * total / 2
+    hull_low, hull_high = jnp.minimum(low, sure_low), jnp.maximum(high, sure_high)
+    low, high = jnp.where(common, low, hull_low), jnp.where(common, high, hull_high)
     low, high = jnp.where(passed, low, sure_low), jnp.where(passed, high, sure_high)
     narrow = high - low <= half
     tier = jnp.where(narrow, jnp.where(passed, 2, 1), 3)
-    middle = jnp.where(passed, values[0], values[2])
-    return Issued(tier, middle, low, high, apart, bellman, memory, behaviour, effective, ratio, tested, passed)
+    middle = jnp.clip(jnp.where(passed, values[0], values[2]), low, high)
+    return Issued(tier, middle, low, high, apart, bellman, memory, behaviour, effective, ratio, tested, passed, common)
+
+
+def _one_more(
+    ratio: Float[Array, "episode time"],
+    reward: Float[Array, "episode time"],
+    weighing: Weighing,
+    units: Float[Array, ""],
+    declared: Range,
+) -> Float[Array, ""]:
+    """Return by how much one more step at an end of the declared range of rewards would change the value.
+
+    ratio: weighed one-step ratios; of their effective number of steps a unit with several episodes counts as one.
+    """
+    steps = jnp.square(ratio.sum()) / jnp.maximum(jnp.square(ratio).sum(), 1e-30)
+    middle = (ratio * reward).sum() / jnp.maximum(ratio.sum(), 1e-30)
+    away = jnp.maximum(middle - declared.low, declared.high - middle)
+    episodes = (weighing.starts > 0).sum()
+    return declared.schedule().sum() * away / (steps + 1) * episodes / jnp.maximum(units, 1)

@@ -1,5 +1,6 @@
 """What a policy has seen: runs of weft keep the fingerprints of the log that they were trained on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,12 @@ import numpy as np
 
 from .dataset import Dataset
 from .errors import UserError
-from .fingerprints import Trace, fingerprints, overlap
+from .fingerprints import Trace, fingerprints, overlap, repeated
 from .folder import RECORD
 from .policy import Served
 from .run import Run, load_policy, load_run
 
-__all__ = ["refuse_touched", "touched"]
+__all__ = ["doubts", "refuse_touched", "touched"]
 
 COINCIDENCE = 0.02  # share of units
 
@@ -52,6 +53,28 @@ def refuse_touched(source: Any, fold: Dataset, by: str | None = None) -> bool:
             "only, or certify on units that it has not seen."
         )
     return share is not None
+
+
+def doubts(policy: Any, data: Dataset) -> Iterator[str]:
+    """Yield what speaks against judging a policy by a log: that it was trained on it, or that rows are there twice."""
+    share = touched(policy, data)
+    if share and share >= COINCIDENCE:
+        yield (
+            f"The policy was trained on {share:.0%} of the units of {data.origin}, so what they say of it is too good; "
+            "judge it by units that it has not seen."
+        )
+    yield from repetitions(data)
+
+
+def repetitions(data: Dataset) -> Iterator[str]:
+    """Yield that a log holds episodes more than once, where it does."""
+    share = repeated(fingerprints(data))
+    if share > 0:
+        percent = f"{share:.0%}" if share >= 0.01 else f"{share:.1g}"
+        yield (
+            f"{percent} of the episodes of {data.origin} are there more than once, as if rows were loaded twice; "
+            "errors are then too small, so load every row once."
+        )
 
 
 def _traces(source: Any) -> list[Trace]:

@@ -21,15 +21,16 @@ class ObservationSpec:
     """One component of an observation (the whole of it when its name is empty).
 
     `kind` is `vector` (any numbers, flattened), `image` (uint8, height × width × channels), `category` (an integer
-    code) or `tokens` (integers, as long as the longest row, shorter ones end in −1).
+    code) or `tokens` (integers, as long as the longest row, shorter ones end in −1). low, high: declared, or else seen
+    in a log; specs that differ in them alone are equal, so that no compiled program depends on a log's extremes.
     """
 
     shape: tuple[int, ...]
     dtype: str = "float32"
     kind: str = "vector"
     name: str = ""
-    low: tuple[float, ...] | None = None
-    high: tuple[float, ...] | None = None
+    low: tuple[float, ...] | None = dataclasses.field(default=None, compare=False)
+    high: tuple[float, ...] | None = dataclasses.field(default=None, compare=False)
     count: int = 0
     categories: tuple[str, ...] = ()
 

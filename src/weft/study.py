@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +23,7 @@ import numpy as np
 from . import gate, storage
 from .algorithm import Algorithm, algorithm
 from .certify import certify, declared_range, missing
+from .compilation import Program
 from .dataset import Dataset
 from .decision import Decision, plain
 from .declared import check_kept, declared_discount
@@ -256,16 +256,17 @@ def _most(data: Dataset) -> float:
     return max(spec.reward_high[0], 0.0) * float((declared_discount(data) ** np.arange(spec.horizon)).sum())
 
 
-@eqx.filter_jit
-def _value(method: LinearQ, candidate: Any, columns: Any, weighing: Any, key: Any) -> tuple[Any, Any, Any]:
+def _worth(method: LinearQ, candidate: Any, columns: Any, weighing: Any, key: Any) -> tuple[Any, Any, Any]:
     value, each, count = influence(method, method.terms(candidate, columns, weighing, key), weighing)
     found = paths(candidate, columns, len(weighing.weights), method.discount, reference=False)
     returns = (found.discount * found.reward).sum(1)
     return value, spread(each, count), (weighing.weights * returns).sum() / weighing.weights.sum()
 
 
-@eqx.filter_jit
-def _prospect(
+_value = Program(_worth, "The value of a candidate")
+
+
+def _predict(
     candidate: Any,
     other: Any,
     columns: Any,
@@ -284,6 +285,9 @@ def _prospect(
     strains = gate.STRAINS if other is None and declared.floor is not None else (0.0,)
     plan = gate.prospect(terms, doses, share, gain, units, margin, risk, strains)
     return plan, effective(candidate, columns, weighing)
+
+
+_prospect = Program(_predict, "The prospect of a certificate")
 
 
 def _write(found: Study, folder: Path) -> None:

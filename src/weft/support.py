@@ -4,13 +4,13 @@ No interval that is computed from a fitted value function can tell that its func
 does; this share can. It is a warning light and not a test: distances mean less the more dimensions there are.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .columns import Columns
+from .compilation import Program
 from .estimator import Candidate
 
 __all__ = ["comparable", "compared", "outside", "unsupported"]
@@ -61,7 +61,7 @@ def outside(
     return (_nearest(columns, probes, does, logged, candidate) > usual + EQUAL).mean()
 
 
-_compiled = eqx.filter_jit(outside)
+_compiled = Program(outside, "Comparing a policy's actions with the log's")
 
 
 def _logged(candidate: Candidate, columns: Columns, rows: Int[Array, "probe"]) -> Float[Array, "probe act"]:

@@ -6,6 +6,8 @@ X are the nonnegative terms of `weft.certificate` for the value and for its mirr
 the width of the range of returns. Clipping a nonnegative term only lowers its mean, so both bounds stay valid for
 every n; `largest` must be chosen before the data are seen.
 
+The estimate is a mean over units, as the bounds are, and never outside of them.
+
 What it covers: everything, for every n, if units are independent, propensities right and the declared ranges true.
 What it does not cover: it needs many units to say anything (the pilot: 2 to 90 times as wide as running the policy).
 Betting says more with the same assumptions.
@@ -54,5 +56,5 @@ class Bernstein(Interval):
             least.append(jnp.maximum(middle - slack, 0.0))
         total = declared.schedule().sum()
         low, high = least[0] + declared.low * total, declared.high * total - least[1]
-        estimate = estimator.value(candidate, columns, weighing, key)
-        return Bounds(estimate, low, high, jnp.full((), jnp.nan), jnp.zeros(0))
+        estimate = estimator.value(candidate, columns, weighing.by_unit(), key)
+        return Bounds(jnp.clip(estimate, low, high), low, high, jnp.full((), jnp.nan), jnp.zeros(0))

@@ -5,6 +5,9 @@ r"""Betting interval: finite samples, heavy weights, any stop (Waudby-Smith and 
 
 A fixed mixture of bets (`weft.betting`) on nonnegative per-unit terms; no bound on the weights is needed.
 
+The estimate is a mean over units, as the bets are, and never outside its own bounds (weights alone can leave the range
+of returns).
+
 What it covers: everything, for every n and at every stop, if units are independent (or come in order of time with a
 constant mean given the past), propensities are right, and the declared range of rewards and horizon are true.
 What it does not cover: propensities that were estimated or changed, drift after the log. Missing overlap makes it wide,
@@ -47,5 +50,5 @@ class Betting(Interval):
             least.append(lower_bound(each, 0.0, risk, there))
         total = declared.schedule().sum()
         low, high = least[0] + declared.low * total, declared.high * total - least[1]
-        estimate = estimator.value(candidate, columns, weighing, key)
-        return Bounds(estimate, low, high, jnp.full((), jnp.nan), jnp.zeros(0))
+        estimate = estimator.value(candidate, columns, weighing.by_unit(), key)
+        return Bounds(jnp.clip(estimate, low, high), low, high, jnp.full((), jnp.nan), jnp.zeros(0))
