@@ -70,6 +70,20 @@ def test_wealth_goes_on_in_one_roll_out_only(certified, tmp_path):
     assert any("The ledger does not know this certificate" in sentence for sentence in unknown.assumptions)
 
 
+def test_a_log_whose_arms_were_dealt_otherwise_is_refused_before_anything_is_remembered(certified, tmp_path):
+    decision, _, log = certified
+    weft.certify(asks(BETTER), log, ledger=tmp_path)
+    both = rolled(300)
+    arm = np.asarray(both.columns["arm"])[::TIME]
+    uneven = both.select(np.flatnonzero((arm == 1) | (np.arange(600) % 3 == 0)))  # three quarters with the policy
+    for given in (uneven, outcomes(uneven)):
+        with pytest.raises(UserError, match="Arms of arrays were not dealt with the stated chances: "):
+            weft.stage(decision, given, dose=0.1, ledger=tmp_path)
+    assert not list(tmp_path.glob("carried-*"))
+    found = weft.stage(decision, uneven, dose=0.1, chance=0.75, ledger=tmp_path)
+    assert found.centre == decision.logged_return == pytest.approx(log.rewards.sum() / log.episodes)
+
+
 def test_units_that_the_certificate_counted_do_not_count_again(certified):
     decision, ledger, log = certified
     arms = dataclasses.replace(log, columns={"arm": np.repeat(np.arange(60) % 2, TIME)})

@@ -11,7 +11,7 @@ import pytest
 from weft import betting
 from weft.decision import Decision, recalled
 from weft.errors import UserError
-from weft.staged import Outcomes, bets, improvement, judge
+from weft.staged import IMPLAUSIBLE, Outcomes, assignment, bets, improvement, judge
 
 STARTED = Decision("STAGED", 0.1, tier=1, doses=(0.1, 0.5), evidence=(4.0, 2.0), units=100)
 
@@ -90,7 +90,8 @@ def test_wealth_is_carried_as_a_scalar_and_the_order_of_units_does_not_change_it
 def test_a_better_policy_is_deployed_a_worse_one_rejected_and_others_go_on():
     good = judge(STARTED, drawn(400, 0.3))
     assert (good.action, good.dose, good.start, good.decides) == ("DEPLOY", 0.1, 4.0, "carried")
-    assert good.carried[good.passed - 1] >= np.log(20) > good.carried[good.passed - 2]
+    deciding = good.carried - good.explained
+    assert deciding[good.passed - 1] >= np.log(20) > deciding[good.passed - 2]
     assert 0 <= good.low < good.mean < good.high
     bad = judge(STARTED, drawn(400, -0.3))
     assert bad.action == "REJECT"
@@ -143,6 +144,74 @@ def test_a_centre_makes_the_evidence_stronger_where_returns_are_small():
     plain, sharp = ([judge(STARTED, log, centre=centre) for log in logs] for centre in (None, 0.05))
     assert np.mean([found.restarted[-1] for found in sharp]) > np.mean([found.restarted[-1] for found in plain]) + 2
     assert np.mean([found.mean for found in sharp]) == pytest.approx(0.02, abs=0.005)
+
+
+def test_bets_on_the_arms_have_a_mean_of_one_exactly_if_arms_come_as_stated():
+    chances = np.array([0.5, 0.2, 0.9, 0.5, 0.03, 0.7, 0.5, 0.4])
+    every = np.array(list(itertools.product((0, 1), repeat=8)))
+    likely = np.where(every == 1, chances, 1 - chances).prod(1)
+    sides = np.exp([assignment(arms, chances) for arms in every])
+    np.testing.assert_allclose((likely[:, None, None] * sides).sum(0), 1, rtol=1e-12)
+    more, less = assignment(np.ones(10), np.full(10, 0.5))
+    assert (np.diff(more) > 0).all()
+    assert (np.diff(less) < 0).all()
+
+
+@pytest.mark.parametrize("share", [0.55, 0.45, 0.6])
+def test_arms_that_do_not_come_as_stated_deploy_and_reject_nothing(share):
+    # returns in a small part of the declared range, the same under both arms
+    wrong = 0
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        arms, returns = rng.random(2000) < share, rng.uniform(0.8, 1, 2000)
+        for looked in (250, 500, 1000, 2000):
+            try:
+                answer = judge(STARTED, Outcomes(arms[:looked], 0.5, returns[:looked], 0.0, 1.0), drift=True)
+            except UserError:
+                break
+            wrong += answer.action != "CONTINUE"
+    assert wrong == 0
+
+
+def test_implausible_shares_are_refused_and_plausible_ones_are_not():
+    with pytest.raises(
+        UserError,
+        match=r"^Arms of the roll-out were not dealt with the stated chances: [56]\d\.\d% of the first [1-9]\d\d units "
+        r"\(6\d\.\d% of all 3,000\) are the policy's, where 50\.0% was stated, 1,000 to 1 against chance\. Mend ",
+    ):
+        judge(STARTED, Outcomes(drawn(3000, 0.0, chance=0.6).arms, 0.5, np.zeros(3000), 0.0, 1.0))
+    for units in (5, 100_000):
+        assert judge(STARTED, drawn(units, 0.0, chance=0.3), drift=True).action == "CONTINUE"
+    with pytest.raises(UserError, match=r"100\.0% of the first 15 units"):  # sorted by arm, not by time
+        judge(STARTED, Outcomes(np.arange(60) < 30, 0.5, np.zeros(60), 0.0, 1.0))
+    each = np.random.default_rng(0).uniform(0.1, 0.9, 4000)
+    dealt = np.random.default_rng(1).random(4000) < each
+    assert judge(STARTED, Outcomes(dealt, each, np.zeros(4000), -1.0, 1.0)).units == 4000
+    with pytest.raises(UserError, match="not dealt with the stated chances"):
+        judge(STARTED, Outcomes(dealt, each * 0.8, np.zeros(4000), -1.0, 1.0))
+    assert IMPLAUSIBLE == 1000
+
+
+def test_the_mean_return_of_the_certificate_s_log_is_the_centre():
+    found = drawn(300, 0.1)
+    knowing = dataclasses.replace(STARTED, logged_return=0.45)
+    answer = judge(knowing, found)
+    assert answer.centre == 0.45
+    assert "0.45, the mean return of the certificate's log" in str(answer)
+    np.testing.assert_array_equal(answer.carried, judge(STARTED, found, centre=0.45).carried)
+    assert judge(knowing, found, centre=0.5).centred == "as given"
+    for decision, outcomes, why in (
+        (STARTED, found, "does not say what its log earned"),
+        (knowing, Outcomes([0, 1], [0.4, 0.5], [0.0, 1.0], 0.0, 1.0), "units have different chances"),
+        (dataclasses.replace(knowing, logged_return=3.0), found, "outside the range"),
+    ):
+        without = judge(decision, outcomes)
+        assert without.centre is None
+        assert why in str(without)
+    assert recalled(knowing.record()).logged_return == 0.45
+    older = {name: value for name, value in knowing.record().items() if name != "logged_return"}
+    assert recalled(older).logged_return is None
+    assert knowing.bare().logged_return == 0.45
 
 
 def test_lower_bounds_use_what_was_carried_below_the_margin_only():

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from weft.betting import log_wealth
-from weft.staged import bets
+from weft.staged import TILTS, bets
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "staged.json"
 UNITS, MOST, DOSE, RISK, BASE = 100, 4000, 0.5, 0.05, 0.3
@@ -48,10 +48,22 @@ def replications(key, gap, repeats):
         half = jnp.full(MOST, 0.5)
         plain = bets(arms, half, reward, 0.0, 1.0, start=certificate)
         sharp = bets(arms, half, reward, 0.0, 1.0, start=certificate, centre=BASE)
+        explained = _explained(arms)
         paths = plain.carried, plain.restarted, sharp.carried, plain.against
-        return certificate, *(_first(path) for path in paths)
+        return certificate, *(_first(path - explained) for path in paths)
 
     return jax.lax.map(one, jax.random.split(key, repeats), batch_size=50)
+
+
+def _explained(arms):
+    """Return what the arms' shares explain, `weft.staged.assignment` for half of the units in each arm."""
+
+    def wealth(tilts):
+        each = jnp.where(arms[:, None], tilts, 0.0) - jnp.log1p(0.5 * jnp.expm1(tilts))
+        return jax.scipy.special.logsumexp(jnp.cumsum(each, 0), axis=1) - jnp.log(len(tilts))
+
+    tilts = jnp.asarray(TILTS, jnp.float32)
+    return jnp.maximum(0.0, jnp.maximum(wealth(tilts), wealth(-tilts)))
 
 
 def _first(path):

@@ -22,7 +22,7 @@ from .certificate import Range
 from .compilation import Program
 from .dataset import Dataset
 from .decision import Decision, promise
-from .declared import check_kept, undeclared, unevenly_discounted
+from .declared import check_kept, returns, undeclared, unevenly_discounted
 from .diagnostics import Diagnostics, diagnose, ratio_test
 from .difference import difference
 from .errors import UserError
@@ -95,6 +95,7 @@ def certify(
     known = known if baseline is None else refuse_touched(baseline, data) and known
     about: dict[str, Any] = {"margin": margin, "risk": risk, "units": _units(data)}
     about["baseline"] = "the logging policy" if baseline is None else "the given baseline"
+    about["logged_return"] = _logged_return(data)
     if about["units"] < 2:
         return Decision("ABSTAIN", reason="there is one independent unit, and chance needs at least two", **about)
     candidate, columns, weighing = question(policy, data, None, greedy, 8, seed)
@@ -159,6 +160,17 @@ def missing(data: Dataset, candidate: Candidate, other: Candidate | None) -> str
     if unevenly_discounted(data):
         return "steps last differently long, so the sum of discounts is not known beforehand"
     return ""
+
+
+def _logged_return(data: Dataset) -> float | None:
+    """Return the mean return of a log's units, episodes of a unit averaged; None where there is no such number."""
+    if np.ndim(data.rewards) != 1 or unevenly_discounted(data):
+        return None
+    earned = returns(data)
+    if data.spec.unit:
+        member = np.unique(data.units(data.spec.unit).astype(str), return_inverse=True)[1]
+        earned = np.bincount(member, earned) / np.bincount(member)
+    return float(earned.mean())
 
 
 def _units(data: Dataset) -> int:

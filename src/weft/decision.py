@@ -15,7 +15,7 @@ TIERS = {
     2: "an estimate that rests on assumptions",
     3: "no ground for an answer",
 }
-KEPT = ("margin", "risk", "units", "baseline", "assumptions", "question")  # whatever is shown
+KEPT = ("margin", "risk", "units", "baseline", "assumptions", "question", "logged_return")  # whatever is shown
 NOTHING_ELSE = "not certified; nothing else is shown, so that what is left of the risk can be spent on another policy"
 
 
@@ -29,7 +29,8 @@ class Decision:
     where there is none. tier: what the answer rests on, 1 evidence that can certify, 2 an estimate, 3 nothing.
     `evidence` (odds), `lows`, `means`, `needed` (units for a certificate) belong to `doses`; collect: the fewest units.
     first: where the order of the doses began; None where each was tested at an equal share of the risk. question: the
-    name under which the ledger remembers what was asked.
+    name under which the ledger remembers what was asked. logged_return: the mean return of the log's units, which says
+    nothing of the policy (None: not known).
     """
 
     action: str
@@ -54,6 +55,7 @@ class Decision:
     assumptions: tuple[str, ...] = ()
     diagnostics: Any = None
     question: str = ""
+    logged_return: float | None = None
 
     def assuming(self, sentences: tuple[str, ...]) -> "Decision":
         """Return the same with further assumptions."""
@@ -125,6 +127,8 @@ def recalled(record: Any) -> Decision:
             raise ValueError
         for name in ("low", "high"):
             found[name] = math.nan if found[name] is None else float(found[name])
+        if found.get("logged_return") is not None:
+            found["logged_return"] = float(found["logged_return"])
         for name in ("doses", "evidence", "lows", "means", "assumptions"):
             found[name] = tuple(found[name])
         needs = found["needed"].items()

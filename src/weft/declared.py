@@ -5,7 +5,15 @@ import numpy as np
 from .dataset import Dataset
 from .errors import UserError
 
-__all__ = ["check_kept", "check_ranges", "cut_early", "declared_discount", "undeclared", "unevenly_discounted"]
+__all__ = [
+    "check_kept",
+    "check_ranges",
+    "cut_early",
+    "declared_discount",
+    "returns",
+    "undeclared",
+    "unevenly_discounted",
+]
 
 
 def declared_discount(data: Dataset, given: float | None = None) -> float:
@@ -29,6 +37,15 @@ def undeclared(data: Dataset) -> list[str]:
 def unevenly_discounted(data: Dataset) -> bool:
     """Say whether steps last differently long under a discount, so that its sums are not known beforehand."""
     return data.spec.discount not in (None, 1, 1.0) and bool((data.durations != 1).any())
+
+
+def returns(data: Dataset) -> np.ndarray:
+    """Return the sum of rewards of every episode, discounted as is declared (not at all where nothing is)."""
+    lengths = data.lengths
+    begins = np.cumsum(lengths) - lengths
+    step = np.arange(data.steps) - np.repeat(begins, lengths)
+    discount = 1.0 if data.spec.discount is None else float(data.spec.discount)
+    return np.add.reduceat(np.asarray(data.rewards, float) * discount**step, begins)
 
 
 def check_ranges(data: Dataset, who: str) -> None:

@@ -15,7 +15,7 @@ from . import storage
 from .certify import compared, declared_range
 from .dataset import Dataset
 from .decision import Decision, recalled
-from .declared import check_kept, undeclared, unevenly_discounted
+from .declared import check_kept, returns, undeclared, unevenly_discounted
 from .errors import UserError, nearest
 from .folds import ordered_in_time
 from .ledger import Ledger
@@ -52,14 +52,15 @@ def stage(
     of time, or as `Outcomes`. arm: the column with 1 for units of the policy and 0 for the others; chance: of the
     policy's arm, a number or a column; both are fixed per unit, and its episodes are averaged. dose: what the policy's
     arm runs, by default that of the decision. drift: the world may have changed since the certificate's log, so the
-    wealth that is restarted at 1 decides. centre: a return near the mean, known before the roll-out (such as the mean
-    return of the certificate's log); it makes the evidence stronger where returns lie in a small part of their range.
-    by_time: a column that orders the units. policy, greedy, seed: the policy and how it acts (a study's folder knows
-    both); it must not have been trained on these units, and logged propensities must be its own. ledger: where the
-    certificate was written down; it refuses units that the certificate has counted, and a second roll-out.
+    wealth that is restarted at 1 decides. centre: a return near the mean, known before the roll-out, by default the
+    mean return of the certificate's log where all units have the same chance; it makes the evidence stronger where
+    returns lie in a small part of their range. by_time: a column that orders the units. policy, greedy, seed: the
+    policy and how it acts (a study's folder knows both); it must not have been trained on these units, and logged
+    propensities must be its own. ledger: where the certificate was written down; it refuses units that the certificate
+    has counted, and a second roll-out.
 
-    Raises UserError for arms, chances and returns that cannot be, a log that does not declare what returns can be, and
-    whatever contradicts the decision.
+    Raises UserError for arms, chances and returns that cannot be, arms that were not dealt with the stated chances, a
+    log that does not declare what returns can be, and whatever contradicts the decision.
     """
     known, policy, greedy = _known(decision, policy, greedy)
     if isinstance(found, Outcomes):
@@ -96,10 +97,7 @@ def outcomes(data: Dataset, arm: str = "arm", chance: float | str = 0.5, by_time
     if unevenly_discounted(data):
         raise UserError(f"Steps of {data.origin} last differently long, so the range of returns is not known.")
     declared = declared_range(data)
-    schedule = np.asarray(declared.schedule(), float)
-    lengths = data.lengths
-    step = np.arange(data.steps) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    earned = np.add.reduceat(np.asarray(data.rewards, float) * schedule[step], np.cumsum(lengths) - lengths)
+    earned = returns(data)
     labels = data.units(spec.unit).astype(str) if spec.unit else np.arange(data.episodes)
     arms = _numbers(data, arm, "arm")
     chances = _numbers(data, chance, "chance") if isinstance(chance, str) else np.full(data.episodes, float(chance))
@@ -112,11 +110,11 @@ def outcomes(data: Dataset, arm: str = "arm", chance: float | str = 0.5, by_time
                 f"The {what} of '{spec.unit}' {labels[place][changed[0]]} of {data.origin} changes from episode to "
                 "episode; arms are dealt to whole units, so declare as the unit what they were dealt to."
             )
-    returns = np.bincount(member, earned[place]) / count
+    means = np.bincount(member, earned[place]) / count
     order = np.argsort(first)  # units in the order in which they first come
-    total = float(schedule.sum())
+    total = float(np.asarray(declared.schedule(), float).sum())
     return Outcomes(
-        arms[place][first][order], chances[place][first][order], returns[order], float(declared.low) * total,
+        arms[place][first][order], chances[place][first][order], means[order], float(declared.low) * total,
         float(declared.high) * total, data.origin,
     )  # fmt: skip
 

@@ -11,7 +11,16 @@ return G in [low, high]. With any number c that is known before the unit is,
 
 c = (1 - p) low + p high makes B smallest, B = high - low, and X the terms (G - low) / p and (high - G) / (1 - p), less
 high - low, that a certificate plans with (`gate.randomised`). A c near the mean return makes X less noisy instead,
-which is what counts where returns lie in a small part of their range.
+which is what counts where returns lie in a small part of their range; the certificate's log has one.
+
+All of this rests on p. If arms come with another chance q, the mean of X is off by (q - p) / (p (1 - p)) times the
+distance of returns from c, which can deploy anything. So the arms are bet on, too: with chances tilted by d,
+
+    r = p e^d / (1 - p + p e^d),     e = mean_d prod (r / p)^Z ((1 - r) / (1 - p))^(1 - Z),     E e = 1
+
+over a grid of tilts d of either sign. A roll-out in which e has ever reached `IMPLAUSIBLE` is refused. Until then other
+wealth is divided by that of the arms, where this is above 1: what their shares alone explain says nothing of the
+policies. That keeps every promise, and if p is right it costs nearly nothing, because e then stays about or below 1.
 
 *Carried* wealth is the certificate's wealth at this dose times that of a new mixture of bets on the units of the
 roll-out. It is no longer one mixture over both: the certificate's is an average over fractions, and only its value, a
@@ -34,10 +43,15 @@ from .betting import lower_bound, path, power
 from .decision import Decision, plain
 from .errors import UserError
 
-__all__ = ["Bets", "Outcomes", "Staged", "bets", "improvement", "judge"]
+__all__ = ["IMPLAUSIBLE", "Bets", "Outcomes", "Staged", "assignment", "bets", "improvement", "judge"]
 
 ENOUGH = 20  # units of the roll-out before it is said how many more are needed
 MOST = 1e7  # units beyond which nobody waits for more of them
+IMPLAUSIBLE = 1000.0
+"""Odds against the stated chances at which a roll-out is refused. One that was dealt right is ever refused with a chance
+of at most .001, little beside a risk of .05; a real .6 for a stated .5 shows after about 480 units, .55 after 1,900."""
+TILTS = np.geomspace(0.005, 4.0, 20)
+"""Of the logarithm of the odds: what 20 to 1,000,000 units can tell apart, in steps of two fifths."""
 
 PROMISE = (
     "If arms were drawn with the stated chances, units are independent of each other, returns keep to their declared "
@@ -151,6 +165,38 @@ def bets(
     return Bets(start + restarted, restarted, against, values, bound, opposite, other)
 
 
+def assignment(
+    arms: Bool[np.ndarray, "unit"], chances: Float[np.ndarray, "unit"]
+) -> tuple[Float[np.ndarray, "unit"], Float[np.ndarray, "unit"]]:
+    """Return the logarithm of two wealths after every unit: bets that the policy's arm comes more often than stated,
+    and that it comes less often. If it comes as stated, each has a mean of 1; their mean is the e of the module."""
+    dealt, stated = np.asarray(arms, float), np.asarray(chances, float)
+    sides = []
+    for tilts in (TILTS, -TILTS):
+        total = np.full(len(dealt), -np.inf)
+        for tilt in tilts:
+            total = np.logaddexp(total, np.cumsum(tilt * dealt - np.log1p(stated * np.expm1(tilt))))
+        sides.append(total - np.log(len(tilts)))
+    return sides[0], sides[1]
+
+
+def _explained(found: Outcomes) -> np.ndarray:
+    """Return the logarithm of what the arms' shares explain after every unit, at least 0. Raises UserError where the
+    arms were not dealt with the stated chances."""
+    more, less = assignment(found.arms, found.chances)
+    reached = np.logaddexp(more, less) - np.log(2) >= np.log(IMPLAUSIBLE)
+    if reached.any():
+        first, units = int(reached.argmax()) + 1, len(found.arms)
+        whole = "" if first == units else f" ({found.arms.mean():.1%} of all {units:,})"
+        raise UserError(
+            f"Arms of {found.origin} were not dealt with the stated chances: {found.arms[:first].mean():.1%} of the "
+            f"first {first:,} units{whole} are the policy's, where {found.chances[:first].mean():.1%} was stated, "
+            f"{IMPLAUSIBLE:,.0f} to 1 against chance. Mend what deals the arms, state the chance that was really set, "
+            "or give all units in the order of time (by_time); until then nothing can be promised."
+        )
+    return np.maximum(0.0, np.maximum(more, less))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Staged:
     """What a roll-out says so far.
@@ -160,7 +206,9 @@ class Staged:
     carried on (1 where nothing was). carried, restarted, against: logarithms of the wealth after every unit, for the
     policy with and without what was carried, and against it; decides: which of the first two may deploy. passed: units
     after which enough was reached (0: already before the first). more: about how many further units are expected to be
-    needed (None: unknown, or no number).
+    needed (None: unknown, or no number). explained: logarithm of the odds that the shares of the arms alone explain, by
+    which wealth is divided before it decides. centre: the return c that was used (None: one per unit, of the smallest
+    bound), `centred` says why.
     """
 
     action: str
@@ -183,6 +231,9 @@ class Staged:
     reason: str
     promise: str = PROMISE
     assumptions: tuple[str, ...] = ()
+    explained: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1))
+    centre: float | None = None
+    centred: str = ""
 
     def assuming(self, sentences: tuple[str, ...]) -> "Staged":
         """Return the same with further assumptions."""
@@ -191,7 +242,7 @@ class Staged:
     def record(self) -> dict[str, Any]:
         """Return all figures as plain JSON; what is infinite or not a number is null."""
         found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("carried", "restarted", "against"):
+        for name in ("carried", "restarted", "against", "explained"):
             found[name] = np.asarray(found[name], float).tolist()
         return plain(found)
 
@@ -205,6 +256,12 @@ class Staged:
         yield "carried", f"{_odds(self.carried[-1])} to 1 (began at {self.start:.3g}), {self._role('carried')}"
         yield "restarted", f"{_odds(self.restarted[-1])} to 1 (began at 1), {self._role('restarted')}"
         yield "against", f"{_odds(self.against[-1])} to 1; {1 / self.risk:.4g} would reject the policy"
+        if self.explained[-1] > 0:
+            yield (
+                "arms",
+                f"their shares alone explain {_odds(self.explained[-1])} to 1, by which the others are divided",
+            )
+        yield "centre", self.centred if self.centre is None else f"{self.centre:.4g}, {self.centred}"
         if self.action == "CONTINUE":
             told = "unknown" if self.units < ENOUGH else "no number would do if it goes on like this"
             yield "needed", told if self.more is None else f"about {self.more:,} further units"
@@ -228,13 +285,14 @@ def judge(
     """Decide on a roll-out of the policy that a decision is about, at one dose, from what it gave.
 
     Wealth is carried on where the decision has evidence at the dose (the first tier), else it starts at 1; drift: the
-    restarted wealth decides. centre: a return known before the roll-out, near the mean (the log's mean return); all
-    units then need the same chance. Enough is 1 / risk for the first dose of the order that was not certified, else
-    the number of doses / risk, because a dose that was picked out of several has to pay for the choice. A dose is
-    rejected whenever the bets against it reach 1 / risk, also after it was deployed.
+    restarted wealth decides. centre: a return known before the roll-out, near the mean; all units then need the same
+    chance. By default it is the mean return of the certificate's log, where that can be used. Enough is 1 / risk for
+    the first dose of the order that was not certified, else the number of doses / risk, because a dose that was picked
+    out of several has to pay for the choice. A dose is rejected whenever the bets against it reach 1 / risk, also after
+    it was deployed.
 
-    Raises UserError for a dose without evidence where others have some, a margin that no return can reach, and a
-    centre outside the range of returns.
+    Raises UserError for a dose without evidence where others have some, a margin that no return can reach, a centre
+    outside the range of returns, and arms that were not dealt with the stated chances.
     """
     dose, place = _dose(decision, dose)
     margin, risk, low, high = decision.margin, decision.risk, float(found.low), float(found.high)
@@ -244,6 +302,8 @@ def judge(
         raise UserError(f"The centre is a return, from {low:g} to {high:g}, got {centre:g}.")
     if centre is not None and np.ptp(found.chances) > 0:
         raise UserError("With a centre all units need the same chance of the policy's arm; leave it out.")
+    explained = _explained(found)
+    centre, centred = (centre, "as given") if centre is not None else _centre(decision, found)
     start = 1.0 if place is None else decision.evidence[place]
     begun = float(np.log(max(start, 1e-37)))
     made = jax.tree.map(
@@ -253,11 +313,13 @@ def judge(
         raise UserError(f"Chances of {found.origin} are too small for numbers of 32 bits.")
     enough = 1 / risk if drift or place is None else _enough(decision, place)
     deciding, first = (made.restarted, 0.0) if drift else (made.carried, begun)
-    rejected = bool((made.against >= -np.log(risk)).any())
+    deciding, against = deciding - explained, made.against - explained
+    rejected = bool((against >= -np.log(risk)).any())
     crossed = np.flatnonzero(np.concatenate([[first], deciding]) >= np.log(enough))
     passed = int(crossed[0]) if len(crossed) else None
-    floor = _floor(made, margin, 1 / enough, first)
-    ceiling = -float(lower_bound(made.opposite, -made.opposite_bound, risk))
+    share = float(np.exp(-explained[-1]))
+    floor = _floor(made, margin, share / enough, first)
+    ceiling = -float(lower_bound(made.opposite, -made.opposite_bound, share * risk))
     action = "REJECT" if rejected else "CONTINUE" if passed is None else "DEPLOY"
     more = None
     if action == "CONTINUE" and len(deciding) >= ENOUGH:
@@ -268,8 +330,9 @@ def judge(
         action, dose, max(floor, margin) if action == "DEPLOY" else floor, ceiling, float(made.values.mean()), margin,
         risk, float(enough), float(start), len(found.arms), int(found.arms.sum()), made.carried, made.restarted,
         made.against, "restarted" if drift else "carried", passed, more,
-        _reason(action, passed, deciding, enough, margin, made.against),
-        assumptions=tuple(_assumptions(decision, place, dose, drift)),
+        _reason(action, passed, deciding, enough, margin, against),
+        assumptions=tuple(_assumptions(decision, place, dose, drift)), explained=explained, centre=centre,
+        centred=centred,
     )  # fmt: skip
 
 
@@ -287,6 +350,18 @@ def _dose(decision: Decision, dose: float | None) -> tuple[float, int | None]:
         known = ", ".join(f"{one:g}" for one in decision.doses)
         raise UserError(f"The certificate has no evidence about a dose of {dose:g}; it has some about {known}.")
     return dose, near[0]
+
+
+def _centre(decision: Decision, found: Outcomes) -> tuple[float | None, str]:
+    """Return the mean return of the certificate's log where it can be the centre, and why it is or is not."""
+    mean = decision.logged_return
+    if mean is None:
+        return None, "that of the smallest bound; the decision does not say what its log earned"
+    if np.ptp(found.chances) > 0:
+        return None, "that of the smallest bound, because units have different chances"
+    if not found.low <= mean <= found.high:
+        return None, f"that of the smallest bound, because the log's mean return of {mean:.4g} is outside the range"
+    return mean, "the mean return of the certificate's log"
 
 
 def _enough(decision: Decision, place: int) -> float:

@@ -37,7 +37,7 @@ class Stage(Command):
     drift: Flag = False
     """The world may have changed since the certificate's log: evidence that begins anew decides."""
     centre: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """A return near the mean, known before the roll-out; sharper where returns lie in a small part of their range."""
+    """A return near the mean, known before the roll-out; by default the mean of the certificate's log."""
     by_time: Column = None
     """Column that orders the units; by default they stand in order."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
