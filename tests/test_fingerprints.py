@@ -8,7 +8,7 @@ import pytest
 
 import weft
 from weft import Dataset, concatenate
-from weft.fingerprints import CONTENT, LEAST, LOG, Trace, fingerprints, overlap, repeated, seen
+from weft.fingerprints import CONTENT, FINE, LEAST, LOG, NUMBER, Trace, fingerprints, overlap, repeated, seen
 
 
 def wide(seed: int = 0, steps: int = 300, shift: float = 0.0, **options) -> Dataset:
@@ -146,6 +146,95 @@ def test_a_shared_part_of_small_worlds_is_more_than_coincidence():
     parts = small_world(0, length=6).split((0.5, 0.5))
     mixed = concatenate([small_world(1, 200, length=6), parts[0]])
     assert overlap(fingerprints(small_world(0, length=6)), fingerprints(mixed)) > 0.3
+
+
+def drawn(contents: np.ndarray, log: int) -> np.ndarray:
+    """Return fingerprints of episodes of one coarse step, by the numbers of their contents."""
+    table = np.zeros((len(contents), 5), np.uint64)
+    table[:, LOG], table[:, NUMBER] = log, np.arange(len(contents))
+    table[:, CONTENT], table[:, LEAST] = contents, contents // 2
+    return table
+
+
+@pytest.mark.parametrize("skewed", [0.0, 1.0])
+@pytest.mark.parametrize("contents", [6, 24, 500, 50_000])
+def test_fresh_logs_of_one_small_world_share_nothing(contents, skewed):
+    rng = np.random.default_rng(contents)
+    chance = 1 / np.arange(1, contents + 1) ** skewed
+    accused = 0
+    for sizes in ((40, 40), (400, 400), (3000, 300), (300, 3000), (3000, 3000)):
+        for _ in range(6):
+            first, second = (rng.choice(contents, size, p=chance / chance.sum()) for size in sizes)
+            accused += overlap(drawn(first, 1), drawn(second, 2)) > 0
+    assert accused == 0  # of 240 in all
+
+
+@pytest.mark.parametrize("skewed", [0.0, 1.0])
+def test_what_logs_of_a_small_world_share_is_estimated(skewed):
+    rng = np.random.default_rng(0)
+    chance = 1 / np.arange(1, 501) ** skewed
+    first, fresh = (rng.choice(500, 3000, p=chance / chance.sum()) for _ in range(2))
+    known = drawn(first, 1)
+    for share in (0.4, 0.6, 0.8):
+        part = np.concatenate([rng.permutation(first)[: int(3000 * share)], fresh[int(3000 * share) :]])
+        assert overlap(known, drawn(rng.permutation(part), 2)) == pytest.approx(share, abs=0.12)
+    assert overlap(known, drawn(rng.permutation(first)[1:], 2)) == 1
+    assert overlap(known, drawn(rng.permutation(first)[:1500], 2)) == 1
+    # a policy put together from two that saw the same log has seen it once
+    assert overlap(np.concatenate([known, known]), drawn(rng.permutation(first)[:1500], 2)) == 1
+    again = known.copy()
+    again[:, LOG] = 3
+    assert overlap(np.concatenate([known, again]), drawn(rng.permutation(first), 2)) == 1
+
+
+def test_words_are_no_fine_numbers():
+    rng = np.random.default_rng(0)
+    words, names = tuple(f"word {number}" for number in range(40)), [f"x{place}" for place in range(4)]
+    data = Dataset.from_arrays(
+        {name: rng.integers(0, 40, 400) for name in names}, rng.integers(0, 2, 400), np.zeros(400), np.ones(400, bool),
+        kinds=dict.fromkeys(names, "category"), categories=dict.fromkeys(names, words),
+    )  # fmt: skip
+    assert (fingerprints(data)[:, FINE] == 0).all()
+
+
+def shop(path, observations: str = "user_feature_*,position") -> Dataset:
+    """Load the real log of discrete decisions."""
+    return weft.load(
+        path, observations=observations, action="item_id", reward="click", propensity="propensity_score",
+        time="timestamp",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def resaved(shared_data, tmp_path_factory):
+    """Return the table of a real log, and a function that saves some of its rows in another form and loads them."""
+    table = polars.read_csv(shared_data / "open_bandit" / "men_random.csv")
+    folder = tmp_path_factory.mktemp("resaved")
+
+    def save(rows, suffix: str = "parquet", observations: str = "user_feature_*,position") -> np.ndarray:
+        part = table[rows].select(sorted(table.columns, reverse=True))
+        path = folder / f"{len(list(folder.iterdir()))}.{suffix}"
+        part.write_csv(path) if suffix == "csv" else part.write_parquet(path)
+        return fingerprints(shop(path, observations))
+
+    return fingerprints(shop(shared_data / "open_bandit" / "men_random.csv")), save
+
+
+def test_a_real_log_of_discrete_decisions_is_recognised_after_saving(resaved, shared_data):
+    whole, save = resaved
+    every = np.arange(10_000)
+    order = np.random.default_rng(0).permutation(10_000)
+    for rows in (every[1:], every[:5000], every[::2], order[1:]):
+        assert overlap(whole, save(rows)) == 1
+    assert overlap(whole, save(every[1:], "csv")) == 1
+    assert overlap(save(order[:4000]), save(order[2400:6400])) == pytest.approx(0.4, abs=0.05)
+    for apart in ((every[:5000], every[5000:]), (every[::2], every[1::2]), (order[:5000], order[5000:])):
+        assert overlap(*map(save, apart)) == 0
+    # by the position alone there are 137 contents
+    whole = fingerprints(shop(shared_data / "open_bandit" / "men_random.csv", "position"))
+    for rows in (every[1:], every[:5000], every[::2]):
+        assert overlap(whole, save(rows, observations="position")) == 1
+    assert overlap(save(every[:5000], observations="position"), save(every[5000:], observations="position")) == 0
 
 
 def test_images_tokens_and_labels():

@@ -38,8 +38,8 @@ def touched(source: Any, fold: Dataset, by: str | None = None) -> float | None:
 def refuse_touched(source: Any, fold: Dataset, by: str | None = None) -> bool:
     """Raise UserError if a run or a policy was trained on units of a fold; return whether its origin is known.
 
-    A share below `COINCIDENCE` is let pass: short episodes of few values repeat by chance, and so few units cannot
-    carry a decision.
+    A share below `COINCIDENCE` is let pass: so few units cannot carry a decision, and the share is an estimate where
+    episodes are like others. That some are shared at all is more than chance explains (`fingerprints.seen`).
 
     Where it is not (False), that it has not seen the fold is an assumption, to be printed as one.
     """

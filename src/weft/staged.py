@@ -48,8 +48,8 @@ __all__ = ["IMPLAUSIBLE", "Bets", "Outcomes", "Staged", "assignment", "bets", "i
 ENOUGH = 20  # units of the roll-out before it is said how many more are needed
 MOST = 1e7  # units beyond which nobody waits for more of them
 IMPLAUSIBLE = 1000.0
-"""Odds against the stated chances at which a roll-out is refused. One that was dealt right is ever refused with a chance
-of at most .001, little beside a risk of .05; a real .6 for a stated .5 shows after about 480 units, .55 after 1,900."""
+"""Odds against the stated chances that refuse a roll-out. One that was dealt right is ever refused with a chance of at
+most .001, little beside a risk of .05; a real .6 for a stated .5 shows after about 480 units, .55 after 1,900."""
 TILTS = np.geomspace(0.005, 4.0, 20)
 """Of the logarithm of the odds: what 20 to 1,000,000 units can tell apart, in steps of two fifths."""
 
