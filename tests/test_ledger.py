@@ -1,6 +1,7 @@
-"""The ledger: what is left, what is refused, who is recognised, two processes at once, and damage."""
+"""The ledger: what is left, what is refused, who is recognised, two processes at once, kills, and damage."""
 
 import json
+import os
 import threading
 
 import numpy as np
@@ -40,7 +41,9 @@ def test_a_decision_leaves_what_it_did_not_spend(ledger):
         ledger.spend(fold, "second", risk=0.04)
     assert ledger.spend(fold, "second").spent == pytest.approx(0.03)
     with pytest.raises(
-        UserError, match=r"100% of its units were opened on 20\d\d-\d\d-\d\d for second and the risk of"
+        UserError,
+        match=r"100% of its units were opened on 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC as log for second and the risk of "
+        rf"0\.05 is used up \(ledger in {ledger.folder}\); certify on units that no test has seen\.$",
     ):
         ledger.left(fold)
     assert [entry.policy for entry in ledger.entries()] == ["first", "second"]
@@ -59,7 +62,8 @@ def test_the_openings_of_a_fold_are_those_of_everything_that_shares_units_with_i
 def test_a_shown_report_spends_the_fold(ledger):
     ledger.spend(log(), "first", risk=0.01, shown="report")
     with pytest.raises(
-        UserError, match=r"for first and its report was shown; certify on units that no test has seen\.$"
+        UserError,
+        match=r"for first and its report was shown \(ledger in .*\); certify on units that no test has seen\.$",
     ):
         ledger.spend(log(), "second", risk=0.01)
     assert len(ledger.entries()) == 1
@@ -151,6 +155,25 @@ def lines_gone(folder):
     (folder / "ledger.jsonl").unlink()
 
 
+def emptied(folder):
+    (folder / "ledger.jsonl").write_bytes(b"")
+
+
+def last_line_gone(folder):
+    path = folder / "ledger.jsonl"
+    path.write_text(path.read_text().split("\n", 1)[0] + "\n")
+
+
+def older_and_emptied(folder):
+    (folder / "ledger.last").unlink()
+    emptied(folder)
+
+
+def older_and_gone(folder):
+    (folder / "ledger.last").unlink()
+    lines_gone(folder)
+
+
 def fold_gone(folder):
     next(folder.glob("fold-*")).unlink()
 
@@ -162,7 +185,13 @@ def fold_changed(folder):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("harm", [torn, edited, first_line_gone, lines_gone, fold_gone, fold_changed])
+HARMS = [
+    torn, edited, first_line_gone, lines_gone, emptied, last_line_gone, older_and_emptied, older_and_gone, fold_gone,
+    fold_changed,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("harm", HARMS)
 def test_damage_is_said_and_nothing_is_reset(ledger, harm):
     ledger.spend(log(), "first", risk=0.02)
     ledger.spend(log(), "second", risk=0.01)
@@ -174,6 +203,89 @@ def test_damage_is_said_and_nothing_is_reset(ledger, harm):
         ):
             act(log())
     assert {path.name: path.read_bytes() for path in ledger.folder.iterdir()} | before == before | {".lock": b""}
+
+
+def test_an_older_ledger_that_lost_the_lines_of_a_fold_is_damaged(ledger):
+    ledger.spend(log(), "first", risk=0.02)
+    ledger.spend(log(1), "second", risk=0.01)
+    (ledger.folder / "ledger.last").unlink()
+    last_line_gone(ledger.folder)
+    with pytest.raises(UserError, match=r"is damaged \(ledger\.jsonl is not whole: 1 opened folds have no line\)"):
+        ledger.left(log())
+
+
+OLDER = (
+    '{"fold": "08ab374adcb9ae937a7a99a2", "granted": 0.05, "spent": 0.02, "shown": "decision", "policy": "first", '
+    '"moment": "2026-11-30T09:20:11Z", "origin": "log", "units": 20, "checksum": "a05ef25256407272"}\n'
+    '{"fold": "08ab374adcb9ae937a7a99a2", "granted": 0.05, "spent": 0.01, "shown": "decision", "policy": "second", '
+    '"moment": "2026-11-30T09:20:13Z", "origin": "log", "units": 20, "checksum": "60458bfc69c42ff7"}'
+)
+
+
+def test_a_ledger_of_an_older_version_goes_on(ledger):
+    ledger.spend(log(), "any")
+    (ledger.folder / "ledger.last").unlink()
+    (ledger.folder / "ledger.jsonl").write_text(OLDER)  # without the last end of line, as some editors leave it
+    assert [(entry.policy, entry.request) for entry in ledger.entries()] == [("first", ""), ("second", "")]
+    assert ledger.left(log()) == pytest.approx(0.02)
+    Ledger(ledger.folder, "study").spend(log(), "third")
+    lines = (ledger.folder / "ledger.jsonl").read_text().splitlines()
+    assert "\n".join(lines[:2]) == OLDER
+    assert json.loads(lines[2])["request"] == "study"
+    assert ledger.entries()[2].request == "study"
+
+
+def test_what_a_ledger_is_asked_beforehand(ledger):
+    asking = Ledger(ledger.folder, "study")
+    asking.ask(log(), 0.05)
+    assert not ledger.folder.exists()
+    asking.spend(log(), "question", shown="report")
+    asking.ask(log(), 0.05)
+    for other in (ledger, Ledger(ledger.folder, "other study")):
+        with pytest.raises(UserError, match="for question and its report was shown"):
+            other.ask(log(), 0.05)
+    ledger.ask(log(), 0.05, question="question")
+    ledger.spend(log(1), "by hand", risk=0.02)
+    asking.ask(log(1), 0.03)
+    with pytest.raises(
+        UserError, match=r"^A risk of 0\.05 cannot be spent on this fold of log: 0\.03 of 0\.05 is left"
+    ):
+        asking.ask(log(1), 0.05)
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("moment", [0, 1, 2, 3])
+def test_a_kill_at_any_write_leaves_a_ledger_that_goes_on(ledger, monkeypatch, moment, late):
+    ledger.spend(log(1), "before", risk=0.02)
+    replace, count = os.replace, 0
+
+    def killed(source, target):
+        nonlocal count
+        count += 1
+        if count == moment + 1 and not late:
+            raise Killed
+        replace(source, target)
+        if count == moment + 1:
+            raise Killed
+
+    with monkeypatch.context() as during:
+        during.setattr(os, "replace", killed)
+        with pytest.raises(Killed):
+            ledger.spend(log(), "killed", risk=0.02)
+    written = moment > 1 or (moment == 1 and late)
+    assert len(ledger.entries()) == 1 + written
+    assert ledger.left(log()) == pytest.approx(0.03 if written else 0.05)
+    assert ledger.left(log(1)) == pytest.approx(0.03)
+    ledger.spend(log(), "again", risk=0.03)
+    assert ledger.left(log(1)) == pytest.approx(0.03)
+    assert not list(ledger.folder.glob("*.new"))
+    emptied(ledger.folder)
+    with pytest.raises(UserError, match="is damaged"):
+        ledger.left(log())
 
 
 def test_lines_are_plain_json(ledger):

@@ -84,6 +84,28 @@ def test_the_same_call_trains_nothing_and_answers_the_same(found, monkeypatch):
         weft.study(HERE.log(1000, 7), (small.bc(),), folder / "x", ledger=folder / "ledger", **SHORT)
 
 
+def test_a_spent_fold_is_refused_before_anything_is_trained(found, monkeypatch, tmp_path):
+    _, folder = found
+    import weft.train
+
+    monkeypatch.setattr(weft.train, "advance", lambda *_: pytest.fail("trained"))
+    with pytest.raises(
+        UserError, match=r"^This fold of arrays is spent: 100% .* and its report was shown \(ledger in "
+    ):
+        weft.study(DATA, (small.bc(),), tmp_path / "x", ledger=folder / "ledger", **SHORT)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_study_that_an_older_version_made_is_answered_again(found, tmp_path):
+    study, folder = found
+    older = tmp_path / "ledger"
+    entry = Ledger(folder / "ledger").entries()[0]
+    Ledger(older).spend(study.folds.certify, entry.policy, entry.spent, entry.shown)  # nobody wrote down what asked
+    again = weft.study(DATA, (small.bc(), small.iql(), "td3_bc"), folder / "x", ledger=older, **SHORT)
+    assert again.decision.record() == study.decision.record()
+    assert len(Ledger(older).entries()) == 1
+
+
 @pytest.fixture
 def undiagnosed(monkeypatch):
     """Leave the diagnostics out, which take longer than all else."""
@@ -95,6 +117,12 @@ def undiagnosed(monkeypatch):
 def test_several_settings_and_a_baseline():
     tried = weft.grid(small.iql(), expectile=[0.6, 0.9])
     study = weft.study(DATA, tried, baseline=asks(HERE.rule(-0.6)), **SHORT)
+    # the very same study needs no folder to be answered again, another one is refused at once
+    again = weft.study(DATA, tried, baseline=asks(HERE.rule(-0.6)), checkpoint_seconds=5.0, **SHORT)
+    assert again.decision.record() == study.decision.record()
+    for other in ({"margin": 0.1}, {"baseline": asks(HERE.rule(0.6))}, {"steps": 21}):
+        with pytest.raises(UserError, match="is spent"):
+            weft.study(DATA, tried, **{"baseline": asks(HERE.rule(-0.6)), **SHORT, **other})
     assert {title(row) for row in study.table} == {
         "iql seed 0", "iql seed 0, drawn", "iql setting 1 seed 0", "iql setting 1 seed 0, drawn",
     }  # fmt: skip

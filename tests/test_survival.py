@@ -8,6 +8,7 @@ import pytest
 from small import child, continuous, iql, same
 
 import weft
+from weft.ledger import Ledger
 
 CODE = """
 import sys, weft, small
@@ -61,6 +62,33 @@ def test_three_kills_cost_no_bit(tmp_path):
 @pytest.mark.slow
 def test_twenty_kills_cost_no_bit(tmp_path):
     check(tmp_path, 1500, 20)
+
+
+SPENDING = """
+import os, signal, sys, small
+from weft.ledger import Ledger
+replace, left = os.replace, int(sys.argv[2])
+def killed(source, target):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    replace(source, target)
+os.replace = killed
+Ledger(sys.argv[1]).spend(small.continuous(), "killed", risk=0.02)
+"""
+
+
+@pytest.mark.parametrize(("moment", "spent"), [(1, False), (2, True), (3, True)])
+def test_a_kill_while_a_fold_is_spent_leaves_a_ledger(tmp_path, moment, spent):
+    process = child(SPENDING, tmp_path / "ledger", moment)
+    _, problems = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, problems
+    ledger = Ledger(tmp_path / "ledger")
+    assert ledger.left(continuous()) == pytest.approx(0.03 if spent else 0.05)
+    ledger.spend(continuous(), "again")
+    assert len(ledger.entries()) == 1 + spent
+    assert not [path.name for path in ledger.folder.iterdir() if path.suffix in (".new", ".part")]
 
 
 def test_a_kill_before_the_first_checkpoint_costs_no_bit(tmp_path):

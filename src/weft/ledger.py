@@ -8,9 +8,11 @@ Every test of a policy on a certify fold spends risk (alpha). The rules:
 * Folds are recognised by the fingerprints of their episodes, under whatever name, order or format: a view that shares
   units with folds that were opened shares what they spent. Only new units bring new risk.
 
-The ledger is a folder: `ledger.jsonl` (one line per opening, each with a checksum over all before it) and one file of
-fingerprints per fold, and per roll-out that a certificate's wealth was carried into. It guards against mistakes, not
-against malice: a deleted ledger is not missed.
+The ledger is a folder: `ledger.jsonl` (one line per opening, each with a checksum over all before it), `ledger.last`
+(the checksum of a line that must be there), and one file of fingerprints per fold, and per roll-out that a
+certificate's wealth was carried into. A fold's file gets its name when its line is written, so that a name without a
+line means lost lines; a process killed between the two leaves a `.new` file, which counts if a line names it. It guards
+against mistakes, not against malice: a deleted ledger is not missed.
 """
 
 import contextlib
@@ -34,7 +36,7 @@ __all__ = ["GRANTED", "Entry", "Ledger"]
 
 GRANTED = 0.05
 SHOWN = ("decision", "report")
-LINES, LOCK = "ledger.jsonl", ".lock"
+LINES, LAST, LOCK = "ledger.jsonl", "ledger.last", ".lock"
 WAIT = 10.0  # seconds for another process to finish its line
 TINY = 1e-12
 
@@ -42,7 +44,8 @@ TINY = 1e-12
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """One opening of a fold: `fold` (a hash of its contents), the `granted` and the `spent` risk, what was `shown`
-    (`decision` or `report`), the `policy` that was judged, and when (`moment`, ISO, UTC)."""
+    (`decision` or `report`), the `policy` that was judged (the name of the question, `Decision.question`), and when
+    (`moment`, ISO, UTC). request: what asked for it, so that the same study is answered again; empty if nothing did."""
 
     fold: str
     granted: float
@@ -52,17 +55,24 @@ class Entry:
     moment: str
     origin: str = ""
     units: int = 0
+    request: str = ""
+
+    def text(self) -> str:
+        """Return the entry as JSON, as its checksum has it; lines that nothing asked for look as they always did."""
+        found = dataclasses.asdict(self)
+        return json.dumps(found if self.request else {name: found[name] for name in found if name != "request"})
 
 
 class Ledger:
     """The ledger in a folder, by default `$WEFT_LEDGER` or `~/.local/share/weft/ledger`.
 
-    Raises UserError, and changes nothing, where the ledger is damaged: what was spent is then unknown.
+    request: what asks for the tests that are written down, kept with each. Raises UserError, and changes nothing, where
+    the ledger is damaged: what was spent is then unknown.
     """
 
-    def __init__(self, folder: str | Path | None = None) -> None:
+    def __init__(self, folder: str | Path | None = None, request: str = "") -> None:
         where = folder or os.environ.get("WEFT_LEDGER") or Path.home() / ".local" / "share" / "weft" / "ledger"
-        self.folder = Path(where)
+        self.folder, self.request = Path(where), request
 
     def entries(self) -> list[Entry]:
         """Return every opening, the first one first."""
@@ -70,17 +80,31 @@ class Ledger:
 
     def of(self, fold: Dataset, by: str | None = None) -> list[Entry]:
         """Return every opening of a fold and of folds that share units with it, the first one first."""
-        table, units = fingerprints(fold), _units(fold, by)
-        return [entry for entry in self.entries() if overlap(self._table(entry.fold), table, units) > 0]
+        return [entry for entry, _ in self._sharing(fingerprints(fold), _units(fold, by), self._lines())]
 
     def left(self, fold: Dataset, granted: float = GRANTED, by: str | None = None) -> float:
         """Return the risk that a test on a fold may still spend.
 
         by: the column of units, by default that of the log's `Spec`, else each episode is a unit. Raises UserError,
-        naming the share of known units and the date, where the fold or one that it shares units with is spent.
+        naming the share of known units, the policy, the moment and the log, where the fold or one that it shares units
+        with is spent.
         """
         _check(granted, granted, SHOWN[0])
-        return self._left(fingerprints(fold), _units(fold, by), fold, granted, self._lines())
+        return self._left(self._sharing(fingerprints(fold), _units(fold, by), self._lines()), fold, granted)
+
+    def ask(
+        self, fold: Dataset, risk: float, granted: float = GRANTED, by: str | None = None, question: str = ""
+    ) -> None:
+        """Raise UserError where a test that comes later could not be paid; nothing is written.
+
+        A fold that only this ledger's `request` has opened, or the `question` that is known to be its answer, may be
+        asked for again: the same test is answered without cost, and whether it is the same the test itself finds out.
+        """
+        _check(granted, risk, SHOWN[0])
+        sharing = self._sharing(fingerprints(fold), _units(fold, by), self._lines())
+        ours = [entry for entry, _ in sharing if entry.policy == question or self.request == entry.request != ""]
+        if len(ours) < len(sharing):
+            self._payable(risk, self._left(sharing, fold, granted), granted, fold)
 
     def spend(
         self,
@@ -102,28 +126,27 @@ class Ledger:
         storage.make_folder(self.folder)
         with self._locked():
             lines = self._lines()
-            if not (self.folder / LINES).exists():
-                storage.write_bytes(self.folder / LINES, b"")
             late = shown == "report" and risk == 0  # of what was paid before; to write it down is never refused
-            left = 0.0 if late else self._left(table, units, fold, granted, lines)
+            left = 0.0 if late else self._left(self._sharing(table, units, lines), fold, granted)
             paid = left if risk is None else float(risk)
-            if paid > left + TINY:
-                raise UserError(
-                    f"A risk of {paid:g} cannot be spent on this fold of {fold.origin}: {left:g} of {granted:g} is "
-                    f"left; spend at most that, or bring new units."
-                )
+            self._payable(paid, left, granted, fold)
             moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             entry = Entry(
-                _digest(table), float(granted), paid, shown, policy, moment, fold.origin, len(np.unique(units))
-            )
-            place = self._fold(entry.fold)
-            if not place.exists():
-                storage.write_tree(place, Trace(table).packed())
-            last = lines[-1][1] if lines else ""
-            text = json.dumps(dataclasses.asdict(entry))
-            line = json.dumps({**dataclasses.asdict(entry), "checksum": _chained(last, text)})
-            before = (self.folder / LINES).read_bytes()
-            storage.write_bytes(self.folder / LINES, before + line.encode() + b"\n")
+                _digest(table), float(granted), paid, shown, policy, moment, fold.origin, len(np.unique(units)),
+                self.request,
+            )  # fmt: skip
+            place, fresh = self._fold(entry.fold), self._fresh(entry.fold)
+            named = place.exists()
+            if not named:
+                storage.write_tree(fresh, Trace(table).packed())
+            checksum = _chained(lines[-1][1] if lines else "", entry.text())
+            line = json.dumps({**json.loads(entry.text()), "checksum": checksum})
+            written = self._content()
+            written += b"" if not written or written.endswith(b"\n") else b"\n"
+            storage.write_bytes(self.folder / LINES, written + line.encode() + b"\n")  # from here on it is spent
+            if not named:
+                storage.move(fresh, place)
+            storage.write_bytes(self.folder / LAST, checksum.encode())
         return entry
 
     def carry(self, question: str, dose: float, data: Dataset) -> bool:
@@ -160,6 +183,10 @@ class Ledger:
     def _fold(self, digest: str) -> Path:
         return self.folder / f"fold-{digest}.safetensors"
 
+    def _fresh(self, digest: str) -> Path:
+        """Return where a fold's fingerprints are until its line is written."""
+        return self.folder / f"fold-{digest}.safetensors.new"
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         busy = f"The ledger in {self.folder} is in use by another process; try again when it has ended."
@@ -181,16 +208,20 @@ class Ledger:
             "a copy, or judge on new units with a ledger in another folder."
         )
 
-    def _lines(self) -> list[tuple[Entry, str]]:
-        path = self.folder / LINES
-        if not path.exists():
-            if self.folder.is_dir() and any(self.folder.glob("fold-*.safetensors")):
-                raise self._damaged(f"{LINES} is missing")
-            return []
+    def _content(self, name: str = LINES) -> bytes:
+        path = self.folder / name
         try:
-            content = path.read_bytes()
+            return path.read_bytes() if path.exists() else b""
         except OSError as problem:
             raise UserError(f"The ledger {path} cannot be read: {problem.strerror or problem}.") from None
+
+    def _lines(self) -> list[tuple[Entry, str]]:
+        # looked at before the lines, because another process writes a line first
+        named = {path.name for path in self.folder.glob("fold-*.safetensors")} if self.folder.is_dir() else set()
+        last = self._content(LAST).decode("ascii", "replace").strip() if (self.folder / LAST).exists() else None
+        content = self._content()
+        if (named or last is not None) and not (self.folder / LINES).exists():
+            raise self._damaged(f"{LINES} is missing")
         found: list[tuple[Entry, str]] = []
         before = ""
         for number, line in enumerate(content.splitlines()):
@@ -200,46 +231,68 @@ class Ledger:
                 entry = Entry(**read)
             except (ValueError, TypeError, KeyError, AttributeError):
                 raise self._damaged(f"line {number + 1} of {LINES} cannot be read") from None
-            if checksum != _chained(before, json.dumps(dataclasses.asdict(entry))):
+            if checksum != _chained(before, entry.text()):
                 raise self._damaged(f"line {number + 1} of {LINES} is not what was written")
             before = checksum
             found.append((entry, checksum))
+        lost = named - {self._fold(entry.fold).name for entry, _ in found}
+        if lost or (last is not None and last not in {checksum for _, checksum in found}):
+            what = f"{len(lost)} opened folds have no line" if lost else "the last lines are gone"
+            raise self._damaged(f"{LINES} is not whole: {what}")
         return found
 
     def _table(self, digest: str) -> np.ndarray:
-        try:
-            table = Trace.unpack(storage.read_tree(self._fold(digest), np.zeros(0))).table
-        except storage.DamagedFile as problem:
-            raise self._damaged(str(problem).rstrip(".")) from None
+        place, table, problems = self._fold(digest), None, []
+        for path in (place, self._fresh(digest), place):  # which another process may rename meanwhile
+            try:
+                table = Trace.unpack(storage.read_tree(path, np.zeros(0))).table
+                break
+            except storage.DamagedFile as problem:
+                problems.append(str(problem).rstrip("."))
+                if path.exists():
+                    raise self._damaged(problems[-1]) from None
+        else:
+            raise self._damaged(problems[0])
         if table is None or _digest(table) != digest:
             raise self._damaged(f"{self._fold(digest).name} holds another fold")
         return table
 
-    def _left(
-        self, table: np.ndarray, units: np.ndarray, fold: Dataset, granted: float, lines: list[tuple[Entry, str]]
-    ) -> float:
+    def _sharing(
+        self, table: np.ndarray, units: np.ndarray, lines: list[tuple[Entry, str]]
+    ) -> list[tuple[Entry, float]]:
+        """Return every opening of a fold that shares units with this one, and the share of this one's units."""
+        shares = {
+            digest: overlap(self._table(digest), table, units)
+            for digest in dict.fromkeys(entry.fold for entry, _ in lines)
+        }
+        return [(entry, shares[entry.fold]) for entry, _ in lines if shares[entry.fold] > 0]
+
+    def _left(self, sharing: list[tuple[Entry, float]], fold: Dataset, granted: float) -> float:
         """Return what is left for a fold, counting all that was spent on folds that share units with it."""
-        shares: dict[str, float] = {}
         used = 0.0
-        for entry, _ in lines:
-            if entry.fold not in shares:
-                shares[entry.fold] = overlap(self._table(entry.fold), table, units)
-            if shares[entry.fold] == 0:
-                continue
+        for entry, share in sharing:
             used += entry.spent
             if entry.shown == "report":
-                raise _spent(fold, shares[entry.fold], entry, "its report was shown")
+                raise self._spent(fold, share, entry, "its report was shown")
             if used >= granted - TINY:
-                raise _spent(fold, shares[entry.fold], entry, f"the risk of {granted:g} is used up")
+                raise self._spent(fold, share, entry, f"the risk of {granted:g} is used up")
         return granted - used
 
+    def _payable(self, risk: float, left: float, granted: float, fold: Dataset) -> None:
+        if risk > left + TINY:
+            raise UserError(
+                f"A risk of {risk:g} cannot be spent on this fold of {fold.origin}: {left:g} of {granted:g} is "
+                f"left in the ledger {self.folder}; spend at most that, or bring new units."
+            )
 
-def _spent(fold: Dataset, share: float, entry: Entry, why: str) -> UserError:
-    percent = f"{share:.0%}" if share >= 0.01 else f"{share:.1g}"
-    return UserError(
-        f"This fold of {fold.origin} is spent: {percent} of its units were opened on {entry.moment[:10]} for "
-        f"{entry.policy} and {why}; certify on units that no test has seen."
-    )
+    def _spent(self, fold: Dataset, share: float, entry: Entry, why: str) -> UserError:
+        percent = f"{share:.0%}" if share >= 0.01 else f"{share:.1g}"
+        when = entry.moment.replace("T", " ").replace("Z", " UTC")
+        source = f" as {entry.origin}" if entry.origin else ""
+        return UserError(
+            f"This fold of {fold.origin} is spent: {percent} of its units were opened on {when}{source} for "
+            f"{entry.policy} and {why} (ledger in {self.folder}); certify on units that no test has seen."
+        )
 
 
 def _units(fold: Dataset, by: str | None) -> np.ndarray:

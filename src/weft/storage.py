@@ -25,6 +25,7 @@ __all__ = [
     "append_lines",
     "locked",
     "make_folder",
+    "move",
     "read_about",
     "read_json",
     "read_tree",
@@ -69,6 +70,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise explain(problem, path) from None
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a whole file another name in its folder, for good. Raises UserError where that fails."""
+    try:
+        os.replace(source, target)
+        _flush_folder(target.parent)
+    except OSError as problem:
+        raise explain(problem, target) from None
 
 
 def append_lines(path: Path, lines: list[str], durable: bool = False) -> None:

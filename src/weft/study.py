@@ -11,6 +11,8 @@ no certificate to predict; then the lower bound of a linear value function choos
 """
 
 import dataclasses
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import gate, storage
-from .algorithm import Algorithm, algorithm
-from .certify import certify, declared_range, missing
+from .algorithm import Algorithm, algorithm, describe
+from .certify import certify, compared, declared_range, missing
 from .compilation import Program
 from .dataset import Dataset
 from .decision import Decision, plain
@@ -34,7 +36,7 @@ from .estimators.linear_q import LinearQ
 from .fit import fit
 from .folds import Folds, seal
 from .interval import influence, spread
-from .ledger import Ledger
+from .ledger import GRANTED, Ledger
 from .paths import paths
 from .run import Run
 from .triage import triage
@@ -43,6 +45,7 @@ __all__ = ["Row", "Study", "judge", "study"]
 
 STEPS = 5000
 RECORD, VERSION = "study.json", 1
+ASIDE = ("resume", "progress", "checkpoint_seconds")  # options that change no policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,13 +136,21 @@ def study(
     by_time: a column; folds then follow one another in time, as they must where the log drifts or its propensities
     adapt. Policies over choices are judged both by their mode and as they draw.
 
+    The ledger is asked before anything is trained: a certify fold that another study or policy has spent is refused at
+    once, and the very same study is answered again without cost.
+
     Raises UserError as `weft.fit`, `weft.folds.seal` and `weft.certify` do, and when no algorithm fits the log.
     """
     folder = None if out is None else Path(out)
     check_kept(data)  # what the certificate would refuse is refused before hours of training
     folds = seal(data, seed=seed, by_time=by_time)
+    tried = _methods(algorithms, settings or {})
+    other = compared(baseline, folds.select, True, seed)
+    request = _request(folds, tried, options, (steps, seeds, other, margin, risk, seed))
+    asking = Ledger(ledger.folder if isinstance(ledger, Ledger) else ledger, request)
+    asking.ask(folds.certify, risk, max(risk, GRANTED), question=_answered(folder))
     runs, notes = {}, []
-    for name, methods in _methods(algorithms, settings or {}).items():
+    for name, methods in tried.items():
         try:
             for method in methods:
                 method.check(data.spec)
@@ -159,7 +170,7 @@ def study(
     best = order[0]
     table = tuple(dataclasses.replace(table[number], chosen=number == best) for number in order)
     decision = certify(
-        policies[best], folds.certify, baseline, margin, risk, greedy=not table[0].drawn, seed=seed, ledger=ledger,
+        policies[best], folds.certify, baseline, margin, risk, greedy=not table[0].drawn, seed=seed, ledger=asking,
         diagnostics=True, plan=plans[best],
     )  # fmt: skip
     if table[0].drawn and data.spec.discrete:
@@ -168,6 +179,32 @@ def study(
     if folder is not None:
         _write(found, folder)
     return found
+
+
+def _request(
+    folds: Folds, tried: Mapping[str, list[Algorithm]], options: Mapping[str, Any], asked: tuple[Any, ...]
+) -> str:
+    """Return a name for a study: its folds, what is declared of them, and all that decides which policy comes out."""
+    options = {name: options[name] for name in sorted(options) if name not in ASIDE}
+    methods = [describe(method) for methods in tried.values() for method in methods]
+    leaves, structure = jax.tree.flatten(asked)
+    words = json.dumps(
+        [folds.manifest["fingerprints"], folds.certify.spec.to_json(), methods], sort_keys=True, default=str
+    )
+    found = hashlib.sha256(f"{words} {structure} {options}".encode())
+    for leaf in leaves:
+        found.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
+    return found.hexdigest()[:16]
+
+
+def _answered(folder: Path | None) -> str:
+    """Return the name of the question that a study's folder answers; empty where it answers none."""
+    if folder is None or not (folder / RECORD).exists():
+        return ""
+    try:
+        return str(storage.read_json(folder / RECORD)["decision"]["question"])
+    except (KeyError, TypeError):
+        return ""
 
 
 def _methods(algorithms: Sequence[str | Algorithm], settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list]:
