@@ -1,11 +1,15 @@
 """Estimates from the outside: what is refused and in which words, what is said, and whose discount counts."""
 
+import dataclasses
 import sys
 
 import jax
 import numpy as np
 import pytest
+import small
 
+import weft
+from weft.algorithms.td3_bc import TD3BC
 from weft.dataset import Dataset
 from weft.errors import UserError
 from weft.estimate import estimate
@@ -199,6 +203,24 @@ def test_policies_that_answer_differently_are_not_judged_together():
     data = made(continuous=True)
     with pytest.raises(UserError, match=r"^Policies that are judged together must answer alike"):
         estimate((still, Dense()), data, "linear_q", features=8)
+
+
+def test_policies_are_judged_as_each_acts():
+    data = small.labelled(160)
+    policy = weft.fit(small.bc(), data, 5, 1).policy()
+    alone = [estimate(policy, data, "linear_q", "normal", features=8, greedy=way).value for way in (True, False)]
+    both = estimate((policy, policy.drawing()), data, "linear_q", "normal", features=8)
+    assert [one.value for one in both] == pytest.approx(alone, rel=1e-4)
+    assert alone[0] != pytest.approx(alone[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("greedy", [None, False])
+def test_a_method_without_a_density_is_not_weighed(greedy):
+    """Its densities are 0 or infinite, and the estimate was 0 [0, 0]."""
+    data = dataclasses.replace(small.continuous(), store_log_propensities=np.zeros(200, np.float32))
+    policy = weft.fit(weft.pytree.replace(TD3BC(hidden=(8,)), "sampler.batch_size", 16), data, 3, 1).policy()
+    with pytest.raises(UserError, match=r"such as a mode, has no density to weigh with; judge and serve .* policy.drawing"):
+        estimate(policy, data, "per_decision", greedy=greedy)
 
 
 class Dense(Sampler):

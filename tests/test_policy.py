@@ -12,7 +12,7 @@ from weft.distributions import Categorical, Normal
 from weft.errors import UserError
 from weft.networks.critics import ContinuousCritic, critics
 from weft.networks.encoder import Encoder, Flatten, encoder
-from weft.policy import BestOfSamples, Boltzmann, Draws, GreedyPolicy, Policy, Served
+from weft.policy import BestOfSamples, Boltzmann, Draws, GreedyPolicy, Policy, Served, acts_greedily
 from weft.transform import fit_transform, identity
 
 
@@ -170,3 +170,40 @@ def test_draws_in_proportion_to_their_worth_tilt_the_proposal():
     found = jax.vmap(lambda key: policy.act((), seen, key, greedy=False)[0][0])(keys)
     assert float(found.mean()) == pytest.approx(0.1, abs=0.006)
     assert float(best_of(400, 10.0).act((), seen)[0][0]) > 0.2  # greedily the best of them
+
+
+def test_a_policy_draws_where_it_says_so():
+    policy = served()
+    drawing, seen = policy.drawing(), np.zeros((6, 2), np.float32)
+    assert not policy.drawn
+    assert drawing.drawn
+    assert not drawing.drawing(False).drawn
+    assert acts_greedily(policy)
+    assert not acts_greedily(drawing)
+    assert acts_greedily(drawing, True)
+    assert acts_greedily(Leaning())
+    mode = policy(seen)
+    first, second = drawing(seen), drawing(seen)
+    assert len(np.unique(first)) == 6  # an observation of a batch has a draw of its own
+    assert not np.array_equal(first, second)
+    key = jax.random.key(3)
+    np.testing.assert_array_equal(drawing(seen, key), drawing.act((), seen, key)[0])
+    np.testing.assert_array_equal(drawing(seen, key), policy.act((), seen, key, greedy=False)[0])
+    np.testing.assert_array_equal(drawing.act((), seen, greedy=True)[0], mode)
+    np.testing.assert_array_equal(policy(seen, key), mode)
+    with pytest.raises(UserError, match="needs a key to draw with"):
+        drawing.act((), seen)
+
+
+def test_drawn_choices_come_as_often_as_is_likely():
+    data = zoo.stitching()
+    policy = Served(Even(), identity(data.spec)).drawing()
+    found = np.asarray(policy(np.zeros((4000, 3), np.float32)))
+    np.testing.assert_allclose(np.bincount(found) / 4000, policy.probabilities(np.zeros(3, np.float32)), atol=0.03)
+
+
+class Even(Policy):
+    """Chooses the second of two in 7 of 10 cases."""
+
+    def distribution(self, memory, observation):
+        return Categorical(jnp.broadcast_to(jnp.log(jnp.array([0.3, 0.7])), (*observation.shape[:-1], 2)))

@@ -95,6 +95,16 @@ def test_a_compiled_world_gives_each_episode_its_seed_too():
     np.testing.assert_allclose(found, collect(served(), "maze", 4, seed=7, greedy=True).returns)
 
 
+def test_a_policy_is_rolled_out_as_it_acts():
+    for policy, world in ((served(), "maze"), (walker("gaussian"), Walk)):
+        greedy, drawn = (rollout(policy, world, 4, greedy=way) for way in (True, False))
+        assert not np.allclose(greedy, drawn)
+        np.testing.assert_array_equal(rollout(policy, world, 4), greedy)
+        np.testing.assert_array_equal(rollout(policy.drawing(), world, 4), drawn)
+        np.testing.assert_array_equal(rollout(policy.drawing(), world, 4, greedy=True), greedy)
+        np.testing.assert_allclose(collect(policy, world, 4, greedy=None).returns, greedy, rtol=1e-5)
+
+
 def test_a_world_is_named_with_its_fields():
     opened = collect(served(), "maze:shortcut=true,steps=7", 4, seed=7, greedy=True)
     assert opened.lengths.max() <= 7

@@ -6,6 +6,7 @@ import pytest
 from small import bc, continuous, iql, labelled, same
 
 import weft
+from weft import storage
 from weft.algorithms.cql import CQL
 from weft.errors import UserError
 from weft.multipliers import Fixed, Lagrange
@@ -129,3 +130,19 @@ def test_a_torn_last_row_is_dropped(tmp_path):
     with open(tmp_path / "run/metrics.jsonl", "ab") as file:
         file.write(b'{"step": 15, "sett\xc3')
     assert weft.load_run(tmp_path / "run").metrics == made.metrics
+
+
+def test_a_file_says_how_its_policy_acts(run, tmp_path):
+    seen = continuous().observations[:4]
+    for drawn in (False, True):
+        run.save_policy(tmp_path / "policy.safetensors", drawn=drawn)
+        found = weft.load_policy(tmp_path / "policy.safetensors")
+        assert found.drawn == drawn
+        assert np.array_equal(found(seen), found(seen)) == (not drawn)
+    about = storage.read_about(tmp_path / "policy.safetensors")
+    old = {name: value for name, value in about.items() if name != "drawn"}  # as files were before they said it
+    policy = run.policy()
+    storage.write_tree(tmp_path / "old.safetensors", (policy, policy.trained_on.packed()), **old)
+    found = weft.load_policy(tmp_path / "old.safetensors")
+    assert not found.drawn
+    assert np.array_equal(found(seen), policy(seen))

@@ -16,7 +16,7 @@ from .compilation import Program
 from .dataset import Dataset
 from .declared import check_ranges, unevenly_discounted
 from .errors import UserError
-from .estimator import EPISODES, per_unit, question
+from .estimator import EPISODES, NO_DENSITY, per_unit, question
 from .issue import DIFFER, DOUBT, FEW, SHOWN, Issued, issue
 from .provenance import doubts
 
@@ -60,7 +60,7 @@ class Answer:
         return "\n".join(f"{what.ljust(8)}  {text}" for what, text in self.lines())
 
 
-def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool = True, seed: int = 0) -> Answer:
+def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool | None = None, seed: int = 0) -> Answer:
     """Return the interval that may be shown for a policy's value, or why there is none.
 
     policy, greedy: as in `weft.estimate`. The log needs logged propensities and declares reward range and horizon.
@@ -82,7 +82,7 @@ def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool = Tr
         raise UserError(f"Steps of {data.origin} last differently long; declare a discount of 1.")
     asked = question(policy, data, None, greedy, 8, seed)
     if asked[0].log_prob is None:
-        raise UserError("The policy is deterministic over continuous actions and has no density to weigh with.")
+        raise UserError(f"Nothing can be answered about the policy: {NO_DENSITY}.")
     count = int(np.clip(data.steps // 10, 8, 128))
     declared = jax.tree.map(jnp.float32, declared_range(data))
     found = jax.tree.map(np.asarray, _issued(asked, declared, jax.random.key(seed), jnp.float32(level), count))

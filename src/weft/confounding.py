@@ -30,7 +30,7 @@ from .certificate import Range, improvement, unit_means
 from .dataset import Dataset
 from .declared import check_ranges
 from .errors import UserError
-from .estimator import Weighing, mean, question
+from .estimator import NO_DENSITY, Weighing, mean, question
 from .interval import spread
 from .paths import Paths, paths
 from .pytree import require
@@ -84,7 +84,7 @@ def confounding(
     bound: str = "normalised",
     discount: float | None = None,
     seed: int = 0,
-    greedy: bool = True,
+    greedy: bool | None = None,
     starts: Any = None,
 ) -> Confounding:
     """Return the Gamma at which "better than the logging policy by more than the margin" is no longer shown.
@@ -103,7 +103,7 @@ def confounding(
     discount = discount if discount is not None else (data.spec.discount if data.spec.discount is not None else 0.99)
     candidate, columns, weighing = question(policy, data, starts, greedy, 1, seed)
     if candidate.log_prob is None:
-        raise UserError("The policy is deterministic and actions are continuous, so it has no density to weigh with.")
+        raise UserError(f"The policy cannot be weighed: {NO_DENSITY}.")
     found = paths(candidate, columns, len(weighing.weights), discount)
     spec, declared = data.spec, None
     if bound == "betting":

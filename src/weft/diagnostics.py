@@ -172,7 +172,7 @@ def diagnose(
     discount: float | None = None,
     horizon: int | None = None,
     seed: int = 0,
-    greedy: bool = True,
+    greedy: bool | None = None,
     samples: int = 8,
     starts: Any = None,
     time: str | None = None,

@@ -16,6 +16,7 @@ from .declared import check_ranges, cut_early, declared_discount
 from .errors import UserError
 from .estimator import (
     EPISODES,
+    NO_DENSITY,
     Candidate,
     Estimate,
     Estimator,
@@ -60,7 +61,7 @@ def estimate(
     discount: float | None = None,
     horizon: int | None = None,
     seed: int = 0,
-    greedy: bool = True,
+    greedy: bool | None = None,
     samples: int = 8,
     starts: Any = None,
     **settings: Any,
@@ -72,8 +73,8 @@ def estimate(
     or tuple of policies is judged in one compiled program that shares the work, and answered by a list in its order.
     method: a name of `weft.estimator.estimators()` or an instance, whose fields `settings` set. interval: likewise by
     name or as an instance. discount, horizon: by default what the log declares, else 0.99 and none. greedy: judge
-    weft policies by their mode. starts: true for the episodes whose first observation is one that the policy will
-    begin at; by default all.
+    weft policies by their mode (True) or as they draw (False); by default each as it acts. starts: true for the
+    episodes whose first observation is one that the policy will begin at; by default all.
 
     The interval covers what its docstring says and nothing else. Raises UserError for a log without propensities
     where the method weighs, a policy without density, ranges that are not declared where the interval needs them, a
@@ -118,16 +119,16 @@ def estimate_fitted_q(
     batch_size: int = 128,
     learning_rate: float = 2e-3,
     target_rate: float = 0.05,
-    greedy: bool = True,
+    greedy: bool | None = None,
     samples: int = 8,
     starts: Any = None,
 ) -> Estimate:
     """Estimate the mean discounted return of a policy by fitted Q evaluation, with an episode bootstrap that refits.
 
     policy: a served policy, or a function from a batch of observations to a batch of actions. discount: by default
-    the log's declared one, else 0.99. greedy: judge the policy that takes the mode; otherwise the one that draws
-    (`samples` draws per observation stand for it where actions are continuous). starts: true for the episodes of
-    `data` whose first observation is one that the policy will begin at; by default all.
+    the log's declared one, else 0.99. greedy: judge the policy that takes the mode, or the one that draws
+    (`samples` draws per observation stand for it where actions are continuous); by default as it acts. starts: true
+    for the episodes of `data` whose first observation is one that the policy will begin at; by default all.
 
     Episodes are drawn one by one; where the log declares its unit (a user, a device), all episodes of a drawn unit
     come together. The interval covers the luck of which ones were logged and the chance in fitting. It does not
@@ -297,8 +298,7 @@ _judged_all = Program(_judge_all, "Judging these policies together")
 def _check_density(method: Estimator, candidate: Candidate) -> None:
     if method.weighs and candidate.log_prob is None:
         raise UserError(
-            f"The policy is deterministic and actions are continuous, so it has no density to weigh with and "
-            f"'{type(method).title}' cannot judge it; use greedy=False, or 'linear_q' or 'fitted_q'."
+            f"'{type(method).title}' cannot judge the policy: {NO_DENSITY}; or use 'linear_q' or 'fitted_q'."
         )
 
 

@@ -22,9 +22,9 @@ from . import pytree
 from .columns import Columns
 from .compilation import keep_compiled_programs
 from .dataset import Dataset
-from .distributions import Categorical
+from .distributions import Categorical, Deterministic
 from .errors import UserError
-from .policy import Policy, Served, check_parameters, check_same
+from .policy import Policy, Served, acts_greedily, check_parameters, check_same
 from .pytree import static
 from .spec import Spec
 from .transform import Transform, fit_transform
@@ -48,6 +48,10 @@ __all__ = [
 PACKAGE = "weft.estimators"
 EPISODES = "mean over episodes"
 ROWS = 8192  # observations that are answered at once
+NO_DENSITY = (
+    "over continuous actions a certain one, such as a mode, has no density to weigh with; judge and serve the policy "
+    "that draws instead (policy.drawing(), --sample), unless its method has none either (such as TD3+BC or IDQL)"
+)
 
 
 class Candidate(eqx.Module):
@@ -177,7 +181,7 @@ def tabulate(
     columns: Columns,
     transform: Transform,
     key: PRNGKeyArray,
-    greedy: bool = True,
+    greedy: bool | None = None,
     samples: int = 8,
 ) -> Candidate:
     """Ask a policy once at every observation of a log (`columns` as the log has them, in the user's units).
@@ -185,8 +189,10 @@ def tabulate(
     A policy is one of weft's; a function that answers a batch of observations with probabilities `(n, choice)`, with
     choices `(n,)`, or with continuous actions `(n, act)` (the last two are deterministic); or an object with
     `sample(observations, key)` and `log_prob(observations, actions)`. A policy with memory is asked along the logged
-    history. `greedy` is about weft's policies only. Raises UserError for answers of a wrong form.
+    history. `greedy` is about weft's policies only; by default each is judged as it acts. Raises UserError for answers
+    of a wrong form.
     """
+    greedy = acts_greedily(policy, greedy)
     spec, seen = data.spec, columns.observation
     at = jax.tree.map(lambda part: part[columns.position], seen)
     if isinstance(policy, Served):
@@ -222,8 +228,14 @@ def tabulate(
         return _chances(_each(lambda one: _probabilities(asked, one), seen), columns, spec)
     keys = jax.random.split(key, samples)
     drawn = [_each(lambda one, k=k: asked.act((), one, k, False)[0], seen) for k in keys]
-    log_prob = policy.log_prob((), at, columns.action)
+    dense = _dense(asked, (), jax.tree.map(lambda part: part[:1], at))
+    log_prob = policy.log_prob((), at, columns.action) if dense else None
     return Candidate(None, _inward(jnp.stack(drawn, 1), spec, transform), log_prob, spec)
+
+
+def _dense(policy: Policy, memory: PyTree, seen: PyTree) -> bool:
+    """Say whether what a policy draws has a density; the best of several draws and a fixed action have none."""
+    return not isinstance(policy.distribution(memory, seen), Deterministic)
 
 
 def _along(
@@ -262,7 +274,9 @@ def _along(
     table = table.at[columns.successor].set(next_).at[columns.position].set(does)
     if spec.discrete:
         return _chances(table, columns, spec)
-    return Candidate(None, _inward(table, spec, transform), None if greedy else log_prob, spec)
+    first = jax.tree.map(lambda part: part[columns.position[0]], columns.observation)
+    dense = not greedy and _dense(policy, policy.reset(), first)
+    return Candidate(None, _inward(table, spec, transform), log_prob if dense else None, spec)
 
 
 def _chances(probability: Float[Array, "observation choice"], columns: Columns, spec: Spec) -> Candidate:
@@ -329,7 +343,7 @@ def _inward(action: Array, spec: Spec, transform: Transform) -> Array:
 
 
 def question(
-    policy: Any, data: Dataset, starts: Any, greedy: bool, samples: int, seed: int
+    policy: Any, data: Dataset, starts: Any, greedy: bool | None, samples: int, seed: int
 ) -> tuple[Candidate, Columns, Weighing]:
     """Return what an estimator needs to judge a policy on a log: candidate, transformed columns, weighing.
 

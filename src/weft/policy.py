@@ -6,6 +6,7 @@ only ever sees the user's units. Exploration is a policy too.
 
 import abc
 import math
+import secrets
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -36,6 +37,7 @@ __all__ = [
     "Policy",
     "Served",
     "UniformAtFirst",
+    "acts_greedily",
     "check_parameters",
     "check_same",
 ]
@@ -210,18 +212,24 @@ class UniformAtFirst(Policy):
 class Served(Policy):
     """A policy in the user's units: observations are transformed on the way in, actions on the way out.
 
-    `trained_on` says which episodes it has seen, where weft trained it. Where several images make an observation, the
-    memory holds the last ones (and whether there are any yet) beside the memory of the policy inside.
+    `trained_on` says which episodes it has seen, where weft trained it; `drawn` how it acts where nobody says
+    otherwise: by drawing its actions, or by taking the most likely one (the mode). Where several images make an
+    observation, the memory holds the last ones (and whether there are any yet) beside the memory of the policy inside.
     """
 
     inner: Policy
     transform: Transform
     trained_on: Trace = static(default=Trace())
+    drawn: bool = static(default=False)
 
     @property
     def spec(self) -> Spec:
         """What the policy was trained on; enough to check what it is asked."""
         return self.transform.spec
+
+    def drawing(self, drawn: bool = True) -> "Served":
+        """Return the same policy that draws its actions where nobody says otherwise (False: takes its mode)."""
+        return Served(self.inner, self.transform, self.trained_on, drawn)
 
     def reset(self, prompt: PyTree = None) -> Memory:
         if self.transform.stack == 1:
@@ -248,12 +256,14 @@ class Served(Policy):
         return self.inner.distribution(inside, seen)
 
     def act(
-        self, memory: Memory, observation: PyTree, key: PRNGKeyArray | None = None, greedy: bool = True
+        self, memory: Memory, observation: PyTree, key: PRNGKeyArray | None = None, greedy: bool | None = None
     ) -> tuple[Shaped[Array, "..."], Memory]:
         """Choose an action: codes where actions are choices, unlike a call, which returns labels.
 
-        Categories may be given as codes or labels. Raises UserError for observations of another form than the log's.
+        greedy: take the mode; by default the policy acts as `drawn` says. Categories may be given as codes or labels.
+        Raises UserError for observations of another form than the log's, and for a draw without a key.
         """
+        greedy = acts_greedily(self, greedy)
         seen = jax.tree.map(jnp.asarray, _coded(self.spec, observation))
         return _act(self, memory, seen, jax.random.key(0) if key is None and greedy else key, greedy)
 
@@ -281,18 +291,24 @@ class Served(Policy):
         return self.inner.log_prob(within, seen, self.transform.unenact(action)) - self.transform.volume()
 
     def probabilities(self, observation: PyTree) -> Float[Array, "... choice"]:
-        """Probability of every choice (discrete actions only, policies without memory)."""
+        """Probability of every choice when it draws (discrete actions only, policies without memory)."""
         found = self.distribution(self.reset(), jax.tree.map(jnp.asarray, _coded(self.spec, observation)))
         if not isinstance(found, Categorical):
             raise UserError("Only a policy over discrete actions has a probability for every choice; use log_prob.")
         return found.probabilities()
 
-    def __call__(self, observation: Any) -> Any:
-        """Return the greedy action for one observation or a batch of them, as NumPy, labels where the log had them."""
+    def __call__(self, observation: Any, key: PRNGKeyArray | None = None) -> Any:
+        """Return the action for one observation or a batch of them, as NumPy, labels where the log had them.
+
+        A policy that is `drawn` draws, independently for every observation: with the key, or else with chance of the
+        operating system, so that every call is another draw. Otherwise it takes its mode and needs no key.
+        """
         memory = self.reset()
         if jax.tree.leaves(memory):
             raise UserError("This policy has a memory; use reset() and act(memory, observation, key).")
-        action, _ = self.act(memory, observation)
+        if self.drawn and key is None:
+            key = jax.random.fold_in(jax.random.key(secrets.randbits(32)), secrets.randbits(32))
+        action, _ = self.act(memory, observation, key)
         found = np.asarray(action)
         labels = self.spec.action.labels
         if labels:
@@ -305,6 +321,11 @@ def _act(policy: Served, memory: Memory, observation: PyTree, key: PRNGKeyArray,
     seen, within, keep = policy._see(memory, observation)
     action, following = policy.inner.act(within, seen, key, greedy)
     return policy.transform.enact(action), keep(following)
+
+
+def acts_greedily(policy: Any, greedy: bool | None = None) -> bool:
+    """Say whether a policy takes its mode: as it is told, else (None) as it acts; those not `Served` take theirs."""
+    return not (isinstance(policy, Served) and policy.drawn) if greedy is None else greedy
 
 
 def check_parameters(policy: Any) -> None:

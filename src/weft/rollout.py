@@ -21,7 +21,7 @@ from . import environment as worlds
 from .dataset import Dataset
 from .environment import Environment, Trajectory, episode_keys, unroll
 from .errors import UserError, nearest
-from .policy import Policy, check_parameters, check_same
+from .policy import Policy, acts_greedily, check_parameters, check_same
 from .simulation import Simulator, check_form, make_simulator
 
 __all__ = ["collect", "rollout", "simulator_of"]
@@ -32,17 +32,21 @@ LONGEST = 100_000  # steps after which an episode without a time limit is taken 
 
 
 def rollout(
-    policy: Policy | Callable[[Any], Any], environment: Any, episodes: int = 20, seed: int = 0, greedy: bool = True
+    policy: Policy | Callable[[Any], Any],
+    environment: Any,
+    episodes: int = 20,
+    seed: int = 0,
+    greedy: bool | None = None,
 ) -> Float[np.ndarray, "episode"]:
     """Return the undiscounted returns of `episodes` whole episodes, `(episodes,)` float64.
 
     policy: a weft policy, or a function from a batch of observations to a batch of actions. environment: a weft
     environment or its name (`maze`, `maze:shortcut=true`), a Gymnasium id (`Hopper-v5`, `ALE/Pong-v5`), environment,
-    or function that makes one. greedy: take the mode rather than draw (functions do as they please). Raises UserError
-    for an environment that nobody knows, a simulator that is not installed, observations or actions of another form
-    than the policy's, and actions that are not finite.
+    or function that makes one. greedy: take the mode (True) or draw (False); by default as the policy acts (functions
+    do as they please). Raises UserError for an environment that nobody knows, a simulator that is not installed,
+    observations or actions of another form than the policy's, and actions that are not finite.
     """
-    world = _prepare(policy, environment, episodes)
+    world, greedy = _prepare(policy, environment, episodes), acts_greedily(policy, greedy)
     if isinstance(world, Environment) and isinstance(policy, Policy):
         totals, finite = _totals(policy, world, jnp.int32(seed), episodes, greedy)
         _check_finite(bool(finite))
@@ -52,15 +56,20 @@ def rollout(
 
 
 def collect(
-    policy: Policy | Callable[[Any], Any], environment: Any, episodes: int = 20, seed: int = 0, greedy: bool = False
+    policy: Policy | Callable[[Any], Any],
+    environment: Any,
+    episodes: int = 20,
+    seed: int = 0,
+    greedy: bool | None = False,
 ) -> Dataset:
     """Return `episodes` whole episodes as a log, their last observations included; arguments as for `rollout`.
 
-    A weft policy that draws its actions (`greedy=False`) leaves its propensities in the log. It does not, and a note
-    says so, where a deterministic policy has no density, or where a drawn action was clipped to the policy's bounds:
-    an action at a bound then stands for all beyond it, and the density of the draw is not that of what was done.
+    A weft policy that draws its actions leaves its propensities in the log, so here it draws unless `greedy` is True,
+    or None and the policy takes its mode. It leaves none, and a note says so, where a deterministic policy has no
+    density, or where a drawn action was clipped to the policy's bounds: an action at a bound then stands for all
+    beyond it, and the density of the draw is not that of what was done.
     """
-    world = _prepare(policy, environment, episodes)
+    world, greedy = _prepare(policy, environment, episodes), acts_greedily(policy, greedy)
     drawn = isinstance(policy, Policy) and not greedy
     if isinstance(world, Environment) and isinstance(policy, Policy):
         found = _trajectories(policy, world, jnp.int32(seed), episodes, greedy)

@@ -135,8 +135,13 @@ class Run:
         origin = f"collected:{self.record['online']['environment']}"
         return rings.collected(pytree.host(self.others[group]["ring"][place]), self.transform, origin)
 
-    def save_policy(self, path: str | Path, seed: int = 0, setting: int = 0, step: int | None = None) -> None:
-        """Write one policy as a single safetensors file that `weft.load_policy` reads without the log."""
+    def save_policy(
+        self, path: str | Path, seed: int = 0, setting: int = 0, step: int | None = None, drawn: bool = False
+    ) -> None:
+        """Write one policy as a single safetensors file that `weft.load_policy` reads without the log.
+
+        drawn: the policy that is read draws its actions (`Served.drawing`) rather than takes its mode.
+        """
         policy = self.policy(seed, setting, step)
         about = {
             "setting": describe(self.settings[setting]),
@@ -144,6 +149,7 @@ class Run:
             "transform": self.transform.parts(),
             "versions": self.record["versions"],
             "traced": True,
+            "drawn": bool(drawn),
         }
         storage.write_tree(Path(path), (policy, self.trained_on.packed()), **about)
 
@@ -185,7 +191,10 @@ def load_run(folder: str | Path) -> Run:
 
 
 def load_policy(path: str | Path) -> Served:
-    """Read a policy written by `Run.save_policy`; no log is needed. Raises UserError for anything else."""
+    """Read a policy written by `Run.save_policy`; no log is needed. It acts as it was saved: by its mode, or drawn.
+
+    Raises UserError for anything else.
+    """
     path = Path(path)
     about = storage.read_about(path)
     if "setting" not in about or "spec" not in about:
@@ -198,7 +207,7 @@ def load_policy(path: str | Path) -> Served:
     if not about.get("traced"):
         return storage.read_tree(path, like)
     policy, packed = storage.read_tree(path, (like, 0))
-    return Served(policy.inner, policy.transform, Trace.unpack(packed))
+    return Served(policy.inner, policy.transform, Trace.unpack(packed), bool(about.get("drawn", False)))
 
 
 def rebuild(found: dict[str, Any]) -> Algorithm:
