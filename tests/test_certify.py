@@ -10,6 +10,7 @@ from tabular import TIME, asks, world
 import weft
 from weft.behaviour import estimate_propensities
 from weft.certify import declared_range
+from weft.decision import recalled
 from weft.errors import UserError
 from weft.ledger import Ledger
 
@@ -197,6 +198,20 @@ def test_a_deterministic_policy_over_continuous_actions_has_no_density():
     found = weft.certify(lambda seen: np.zeros((len(seen), 2)), data)
     assert found.tier == 3
     assert "has no density" in found.reason
+
+
+def test_a_decision_says_how_its_policy_acts_and_a_baseline_acts_as_it_does(tmp_path):
+    train, certify = log().split((0.5, 0.5))
+    policy = weft.fit(small.bc(), train, 4, 1).policy()
+    found = weft.certify(policy.drawing(), certify, baseline=policy)
+    assert found.drawn
+    assert ("policy", "as it draws its actions") in list(found.lines())
+    assert recalled(found.record()).drawn
+    assert found.bare().drawn
+    assert found.means[0] != 0  # the baseline takes its mode
+    same = weft.certify(policy.drawing(), certify, baseline=policy.drawing(), ledger=tmp_path / "other")
+    assert same.means[0] == pytest.approx(0, abs=1e-6)
+    assert weft.certify(asks(BEST), certify, ledger=tmp_path / "third").drawn is None
 
 
 def test_fitted_values_that_the_tests_do_not_believe_are_not_used():

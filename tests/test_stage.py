@@ -1,9 +1,12 @@
 """From a certificate's decision and a log of a roll-out to an answer: what is read, refused and remembered."""
 
 import dataclasses
+import importlib
+import json
 
 import numpy as np
 import pytest
+import small
 from tabular import TIME, asks, world
 
 import weft
@@ -97,6 +100,23 @@ def test_another_policy_or_dose_than_the_decision_s_is_seen(certified):
         weft.stage(decision, rolled(50), dose=1.0, policy=asks(HERE.rule(-0.6)), ledger=ledger)
     with pytest.raises(UserError, match="were not taken by this policy at dose 1"):
         weft.stage(decision, rolled(50, HERE.rule(0.1)), dose=1.0, policy=asks(BETTER), ledger=ledger)
+
+
+def test_a_study_s_policy_is_staged_as_it_was_judged_and_another_way_is_refused(certified, tmp_path, monkeypatch):
+    decision, ledger, _ = certified
+    module, asked = importlib.import_module("weft.stage"), []
+    monkeypatch.setattr(module, "compared", lambda policy, *_: asked.append(policy))
+    run = weft.fit(small.bc(), HERE.log(100, 9), 4, 1)
+    for drawn, written in ((False, False), (True, False), (True, True)):  # files used not to say how they act
+        run.save_policy(tmp_path / "policy.safetensors", drawn=written)
+        record = {"decision": decision.record(), "table": [{"drawn": drawn}]}
+        (tmp_path / "study.json").write_text(json.dumps(record))
+        found = weft.stage(tmp_path, rolled(20), dose=1.0, drift=True, ledger=ledger)
+        assert asked.pop().drawn == drawn
+        assert any("policy's arm ran the policy of the decision is taken on trust" in s for s in found.assumptions)
+        for policy, greedy in ((run.policy().drawing(not drawn), None), (run.policy(), drawn)):
+            with pytest.raises(UserError, match=r"here it acts otherwise; stage policy\.drawing\("):
+                weft.stage(tmp_path, rolled(20), dose=1.0, policy=policy, greedy=greedy, ledger=ledger)
 
 
 def test_episodes_of_a_unit_are_averaged_and_units_stand_in_time():

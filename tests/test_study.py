@@ -1,5 +1,6 @@
 """A whole study on a small log: what is trained, chosen, written, and answered again without training."""
 
+import dataclasses
 import importlib
 import json
 from typing import Any
@@ -10,9 +11,11 @@ import small
 from tabular import asks, world
 
 import weft
+from weft.algorithms.filtered_bc import FilteredBC
+from weft.algorithms.td3_bc import TD3BC
 from weft.errors import UserError
 from weft.ledger import Ledger
-from weft.study import Row, title
+from weft.study import Row, _write, title
 
 HERE = world()
 DATA = HERE.log(1000)
@@ -124,7 +127,7 @@ def test_several_settings_and_a_baseline():
         with pytest.raises(UserError, match="is spent"):
             weft.study(DATA, tried, **{"baseline": asks(HERE.rule(-0.6)), **SHORT, **other})
     assert {title(row) for row in study.table} == {
-        "iql seed 0", "iql seed 0, drawn", "iql setting 1 seed 0", "iql setting 1 seed 0, drawn",
+        "iql seed 0, greedy", "iql seed 0, drawn", "iql setting 1 seed 0, greedy", "iql setting 1 seed 0, drawn",
     }  # fmt: skip
     assert {row.dose for row in study.table} == {1.0}
     assert study.decision.baseline == "the given baseline"
@@ -160,3 +163,100 @@ def test_a_mistake_is_said_before_anything_is_trained(data, options, sentence, t
 def test_candidates_have_names():
     row = Row("iql", 2, 5, 10, True, 0.0, 0.0, 0.0, 0.0, 1.0, None, 0.0)
     assert title(row) == "iql setting 2 seed 5, drawn"
+    assert title(dataclasses.replace(row, setting=0, drawn=False)) == "iql seed 5, greedy"
+
+
+def aimed(units: int = 300, **options):
+    """Return single decisions in one dimension whose density is known; the nearer to the observation, the more paid."""
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=units)
+    noise = rng.normal(size=units)
+    action = 0.5 * seen + 0.5 * noise
+    density = np.exp(-0.5 * noise**2) / (0.5 * np.sqrt(2 * np.pi))
+    reward = np.exp(-((action - seen) ** 2))
+    known = {"propensities": density, "action_bounds": (-9.0, 9.0), "reward_range": (0.0, 1.0), "horizon": 1, **options}
+    return weft.Dataset.from_arrays(
+        seen[:, None], action[:, None], reward, np.ones(units, bool),
+        **{name: value for name, value in known.items() if value is not None},
+    )  # fmt: skip
+
+
+def draws(policy, seen, count: int = 400):
+    """Return many calls of a policy at one observation."""
+    return np.asarray(policy(np.tile(seen, (count, 1))))
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_a_continuous_policy_is_judged_and_written_by_its_mode_without_propensities(tmp_path):
+    method = weft.pytree.replace(FilteredBC(hidden=(8,)), "sampler.batch_size", 16)
+    study = weft.study(aimed(propensities=None), (method,), tmp_path / "x", **SHORT)
+    row, policy = study.table[0], weft.load_policy(tmp_path / "x/policy.safetensors")
+    assert title(row) == "filtered_bc seed 0, greedy"
+    assert "the policy as it takes its most likely actions (the mode)" in study.notes[-1]
+    assert (study.decision.drawn, study.policy.drawn, policy.drawn) == (False, False, False)
+    seen = study.folds.certify.observations[:5]
+    mode = policy.act((), seen, greedy=True)[0]
+    for served in (study.policy, policy):
+        np.testing.assert_array_equal(served(seen), mode)
+    data, how = study.folds.select, {"discount": 1.0, "features": 8}
+    judged = {
+        greedy: weft.estimate(policy, data, "linear_q", "normal", greedy=greedy, **how) for greedy in (True, False)
+    }
+    assert row.value == pytest.approx(judged[True].value, abs=1e-4)
+    assert abs(row.value - judged[False].value) > 0.005
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_where_densities_are_weighed_the_policy_that_draws_is_judged_and_written(tmp_path):
+    td3 = weft.pytree.replace(TD3BC(hidden=(8,)), "sampler.batch_size", 16)
+    study = weft.study(aimed(), (small.bc(), td3), tmp_path / "x", **SHORT)
+    rows = {row.algorithm: row for row in study.table}
+    assert [title(row) for row in study.table] == ["bc seed 0, drawn", "td3_bc seed 0, greedy"]
+    assert rows["bc"].effective > 1
+    assert rows["td3_bc"].effective is None
+    assert any(note.startswith("td3_bc: judged by the mode, which has no density") for note in study.notes)
+    assert "as it draws its actions, because weights need a density" in study.notes[-1]
+    assert study.decision.drawn
+    assert "as it draws its actions" in str(study.decision)
+    policy = weft.load_policy(tmp_path / "x/policy.safetensors")
+    seen = study.folds.certify.observations[:1]
+    found = draws(policy, seen)
+    assert len(np.unique(found)) == 400
+    grid = np.linspace(-9, 9, 2001, dtype=np.float32)[:, None]
+    density = np.exp(policy.log_prob((), np.tile(seen, (2001, 1)), grid))
+    mean = (density * grid[:, 0]).sum() / density.sum()
+    spread = np.sqrt((density * (grid[:, 0] - mean) ** 2).sum() / density.sum())
+    assert found.mean() == pytest.approx(mean, abs=4 * spread / 20)
+    assert found.std() == pytest.approx(spread, rel=0.15)
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_a_policy_without_a_density_does_not_end_a_study_of_logged_densities(tmp_path):
+    study = weft.study(aimed(), (weft.pytree.replace(TD3BC(hidden=(8,)), "sampler.batch_size", 16),), **SHORT)
+    assert study.decision.tier != 1
+    assert "such as a mode, has no density to weigh with; judge and serve the policy that draws" in study.decision.reason
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_the_file_acts_as_the_chosen_candidate_was_judged(found, drawn, tmp_path):
+    study, _ = found
+    chosen = next(row for row in study.table if row.drawn == drawn)
+    _write(dataclasses.replace(study, table=(chosen,)), tmp_path)
+    policy, place = weft.load_policy(tmp_path / "policy.safetensors"), np.int32(2)
+    likely = np.asarray(policy.probabilities(place))
+    picked = np.asarray(policy(np.full(2000, place)))
+    shares = np.bincount(picked, minlength=2) / 2000
+    judged = likely if drawn else np.eye(2)[likely.argmax()]
+    np.testing.assert_allclose(shares, judged, atol=0.05 if drawn else 0)
+    assert likely.min() > 0.1
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_a_baseline_is_judged_as_it_acts(monkeypatch):
+    baseline = weft.fit(small.bc(), HERE.log(200, 5), 20, 1).policy().drawing()
+    module, asked = importlib.import_module("weft.study"), []
+    real = module.tabulate
+    monkeypatch.setattr(module, "tabulate", lambda policy, *how: asked.append((policy, how)) or real(policy, *how))
+    weft.study(DATA, (small.bc(),), baseline=baseline, **SHORT)
+    assert [policy.drawn for policy, _ in asked] == [True, False, True]  # the baseline once, the candidate both ways
+    assert all(len(how) == 4 for _, how in asked)  # nobody is told how to act

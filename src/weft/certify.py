@@ -27,8 +27,9 @@ from .diagnostics import Diagnostics, diagnose, ratio_test
 from .difference import difference
 from .errors import UserError
 from .estimate import effective
-from .estimator import Candidate, Weighing, question, tabulate
+from .estimator import NO_DENSITY, Candidate, Weighing, question, tabulate
 from .ledger import GRANTED, Ledger
+from .policy import Policy, acts_greedily
 from .provenance import refuse_touched, repetitions
 from .transform import fit_transform
 
@@ -52,7 +53,7 @@ def certify(
     risk: float = 0.05,
     *,
     doses: tuple[float, ...] | None = None,
-    greedy: bool = True,
+    greedy: bool | None = None,
     seed: int = 0,
     show: str = "report",
     ledger: Ledger | str | Path | None = None,
@@ -61,11 +62,11 @@ def certify(
 ) -> Decision:
     """Decide whether a policy is better than a baseline by more than a margin, from a log that nothing has seen.
 
-    policy, baseline: as in `weft.estimate`; without a baseline the policy is compared with the one that made the log.
-    margin: in units of the return. risk: of deploying a policy that is no better than the margin. doses: shares of the
-    decisions that the policy takes over from the logging one, by default ten from 0.05 to 1, tested from small to large
-    (with a margin above 0 by default three, each at an equal share of the risk, because small doses cannot pass it);
-    with a baseline only the whole policy is tested.
+    policy, baseline, greedy: as in `weft.estimate`; without a baseline the policy is compared with the one that made
+    the log. margin: in units of the return. risk: of deploying a policy that is no better than the margin. doses:
+    shares of the decisions that the policy takes over from the logging one, by default ten from 0.05 to 1, tested from
+    small to large (with a margin above 0 by default three, each at an equal share of the risk, because small doses
+    cannot pass it); with a baseline only the whole policy is tested.
     show: `report`, or `decision` for "certified" or "not certified" alone, which leaves unspent risk for a further
     test. ledger: the folder that remembers which units were opened; by default `$WEFT_LEDGER`, else one per user. The
     same question on the same log is answered again without cost. diagnostics: also look into everything that can be
@@ -96,6 +97,7 @@ def certify(
     about: dict[str, Any] = {"margin": margin, "risk": risk, "units": _units(data)}
     about["baseline"] = "the logging policy" if baseline is None else "the given baseline"
     about["logged_return"] = _logged_return(data)
+    about["drawn"] = not acts_greedily(policy, greedy) if isinstance(policy, Policy) else None
     if about["units"] < 2:
         return Decision("ABSTAIN", reason="there is one independent unit, and chance needs at least two", **about)
     candidate, columns, weighing = question(policy, data, None, greedy, 8, seed)
@@ -124,7 +126,7 @@ def certify(
     return found.bare()
 
 
-def compared(baseline: Any, data: Dataset, greedy: bool, seed: int) -> Candidate | None:
+def compared(baseline: Any, data: Dataset, greedy: bool | None, seed: int) -> Candidate | None:
     """Return what a baseline would do at every observation of a log; None for the logging policy itself."""
     if baseline is None:
         return None
@@ -146,14 +148,14 @@ def declared_range(data: Dataset) -> Range:
     return Range(low, high, 1.0 if spec.discount is None else spec.discount, spec.horizon, spec.propensity_low)
 
 
-def missing(data: Dataset, candidate: Candidate, other: Candidate | None) -> str:
-    """Return why there can be no certificate, empty if there can."""
+def missing(data: Dataset, *candidates: Candidate | None) -> str:
+    """Return why there can be no certificate about these candidates (without any: on this log), empty if there can."""
     if data.store_log_propensities is None:
         return "the log has no propensities"
     if data.propensities_estimated:
         return "the propensities were estimated, not logged"
-    if candidate.log_prob is None or (other is not None and other.log_prob is None):
-        return "a policy is deterministic over continuous actions and has no density"
+    if any(one is not None and one.log_prob is None for one in candidates):
+        return NO_DENSITY
     absent = undeclared(data)
     if absent:
         return f"the log does not declare {', '.join(absent)} (from what is known of the system, not from the data)"
@@ -356,7 +358,7 @@ def _certified(
 
 
 def diagnose_both(
-    policy: Any, baseline: Any, data: Dataset, seed: int, greedy: bool
+    policy: Any, baseline: Any, data: Dataset, seed: int, greedy: bool | None
 ) -> tuple[Diagnostics, ...] | UserError:
     """Return the diagnostics of the policy, and of the baseline if there is one, or why there can be none."""
     try:

@@ -15,7 +15,8 @@ TIERS = {
     2: "an estimate that rests on assumptions",
     3: "no ground for an answer",
 }
-KEPT = ("margin", "risk", "units", "baseline", "assumptions", "question", "logged_return")  # whatever is shown
+ACTS = {True: "as it draws its actions", False: "as it takes its most likely actions (the mode)"}
+KEPT = ("margin", "risk", "units", "baseline", "drawn", "assumptions", "question", "logged_return")  # whatever is shown
 NOTHING_ELSE = "not certified; nothing else is shown, so that what is left of the risk can be spent on another policy"
 
 
@@ -30,7 +31,8 @@ class Decision:
     `evidence` (odds), `lows`, `means`, `needed` (units for a certificate) belong to `doses`; collect: the fewest units.
     first: where the order of the doses began; None where each was tested at an equal share of the risk. question: the
     name under which the ledger remembers what was asked. logged_return: the mean return of the log's units, which says
-    nothing of the policy (None: not known).
+    nothing of the policy (None: not known). drawn: whether it is about a policy of weft as it draws its actions, or
+    (False) as it takes its most likely ones; None for other policies.
     """
 
     action: str
@@ -56,6 +58,7 @@ class Decision:
     diagnostics: Any = None
     question: str = ""
     logged_return: float | None = None
+    drawn: bool | None = None
 
     def assuming(self, sentences: tuple[str, ...]) -> "Decision":
         """Return the same with further assumptions."""
@@ -90,6 +93,8 @@ class Decision:
         yield "reason", self.reason
         yield "compared with", f"{self.baseline}, margin {self.margin:g}, risk {self.risk:g}, {self.units:,} units"
         whole = f"the whole policy at most {self.high:.4g}" if self.high == self.high else ""
+        if self.drawn is not None:
+            yield "policy", ACTS[self.drawn]
         if self.low == self.low:
             yield "improvement", ", ".join(part for part in (f"at least {self.low:.4g}", whole) if part)
         if self.evidence:

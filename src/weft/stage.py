@@ -5,6 +5,7 @@ log of the roll-out declares. The ledger remembers which roll-out a certificate'
 spends no risk of its own, because the same e-process goes on, but it goes on only once.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import numpy as np
 from . import storage
 from .certify import compared, declared_range
 from .dataset import Dataset
-from .decision import Decision, recalled
+from .decision import ACTS, Decision, recalled
 from .declared import check_kept, returns, undeclared, unevenly_discounted
 from .errors import UserError, nearest
 from .folds import ordered_in_time
 from .ledger import Ledger
+from .policy import Policy, acts_greedily
 from .provenance import refuse_touched
 from .run import load_policy
 from .staged import Outcomes, Staged, judge
@@ -41,7 +43,7 @@ def stage(
     centre: float | None = None,
     by_time: str | None = None,
     policy: Any = None,
-    greedy: bool = True,
+    greedy: bool | None = None,
     seed: int = 0,
     ledger: Ledger | str | Path | None = None,
 ) -> Staged:
@@ -55,14 +57,14 @@ def stage(
     wealth that is restarted at 1 decides. centre: a return near the mean, known before the roll-out, by default the
     mean return of the certificate's log where all units have the same chance; it makes the evidence stronger where
     returns lie in a small part of their range. by_time: a column that orders the units. policy, greedy, seed: the
-    policy and how it acts (a study's folder knows both); it must not have been trained on these units, and logged
-    propensities must be its own. ledger: where the certificate was written down; it refuses units that the certificate
-    has counted, and a second roll-out.
+    policy, and whether it takes its mode, by default as it acts (a study's folder knows both); it must not have been
+    trained on these units, and logged propensities must be its own. ledger: where the certificate was written down; it
+    refuses units that the certificate has counted, and a second roll-out.
 
     Raises UserError for arms, chances and returns that cannot be, arms that were not dealt with the stated chances, a
     log that does not declare what returns can be, and whatever contradicts the decision.
     """
-    known, policy, greedy = _known(decision, policy, greedy)
+    known, policy = _known(decision, policy)
     if isinstance(found, Outcomes):
         return judge(known, found, dose, centre, drift).assuming(
             ("The roll-out is given without a log: that its units are new, and its policy the one that was judged, is "
@@ -70,14 +72,16 @@ def stage(
         )  # fmt: skip
     given = outcomes(found, arm, chance, by_time)
     dose = known.dose if dose is None else dose
+    followed = False
     if policy is not None:
         refuse_touched(policy, found)
-        _check_followed(policy, found, arm, dose, greedy, seed)
+        _check_way(policy, known, greedy)
+        followed = _check_followed(policy, found, arm, dose, greedy, seed)
     answer = judge(known, given, dose or None, centre, drift)
     carried = bool(known.evidence) and not drift
     kept = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
     remembered = carried and bool(known.question) and kept.carry(known.question, dose, found)
-    return answer.assuming(tuple(_assumptions(found, by_time, policy is not None, carried and not remembered)))
+    return answer.assuming(tuple(_assumptions(found, by_time, followed, carried and not remembered)))
 
 
 def outcomes(data: Dataset, arm: str = "arm", chance: float | str = 0.5, by_time: str | None = None) -> Outcomes:
@@ -119,16 +123,16 @@ def outcomes(data: Dataset, arm: str = "arm", chance: float | str = 0.5, by_time
     )  # fmt: skip
 
 
-def _known(given: Any, policy: Any, greedy: bool) -> tuple[Decision, Any, bool]:
-    """Return the decision, the policy and how it acts, as far as they are given."""
+def _known(given: Any, policy: Any) -> tuple[Decision, Any]:
+    """Return the decision and the policy, which acts as it was judged, as far as they are given."""
     if isinstance(given, Decision):
-        return given, policy, greedy
+        return given, policy
     if isinstance(given, Mapping):
-        return recalled(given), policy, greedy
+        return recalled(given), policy
     place = Path(given)
     if not place.is_dir():
         record = storage.read_json(place)
-        return recalled(record.get("decision", record) if isinstance(record, dict) else record), policy, greedy
+        return recalled(record.get("decision", record) if isinstance(record, dict) else record), policy
     if not (place / STUDY).exists():
         raise UserError(f"{place} is no study: it has no {STUDY}; `weft study` writes one, or give a decision's file.")
     record = storage.read_json(place / STUDY)
@@ -137,8 +141,8 @@ def _known(given: Any, policy: Any, greedy: bool) -> tuple[Decision, Any, bool]:
     except (KeyError, TypeError, IndexError):
         raise UserError(f"{place / STUDY} is damaged, or another version of weft wrote it.") from None
     if policy is None:
-        policy, greedy = load_policy(place / POLICY), not drawn
-    return chosen, policy, greedy
+        policy = load_policy(place / POLICY).drawing(drawn)  # files of older studies do not say how they act
+    return dataclasses.replace(chosen, drawn=drawn), policy
 
 
 def _numbers(data: Dataset, name: str, what: str) -> np.ndarray:
@@ -166,15 +170,25 @@ def _numbers(data: Dataset, name: str, what: str) -> np.ndarray:
     return each
 
 
-def _check_followed(policy: Any, data: Dataset, arm: str, dose: float, greedy: bool, seed: int) -> None:
-    """Raise UserError where logged propensities of the policy's arm are not what the policy at this dose would give.
+def _check_way(policy: Any, decision: Decision, greedy: bool | None) -> None:
+    """Raise UserError where a decision is about a policy that draws and this one takes its mode, or the reverse."""
+    if isinstance(policy, Policy) and decision.drawn is not None and acts_greedily(policy, greedy) == decision.drawn:
+        raise UserError(
+            f"The decision is about the policy {ACTS[decision.drawn]}, and here it acts otherwise; stage "
+            f"policy.drawing({'' if decision.drawn else False})."
+        )
+
+
+def _check_followed(policy: Any, data: Dataset, arm: str, dose: float, greedy: bool | None, seed: int) -> bool:
+    """Say whether logged propensities of the policy's arm tell that it is this policy; raise UserError where they are
+    not what the policy at this dose would give.
 
     The policy at a dose d takes an action with at least d times the policy's own chance, at d = 1 with exactly that.
     """
     candidate = compared(policy, data, greedy, seed)
     logged = data.log_propensities
     if logged is None or candidate is None or candidate.log_prob is None or data.propensities_estimated:
-        return
+        return False
     here = np.repeat(_numbers(data, arm, "arm"), data.lengths) == 1
     ours, theirs = np.exp(np.asarray(candidate.log_prob, float)[data.rows]), np.exp(np.asarray(logged, float))
     room = ROUNDED * np.maximum(1.0, ours)
@@ -186,15 +200,16 @@ def _check_followed(policy: Any, data: Dataset, arm: str, dose: float, greedy: b
             f"this policy at dose {dose:g}: the first is step {first}, logged with {theirs[first]:.3g} where the "
             f"policy has {ours[first]:.3g}; stage the policy and the dose that the decision is about."
         )
+    return True
 
 
-def _assumptions(data: Dataset, by_time: str | None, known: bool, trusted: bool) -> Iterator[str]:
+def _assumptions(data: Dataset, by_time: str | None, followed: bool, trusted: bool) -> Iterator[str]:
     """Yield what is taken on trust about the log."""
     if not data.spec.unit:
         yield "No unit is declared: episodes are taken to be independent of each other."
     if by_time is None:
         yield "Units are taken to stand in the order of time."
-    if not known or data.log_propensities is None:
+    if not followed:
         yield "That the policy's arm ran the policy of the decision is taken on trust."
     if trusted:
         yield "The ledger does not know this certificate: that the roll-out's units are new is taken on trust."

@@ -27,7 +27,7 @@ from .algorithm import Algorithm, algorithm, describe
 from .certify import certify, compared, declared_range, missing
 from .compilation import Program
 from .dataset import Dataset
-from .decision import Decision, plain
+from .decision import ACTS, Decision, plain
 from .declared import check_kept, declared_discount
 from .errors import UserError
 from .estimate import effective
@@ -74,7 +74,9 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What a study found: the `decision`, the `policy` that it is about, and the `table` of all candidates."""
+    """What a study found: the `decision`, the `policy` that it is about and that acts as it was judged, drawn or by its
+    mode, and the `table` of all candidates.
+    """
 
     decision: Decision
     policy: Any
@@ -106,9 +108,16 @@ class Study:
 
 
 def title(row: Row) -> str:
-    """Return a candidate's name: method, setting where there are several, seed, and whether it draws its actions."""
+    """Return a candidate's name: method, setting where there are several, seed, and how it acts: by its mode (greedy),
+    or drawn.
+    """
+    return f"{source(row)}, {'drawn' if row.drawn else 'greedy'}"
+
+
+def source(row: Row) -> str:
+    """Return which policy a candidate is, however it acts: method, setting where there are several, and seed."""
     setting = f" setting {row.setting}" if row.setting else ""
-    return f"{row.algorithm}{setting} seed {row.seed}" + (", drawn" if row.drawn else "")
+    return f"{row.algorithm}{setting} seed {row.seed}"
 
 
 def study(
@@ -134,7 +143,11 @@ def study(
     runs, policy and `study.json`; the same call goes on where it was stopped. steps, seeds and `options` are those of
     `weft.fit`. baseline, margin, risk, ledger: those of `weft.certify`. seed: deals the folds and orders chance.
     by_time: a column; folds then follow one another in time, as they must where the log drifts or its propensities
-    adapt. Policies over choices are judged both by their mode and as they draw.
+    adapt.
+
+    Policies over choices are judged both by their mode and as they draw. Those over continuous actions are judged by
+    their mode, unless the log's propensities can certify one: a mode has no density to weigh with, so the policy that
+    draws is judged. What is judged is what is certified and served: `Study.policy` and its file act that way.
 
     The ledger is asked before anything is trained: a certify fold that another study or policy has spent is refused at
     once, and the very same study is answered again without cost.
@@ -170,11 +183,10 @@ def study(
     best = order[0]
     table = tuple(dataclasses.replace(table[number], chosen=number == best) for number in order)
     decision = certify(
-        policies[best], folds.certify, baseline, margin, risk, greedy=not table[0].drawn, seed=seed, ledger=asking,
-        diagnostics=True, plan=plans[best],
+        policies[best], folds.certify, baseline, margin, risk, seed=seed, ledger=asking, diagnostics=True,
+        plan=plans[best],
     )  # fmt: skip
-    if table[0].drawn and data.spec.discrete:
-        notes.append("The chosen policy draws its actions: the decision is about policy.act(..., greedy=False).")
+    notes += _ways(table, folds.select)
     found = Study(decision, policies[best], table, runs, folds, tuple(notes), folder)
     if folder is not None:
         _write(found, folder)
@@ -207,6 +219,18 @@ def _answered(folder: Path | None) -> str:
         return ""
 
 
+def _ways(table: Sequence[Row], data: Dataset) -> Iterator[str]:
+    """Yield how the chosen policy acts, and who could not be judged as weights need it."""
+    if not data.spec.discrete and not missing(data):
+        names = sorted({row.algorithm for row in table if not row.drawn})
+        if names:
+            yield f"{', '.join(names)}: judged by the mode, which has no density, so without a chance of a certificate."
+    acts = ACTS[table[0].drawn]
+    if table[0].drawn and not data.spec.discrete:
+        acts += ", because weights need a density"
+    yield f"The decision is about the policy {acts}; Study.policy and its file act like that, too."
+
+
 def _methods(algorithms: Sequence[str | Algorithm], settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list]:
     if not algorithms:
         raise UserError("A study needs at least one algorithm.")
@@ -231,8 +255,8 @@ def judge(
     seed: int,
     only: Sequence[int] | None = None,
 ) -> tuple[list[Row], list[Any], list[gate.Plan | None]]:
-    """Ask every candidate on the select fold: its row of the table, its policy, and a plan of its test where it can be
-    certified. only: which settings of the runs.
+    """Ask every candidate on the select fold: its row of the table, its policy, which acts as it was judged, and a plan
+    of its test where it can be certified. A baseline is judged as it acts. only: which settings of the runs.
     """
     data = folds.select
     method = LinearQ(
@@ -242,18 +266,19 @@ def judge(
     numbers = (jnp.float32(folds.manifest["units"]["certify"]), jnp.float32(margin), jnp.float32(risk))
     most, key = _most(data), jax.random.key(seed)
     raw, transform, columns, weighing = prepared(data, None)
-    ways = (False, True) if data.spec.discrete else (True,)
-    others, worth = dict.fromkeys(ways), dict.fromkeys(ways)
-    if baseline is not None:
-        others = {drawn: tabulate(baseline, data, raw, transform, key, not drawn) for drawn in ways}
-        worth = {drawn: float(_value(method, other, columns, weighing, key)[0]) for drawn, other in others.items()}
+    other = None if baseline is None else tabulate(baseline, data, raw, transform, key)
+    against = None if other is None else float(_value(method, other, columns, weighing, key)[0])
+    # weights need a density, which a mode over continuous actions lacks: where they can certify, the draws are judged
+    ways = (False, True) if data.spec.discrete else (not missing(data, other),)
     table, policies, plans = [], [], []
     for name, run, setting, number, step, alarms in _states(runs, only):
-        policy = run.policy(number, setting, step)
-        for drawn in ways:
-            candidate, other = tabulate(policy, data, raw, transform, key, not drawn), others[drawn]
+        for way in ways:
+            policy = run.policy(number, setting, step).drawing(way)
+            candidate = tabulate(policy, data, raw, transform, key)
+            if way and candidate.log_prob is None:  # its draws have no density either
+                policy = policy.drawing(False)
+                candidate = tabulate(policy, data, raw, transform, key)
             value, deviation, logged = (float(part) for part in _value(method, candidate, columns, weighing, key))
-            against = worth[drawn]
             reach = 1.96 * deviation
             gain = value - reach - (logged if against is None else against)
             if not math.isfinite(gain) or value - reach > most:
@@ -266,8 +291,8 @@ def judge(
                 plan, size = found[0], float(found[1])
                 score, dose = float(plan.score), round(float(plan.dose), 6)
             table.append(Row(
-                name, setting, run.seeds[number], step, drawn, value, value - reach, value + reach, score, dose, size,
-                logged, triage=alarms,
+                name, setting, run.seeds[number], step, policy.drawn, value, value - reach, value + reach, score, dose,
+                size, logged, triage=alarms,
             ))  # fmt: skip
             policies.append(policy)
             plans.append(plan)
@@ -331,7 +356,7 @@ def _write(found: Study, folder: Path) -> None:
     """Write the policy and `study.json`: folds, candidates and decision."""
     best = found.table[0]
     run = found.runs[best.algorithm]
-    run.save_policy(folder / "policy.safetensors", run.seeds.index(best.seed), best.setting, best.step)
+    run.save_policy(folder / "policy.safetensors", run.seeds.index(best.seed), best.setting, best.step, best.drawn)
     record = {
         "version": VERSION,
         "folds": found.folds.manifest,

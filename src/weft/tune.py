@@ -56,8 +56,9 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """What a search found: the best `setting` (an instance), its `settings` by name, its best seed's `policy` (greedy
-    unless `drawn`), all `trials`, best first, and the `folds`, of which the certify fold has not been touched.
+    """What a search found: the best `setting` (an instance), its `settings` by name, its best seed's `policy`
+    (which acts as it was judged, `drawn` or by its mode), all `trials`, best first, and the `folds`, of which the
+    certify fold has not been touched.
     """
 
     setting: Algorithm
@@ -80,7 +81,7 @@ class Tuned:
 
     @property
     def drawn(self) -> bool:
-        """Whether the policy is to draw its actions: certify it with `greedy=not drawn`."""
+        """Whether the policy draws its actions, as it was judged, rather than takes its mode."""
         return self.trials[0].drawn
 
     def cells(self, most: int | None = None) -> list[tuple[str, ...]]:
@@ -189,8 +190,10 @@ def tune(
     run = runs[best.batch] if folder is None else load_run(_batch(folder, best.batch))
     where = run.seeds.index(best.seed), best.place, best.step
     if folder is not None:
-        run.save_policy(folder / POLICY, *where)
-    return Tuned(run.settings[best.place], run.policy(*where), tuple(table), folds, searched, folder)
+        run.save_policy(folder / POLICY, *where, drawn=best.drawn)
+    return Tuned(
+        run.settings[best.place], run.policy(*where).drawing(best.drawn), tuple(table), folds, searched, folder
+    )
 
 
 def best_setting(folder: str | Path, folds: Folds) -> Algorithm:

@@ -1,6 +1,7 @@
 """`weft certify` on a run and on a file: the decision, its figures, and mistakes in one sentence."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -56,6 +57,16 @@ def test_a_file_of_a_policy_a_baseline_and_a_decision_alone(folder, tmp_path, ca
     assert "ABSTAIN" in out  # the policy is the baseline
     assert "by dose" not in out
     assert [entry.spent for entry in Ledger(tmp_path / "elsewhere").entries()] == [0.02]
+
+
+def test_a_file_is_judged_as_it_acts_unless_draws_are_asked_for(folder, tmp_path, capsys):
+    for written, options, drawn in ((False, [], False), (False, ["--sample"], True), (True, [], True)):
+        weft.load_run(folder / "run").save_policy(tmp_path / "policy.safetensors", drawn=written)
+        line = ["certify", str(tmp_path / "policy.safetensors"), str(folder / "new.csv"), *OPTIONS, *DECLARED, *options]
+        assert run([*line, "--ledger", str(tmp_path / "own"), "--out", str(tmp_path / "found.json")]) == 0
+        assert json.loads((tmp_path / "found.json").read_text())["drawn"] == drawn
+        assert ("as it draws its actions" in capsys.readouterr().out) == drawn
+        shutil.rmtree(tmp_path / "own")
 
 
 @pytest.mark.parametrize(

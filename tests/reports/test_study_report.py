@@ -47,7 +47,7 @@ def test_everything_asked_of_a_study_is_on_the_page(page):
     words = read(page.read_text()).text
     for part in (
         "DEPLOY dose 0.5", "Let the policy take 50 % of the decisions", "40 units give 99 to 1.",
-        "at least +0.210", "at most +0.900", "Not promised", "iql seed 0 (chosen)", "1.40 to 1.60",
+        "at least +0.210", "at most +0.900", "Not promised", "iql seed 0, greedy (chosen)", "1.40 to 1.60",
         "Values ran away.", "td3_bc is left out.", "3.0 × 10⁹ to 1", "A certificate needs 20 to 1",
         "Alarm. Bellman's equation fails.", "From step 3 on fewer than 20 effective units are left.",
         "Users are independent.", "cccc", "2030-01-02 03:04:05", "0.05 of 0.05", "question-1",
@@ -106,7 +106,7 @@ def test_a_folder_makes_the_same_page_without_the_pictures_of_weights(tmp_path):
     assert np.isnan(found.decision.high)
     assert found.decision.lows == answer.lows
     words = read(found.html()).text
-    for part in ("DEPLOY dose 0.5", "iql seed 0 (chosen)", "Bellman's equation fails.", "cccc", "A note."):
+    for part in ("DEPLOY dose 0.5", "iql seed 0, greedy (chosen)", "Bellman's equation fails.", "cccc", "A note."):
         assert part in words, part
     (tmp_path / "study.json").write_text("[]")
     with pytest.raises(UserError, match="not the record of a study"):

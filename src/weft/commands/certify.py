@@ -43,7 +43,7 @@ class Certify(Command):
     step: Count = None
     """Kept step of a run; by default the last."""
     sample: Flag = False
-    """Judge the policy that draws its actions rather than takes the most likely."""
+    """Judge policy and baseline as they draw their actions; by default as their files say, runs by the most likely."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
     """Of the return; by default what the log declares, else 1."""
     show: Literal["report", "decision"] = "report"
@@ -71,8 +71,8 @@ class Certify(Command):
         if self.discount is not None:
             data = data.declare(discount=self.discount)
         found = weft.certify(
-            policy, data, baseline, self.margin, self.risk, greedy=not self.sample, seed=self.seed, show=self.show,
-            ledger=self.ledger, diagnostics=self.diagnose,
+            policy, data, baseline, self.margin, self.risk, greedy=False if self.sample else None, seed=self.seed,
+            show=self.show, ledger=self.ledger, diagnostics=self.diagnose,
         )  # fmt: skip
         print_lines(found.lines())
         if self.diagnose and found.diagnostics is not None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..chart import Chart
-from ..decision import TIERS, Decision
+from ..decision import ACTS, TIERS, Decision
 from ..errors import UserError
 from ..ledger import Entry
 from ..report import Report, Table
-from ..study import RECORD, Row, Study, title
+from ..study import RECORD, Row, Study, source
 from . import _study as parts
 
 __all__ = ["StudyReport"]
@@ -81,7 +81,7 @@ class StudyReport(Report):
             "logged": None if chosen is None else parts.amount(chosen.logged),
             "candidates": parts.candidate_table(self.rows) if self.rows else None,
             "hidden": max(0, len(self.rows) - parts.SHOWN),
-            "alarms": [f"{title(row)}: {row.triage}" for row in self.rows if row.triage and not row.drawn],
+            "alarms": list(dict.fromkeys(f"{source(row)}: {row.triage}" for row in self.rows if row.triage)),
             "threshold": f"{parts.threshold(found):g}",
             "doses": parts.dose_table(found) if found.doses and found.lows else None,
             "weights": checks is not None and checks.weights is not None,
@@ -114,6 +114,7 @@ class StudyReport(Report):
         risk = f"at most {found.risk:g}" if found.tier == 1 else f"not bounded ({found.risk:g} was asked for)"
         rows = [
             ["Tier", f"{found.tier}, {TIERS[found.tier]}"],
+            *([] if found.drawn is None else [["Policy", ACTS[found.drawn]]]),
             ["Compared with", f"{found.baseline}, by more than {found.margin:g}"],
             ["Risk of a wrong deployment", risk],
             ["Independent units", f"{found.units:,}"],
