@@ -96,7 +96,7 @@ def test_a_compiled_world_gives_each_episode_its_seed_too():
 
 
 def test_a_policy_is_rolled_out_as_it_acts():
-    for policy, world in ((served(), "maze"), (walker("gaussian"), Walk)):
+    for policy, world in ((served("grid"), "grid"), (walker("gaussian"), Walk)):
         greedy, drawn = (rollout(policy, world, 4, greedy=way) for way in (True, False))
         assert not np.allclose(greedy, drawn)
         np.testing.assert_array_equal(rollout(policy, world, 4), greedy)

@@ -5,6 +5,7 @@ import importlib
 import json
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import small
@@ -53,8 +54,9 @@ def test_trials_are_judged_and_the_best_is_served(found):
     assert tuned.setting.learning_rate == tuned.settings["learning_rate"]
     assert tuned.setting.hidden == (8,)
     seen = np.arange(6, dtype=np.int32)
-    served = weft.load_policy(folder / "policy.safetensors")
-    assert [served(one) for one in seen] == [tuned.policy(one) for one in seen]
+    served, key = weft.load_policy(folder / "policy.safetensors"), jax.random.key(0)
+    assert served.drawn == tuned.policy.drawn == tuned.drawn  # it acts as it was judged
+    np.testing.assert_array_equal(served(seen, key), tuned.policy(seen, key))
     text = str(tuned)
     assert text.count("→") == 1
     assert text.count("\n") == 5
@@ -68,7 +70,8 @@ def test_the_certify_fold_is_untouched_and_then_certifies(found):
         run = weft.load_run(folder / f"batch-{trial.batch:03d}")
         assert run.record["data"]["fingerprint"] == folds.train.fingerprint
         assert overlap(run.trained_on.table, fingerprints(folds.certify)) == 0
-    decision = weft.certify(tuned.policy, folds.certify, greedy=not tuned.drawn)
+    decision = weft.certify(tuned.policy, folds.certify)
+    assert decision.drawn == tuned.drawn
     assert decision.evidence
     assert len(Ledger().entries()) == 1
     with pytest.raises(UserError, match="was trained on"):
