@@ -158,7 +158,7 @@ def study(
     check_kept(data)  # what the certificate would refuse is refused before hours of training
     folds = seal(data, seed=seed, by_time=by_time)
     tried = _methods(algorithms, settings or {})
-    other = compared(baseline, folds.select, True, seed)
+    other = compared(baseline, folds.select, None, seed)
     request = _request(folds, tried, options, (steps, seeds, other, margin, risk, seed))
     asking = Ledger(ledger.folder if isinstance(ledger, Ledger) else ledger, request)
     asking.ask(folds.certify, risk, max(risk, GRANTED), question=_answered(folder))
