@@ -134,13 +134,15 @@ class BestOfSamples(Policy):
 
     The value is the smallest of the critics'. Greedily the draws are the same in every state, so that the policy is a
     function of the state, and it has no density. With `weigh(observation, values)` a draw that is not greedy takes one
-    of the actions in proportion to exp of what that returns.
+    of the actions in proportion to exp of what that returns. Where the policy is that tilted proposal itself (`mode`),
+    the greedy action is the draw where its density is highest: what `weigh` returns and the proposal's log-density.
     """
 
     propose: Callable[..., Array]
     critics: tuple
     weigh: Callable[..., Array] | None = None
     count: int = static(default=10)
+    mode: bool = static(default=False)
 
     def distribution(self, memory: Memory, observation: PyTree) -> Deterministic:
         return Deterministic(self.act(memory, observation)[0])
@@ -167,6 +169,8 @@ class BestOfSamples(Policy):
         values = between(of_several(self.critics, observation, actions), 1.0)
         if self.weigh is not None and not greedy:
             return actions[jax.random.categorical(choose_key, self.weigh(observation, values))]
+        if self.weigh is not None and self.mode:
+            values = self.weigh(observation, values) + self.propose.log_prob(observation, actions)  # type: ignore[attr-defined]
         return actions[values.argmax()]
 
 
@@ -187,6 +191,12 @@ class Draws(eqx.Module):
 
     def __call__(self, observation: PyTree, key: PRNGKeyArray, count: int) -> Float[Array, "... sample act"]:
         return jnp.clip(several(self.actor(observation), count).sample(key), -1.0, 1.0)
+
+    def log_prob(
+        self, observation: PyTree, actions: Float[Array, "... sample act"]
+    ) -> Float[Array, "... sample"]:
+        """Return the log-density of several actions per state."""
+        return several(self.actor(observation), actions.shape[-2]).log_prob(actions)
 
 
 class UniformAtFirst(Policy):

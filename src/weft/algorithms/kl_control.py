@@ -9,8 +9,9 @@ The optimum of the return less KL(pi || b) / beta at every step (Todorov 2006; K
 arXiv:1907.00456, who divide the prior's log-ratio by a temperature instead). `inverse_temperature` is beta: near 0 pi
 is b and V its value, large values are greedy where b is not 0. `scheduled` lets beta rise from 0 in proportion to the
 share of training done, which is G-learning's cure for the bias of a max over noisy values. Choices are summed exactly;
-continuous actions are drawn from b, `samples` for V and `candidates` for acting; where the log forks, a Gaussian b
-reaches where nobody went, so b is a mixture.
+continuous actions are drawn from b, `samples` for V and `candidates` for acting, where the greedy action is the mode of
+pi among them, the draw with the largest log b + beta Q, and not the one with the largest Q. Where the log forks, a
+Gaussian b reaches where nobody went, so b is a mixture.
 
 Order of updates: b and nothing else for `behaviour_steps` updates; from then on Q; target critics.
 
@@ -139,7 +140,8 @@ class KLControl(Algorithm):
         models, behaviour = state.critics.model, state.behaviour.model
         if hasattr(models[0], "all"):
             return ActorPolicy(Tilted(behaviour, models, self.inverse_temperature))
-        return BestOfSamples(Draws(behaviour), models, Boltzmann(self.inverse_temperature), count=self.candidates)
+        tilt = Boltzmann(self.inverse_temperature)
+        return BestOfSamples(Draws(behaviour), models, tilt, count=self.candidates, mode=True)
 
     def value(self, state, observation, key):
         return self._soft(state, state.critics.model, observation, key, self.inverse_temperature)
