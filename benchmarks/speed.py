@@ -36,7 +36,7 @@ CASES = {
     "iql": ("iql", {}, False),
     "td3_bc": ("td3_bc", {}, False),
     "discrete_cql": ("cql", {}, True),
-    "cql": ("cql", {}, False),
+    "cql": ("cql", {"backup": "greedy"}, False),  # the target of d3rlpy's
     "awac": ("awac", {}, False),
     "crr": ("crr", {}, False),
     "bcq": ("bcq", {}, False),

@@ -178,6 +178,8 @@ def test_the_moments_of_a_protocol_end_with_the_last_step():
         ([bc()], TASKS, {"steps": 0}, "measured every 1 to 0 steps"),
         ([bc()], TASKS, {"seeds": [1, 1]}, "Seeds must be different"),
         ([bc()], TASKS, {"batch_size": 0}, "batch"),
+        ([bc()], TASKS, {"rewards": "nonsense"}, "Rewards can be scaled by"),
+        ([bc()], TASKS, {"observations": "nonsense"}, "Observations can be transformed by"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_writes_nothing(methods, tasks, more, sentence, tmp_path):

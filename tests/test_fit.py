@@ -7,8 +7,10 @@ import pytest
 from small import bc, child, continuous, iql, labelled, same
 
 import weft
-from weft import storage, train
+from weft import pytree, storage, train
+from weft.algorithm import describe
 from weft.errors import UserError
+from weft.run import rebuild
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,65 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(whole, data, tmp
         path.write_bytes(b"")
     with pytest.raises(UserError, match="damaged"):
         weft.fit(iql(), data, 40, 2, tmp_path / "run", resume=True)
+
+
+# --- opening phases -------------------------------------------------------------------------------------------------
+
+IMITATING = {"brac": weft.BRAC, "kl_control": weft.KLControl}
+TINY = {"hidden": (8,), "sampler": weft.samplers.transitions.Transitions(16)}
+imitating = pytest.mark.parametrize("name", IMITATING)
+
+
+@imitating
+def test_imitation_takes_its_share_of_any_run(name, data):
+    run = weft.fit(IMITATING[name](**TINY), data, 40, log_every=8)
+    assert [row["critic_loss"] > 0.0 for row in run.metrics] == [False, True, True, True, True]
+    assert [row["behaviour_loss"] != 0.0 for row in run.metrics] == [True, False, False, False, False]
+    counted = weft.fit(IMITATING[name](behaviour_steps=8, **TINY), data, 40)
+    assert same(counted.state(), run.state())
+    setting, batch = pytree.as_arrays(run.settings[0]), TINY["sampler"](data.device(), jax.random.key(0))
+    assert float(setting.measure(run.state(), batch, jax.random.key(1))["critic_loss"]) > 0.0  # not of its imitation
+
+
+@imitating
+def test_a_share_is_resumed_bit_for_bit_and_no_extension_imitates_again(name, data, tmp_path):
+    method, counted = IMITATING[name](**TINY), IMITATING[name](behaviour_steps=8, **TINY)
+    for step in (5, 20):
+        out = tmp_path / f"run-{step}"
+        whole = weft.fit(method, data, 40, out=out, keep=[step])
+        cut(out, step)
+        assert same(weft.fit(method, data, 40, out=out, resume=True).state(), whole.state())
+        longer = weft.fit(method, data, 400, out=out, resume=True)  # a fifth of it is more than was trained
+        assert same(longer.state(), weft.fit(counted, data, 400).state())
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        (weft.BRAC(behaviour_steps=5000, **TINY), "behaviour_steps=5000 takes 5,000 of 40 steps, more than half"),
+        (weft.KLControl(behaviour_steps=0.6, **TINY), "behaviour_steps=0.6 takes 24 of 40 steps, more than half"),
+        (weft.CQL(warm_up=30, **TINY), "warm_up=30 takes 30 of 40 steps"),
+        (weft.BEAR(warm_up=30, **TINY), "warm_up=30 takes 30 of 40 steps"),
+    ],
+)
+def test_an_opening_that_takes_most_of_a_run_is_refused(setting, words, data, tmp_path):
+    with pytest.raises(UserError, match=re.escape(words)):
+        weft.fit(setting, data, 40, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@imitating
+def test_settings_of_runs_written_before_are_read(name):
+    was = {**describe(IMITATING[name]()), "behaviour_steps": 5000}
+    assert rebuild(was).behaviour_steps == 5000
+
+
+def test_continuous_cql_backs_up_drawn_actions_and_choices_greedily(data):
+    few = labelled()
+    for log, own, other in ((data, "plain", "greedy"), (few, "greedy", "plain")):
+        runs = [weft.fit(weft.CQL(backup=how, **TINY), log, 8).state() for how in ("auto", own, other)]
+        assert same(runs[0], runs[1])
+        assert not same(runs[0], runs[2])
 
 
 # --- folders ------------------------------------------------------------------------------------------------------
@@ -271,9 +332,16 @@ def test_discrete_and_dictionary_logs_train(tmp_path):
         ({"seeds": 1.5}, "The number of seeds must be a whole number, got 1.5."),
         ({"keep": [2.5]}, "A step to keep must be a whole number, got 2.5."),
         ({"batch_size": 8.0}, "The batch size must be a whole number, got 8.0."),
+        ({"keep": 2}, "The steps to keep are a list such as [500, 1000], got 2."),
+        ({"rewards": "nonsense"}, "Rewards can be scaled by 'none', 'returns' or 'unit', not by 'nonsense'."),
+        ({"observations": "nonsense"}, "Observations can be transformed by 'standardise' or 'none', not by 'nonsense'"),
+        ({"reward_shift": "much"}, "The shift of rewards must be a finite number, got 'much'."),
+        ({"rounds": weft.Rounds()}, "rounds is for methods that act (env), and for finetune; leave it out."),
+        ({"evaluate_every": 2}, "evaluate_every is for methods that act (env), and for finetune; leave it out."),
+        ({"evaluate_episodes": 2}, "evaluate_episodes is for methods that act (env), and for finetune; leave it out."),
     ],
 )
-def test_numbers_that_are_not_whole_are_refused_before_anything_is_written(tmp_path, given, sentence):
+def test_arguments_that_cannot_be_are_refused_before_anything_is_written(tmp_path, given, sentence):
     with pytest.raises(weft.UserError, match=re.escape(sentence)):
         weft.fit(weft.BC(hidden=(4,)), continuous(), out=tmp_path / "run", **{"steps": 4, **given})
     assert not (tmp_path / "run").exists()

@@ -12,6 +12,7 @@ from small import ROOT, same
 
 import weft
 from weft import interaction, pytree
+from weft.algorithm import Tick
 from weft.columns import Batch
 from weft.environments.maze import Maze
 from weft.errors import UserError
@@ -269,6 +270,61 @@ def test_fine_tuning_is_resumed_bit_for_bit(offline, env, tmp_path):
     assert set(found) == {"offline", "lowest", "lowest_step", "dip", "online"}
 
 
+@pytest.fixture(scope="module")
+def balancing():
+    """A log of cart-pole and a deep Q-network that learned from it."""
+    method = weft.DQN(sampler=Transitions(16), hidden=(32,), target_every=5)
+    data = weft.fit(method, steps=600, env="cartpole", rounds=Rounds(lanes=2, warm_up=100)).collected()
+    return data, weft.fit(method, data, 400, 2)
+
+
+@pytest.mark.parametrize("env", ["cartpole", "CartPole-v1"])
+def test_a_learned_policy_goes_on_as_it_is(balancing, env):
+    data, run = balancing
+    after = weft.finetune(run, env, 100, data=data, evaluate_every=50, evaluate_episodes=4)
+    for seed in range(2):
+        chances = np.exp(after.collected(seed).log_propensities)
+        assert set(np.round(chances, 3)) <= {0.025, 0.975}  # epsilon where it ended
+        before = weft.rollout(run.policy(seed), env, 4, 1_000_000).mean()
+        assert after.metrics[seed]["evaluation"] == pytest.approx(before)
+        assert not same(after.state(0, seed), run.state(0, seed))  # and learns at once
+    rows = [row["updates"] for row in after.metrics if row["step"] == 50]
+    assert all(count >= 49 for count in rows)
+
+
+@pytest.mark.parametrize("env", ["pendulum", "Pendulum-v1"])
+def test_a_learned_actor_takes_no_uniform_actions(env):
+    method = weft.SAC(**BATCHES)  # 1000 uniform steps, where it begins
+    data = weft.fit(method, steps=60, env="pendulum", rounds=Rounds()).collected()
+    np.testing.assert_allclose(np.exp(data.log_propensities), 0.25, rtol=1e-5)
+    run = weft.fit(method, data, 20)
+    density = np.exp(weft.finetune(run, env, 30, data=data).collected().log_propensities)
+    assert (np.abs(density - 0.25) > 1e-4).all()
+
+
+def test_exploration_of_a_longer_run_does_not_begin_again(tmp_path):
+    how = {"env": "cartpole", "rounds": Rounds(lanes=2), "out": tmp_path / "run"}
+    weft.fit(weft.DQN(**BATCHES), steps=100, **how)
+    longer = weft.fit(weft.DQN(**BATCHES), steps=1000, **how, resume=True)  # a tenth of it is 100
+    last = np.exp(longer.collected().log_propensities)
+    late = last.reshape(2, -1)[:, 60:] if last.size == 1000 else last[120:500]
+    assert set(np.round(late.ravel(), 3)) <= {0.025, 0.975}
+
+
+def test_an_opening_goes_by_what_was_planned_first():
+    key, step = jax.random.key(0), jnp.int32(6)
+
+    def opens(total, planned, length):
+        return bool(Tick.at(key, step, step, jnp.int32(total), jnp.int32(planned)).opens(length))
+
+    assert opens(10, 10, 7)
+    assert opens(10, 10, 0.7)
+    assert not opens(10, 10, 0.6)
+    assert not opens(100, 10, 0.6)  # extended
+    assert not opens(100, 0, 50)  # goes on from another run
+    assert not opens(100, 0, 0.5)
+
+
 class _HostedMaze(gymnasium.Env):
     """The maze as a Gymnasium environment."""
 
@@ -315,7 +371,7 @@ def test_a_policy_of_a_fine_tuned_run_is_saved_and_loaded(offline, tmp_path):
         (lambda data: weft.fit(weft.Reinforce(), data), "learns from what it just did itself"),
         (
             lambda data: weft.fit(weft.IQL(), data, rounds=Rounds()),
-            "rounds and evaluate_every are for methods",
+            "is for methods that act",
         ),
         (
             lambda data: weft.fit(weft.DQN(), env="cartpol"),
@@ -323,7 +379,14 @@ def test_a_policy_of_a_fine_tuned_run_is_saved_and_loaded(offline, tmp_path):
         ),
         (lambda data: weft.fit(weft.SAC(), env="Nope-v9"), "Gymnasium has no environment 'Nope-v9'"),
         (lambda data: weft.fit(weft.DQN(), env="cartpole", evaluate_every=0), "after 1 step or more, got 0"),
+        (lambda data: weft.fit(weft.DQN(), env="cartpole", evaluate_every=2.5), "must be a whole number, got 2.5"),
+        (lambda data: weft.fit(weft.DQN(), env="cartpole", rewards="nonsense"), "rewards is for a log that is learned"),
+        (lambda data: weft.fit(weft.DQN(), env="cartpole", observations="none"), "observations is for a log"),
+        (lambda data: weft.fit(weft.DQN(), env="cartpole", reward_shift=1.0), "reward_shift is for a log"),
+        (lambda data: weft.fit(weft.DQN(), env="cartpole", rounds=3), "as in weft.Rounds.lanes=2., got 3"),
+        (lambda data: weft.fit(weft.DQN(), env="cartpole", steps=1500), "collects 1,000 steps before its first update"),
         (lambda data: weft.fit(weft.DQN(), env="cartpole", stack=4), "Only observations of grey images"),
+        (lambda data: weft.fit(weft.DQN(), env="cartpole", stack="a"), "stacked images must be a whole number"),
         (lambda data: weft.fit(weft.DQN(), env=gymnasium.make("CartPole-v1")), "single environment"),
         (
             lambda data: weft.fit(weft.DQN(), env=gymnasium.make("CartPole-v1"), seeds=2, rounds=Rounds()),

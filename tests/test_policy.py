@@ -134,11 +134,11 @@ class Spread(eqx.Module):
         return Normal(jnp.zeros(shape), jnp.full(shape, jnp.log(0.1)))
 
 
-def best_of(count: int, inverse_temperature: float | None = None) -> BestOfSamples:
+def best_of(count: int, inverse_temperature: float | None = None, mode: bool = False) -> BestOfSamples:
     """Return a policy whose critics value an action by its size."""
     value = ContinuousCritic(Encoder((Flatten(1),), ("",), 1), jnp.zeros((1, 1)), jnp.ones((1, 1)), jnp.zeros(1), None)
     weigh = None if inverse_temperature is None else Boltzmann(inverse_temperature)
-    return BestOfSamples(Draws(Spread()), (value, value), weigh, count=count)
+    return BestOfSamples(Draws(Spread()), (value, value), weigh, count=count, mode=mode)
 
 
 @pytest.mark.parametrize(("count", "known"), [(1, 0.0), (16, 1.766), (64, 2.34), (256, 2.83)])
@@ -207,3 +207,11 @@ class Even(Policy):
 
     def distribution(self, memory, observation):
         return Categorical(jnp.broadcast_to(jnp.log(jnp.array([0.3, 0.7])), (*observation.shape[:-1], 2)))
+
+
+def test_the_mode_of_a_tilted_proposal_is_not_its_best_draw():
+    """A normal of deviation s tilted by exp(b a) has its mode at b s squared too; at b = 0 it is the normal's own."""
+    seen = jnp.ones((1,))
+    for sharp in (0.0, 10.0, 20.0):
+        found = best_of(4000, sharp, mode=True).act((), seen)[0][0]
+        assert float(found) == pytest.approx(sharp * 0.01, abs=0.01)

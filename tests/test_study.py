@@ -154,6 +154,11 @@ def test_without_a_certificate_in_sight_an_estimate_chooses():
         (DATA, {"settings": {"iql": {}}, "algorithms": ("bc",)}, "not among the study's algorithms"),
         (DATA.declare(reward_high=(0.5,)), {}, "lie outside the declared"),
         (DATA.select(np.arange(4)), {}, "leave"),
+        (DATA, {"reward": "unit"}, "A study has no option 'reward'. Did you mean 'rewards'"),
+        (DATA, {"rewards": "nonsense"}, "Rewards can be scaled by"),
+        (DATA, {"evaluate_every": 5}, "A study has no option 'evaluate_every'"),
+        (DATA, {"keep": 5}, "The steps to keep are a list"),
+        (DATA, {"algorithms": (weft.KLControl(behaviour_steps=5000),)}, "more than half of the run"),
     ],
 )
 def test_a_mistake_is_said_before_anything_is_trained(data, options, sentence, tmp_path):

@@ -170,6 +170,8 @@ def test_another_search_is_not_gone_on_with(found, changes, sentence):
         ({"steps": 0}, "The number of steps must be at least 1"),
         ({"algorithm": "iqll"}, "Did you mean 'iql'"),
         ({"algorithm": "td3_bc"}, "learns from continuous actions"),
+        ({"reward": "unit"}, "A search has no option 'reward'. Did you mean 'rewards'"),
+        ({"rewards": "nonsense"}, "Rewards can be scaled by"),
         ({"data": DATA.declare(reward_high=(0.5,))}, "lie outside the declared"),
     ],
 )

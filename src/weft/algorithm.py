@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from . import pytree
 from .columns import Columns
@@ -36,11 +36,37 @@ RANGES = {
 
 
 class Tick(eqx.Module):
-    """What the loop tells an update: a key of its own, the step counted from 0, and the share of training done."""
+    """What the loop tells an update: a key of its own, the step counted from 0, and the share of training done.
+
+    `opened` is the share done of the steps that the run was first planned for, so that a run that is extended does not
+    open again; infinite in a run that goes on from another, which has opened long since. None is `fraction`.
+    """
 
     key: PRNGKeyArray
     step: Int[Array, ""]
     fraction: Float[Array, ""]
+    opened: Float[Array, ""] | None = None
+
+    @classmethod
+    def at(cls, key: PRNGKeyArray, step: Array, done: Array, total: Array, planned: Array) -> "Tick":
+        """Return the tick of a step where so much is `done` of `total`; `planned` first, 0 after another run."""
+        opened = jnp.where(planned > 0, _share(done, planned), jnp.inf)
+        return cls(key, step, _share(done, total), opened)
+
+    @property
+    def opening(self) -> Float[Array, ""]:
+        """How far an opening phase has come that is as long as the run."""
+        return self.fraction if self.opened is None else self.opened
+
+    def opens(self, length: float) -> Bool[Array, ""]:
+        """Say whether an opening phase goes on that takes `length` steps, or below 1 that share of the run."""
+        if length < 1:
+            return self.opening < length
+        return (self.step < length) & jnp.isfinite(self.opening)
+
+
+def _share(done: Array, total: Array) -> Float[Array, ""]:
+    return done.astype(jnp.float32) / jnp.maximum(total, 1).astype(jnp.float32)
 
 
 class Algorithm(eqx.Module):
@@ -49,7 +75,9 @@ class Algorithm(eqx.Module):
     Class attributes: `title` (the full name), `paper` (arXiv number or reference), `family`, `actions` (the kinds of
     actions it learns from), `sees` (the kinds of observation components it learns from; None is any), `learns_from` (a
     `log`, a `replay` buffer that its own acting fills, or only what it did since the last update, `fresh`), `rounds`
-    (how it takes turns with acting by default). Every final class has a field `sampler` with the method's own default.
+    (how it takes turns with acting by default), `openings` (the static fields that say how long a phase is in which
+    the policy does not learn yet: a number of updates, or below 1 a share of the run, see `Tick.opens`). Every final
+    class has a field `sampler` with the method's own default.
     """
 
     title: ClassVar[str]
@@ -59,6 +87,7 @@ class Algorithm(eqx.Module):
     sees: ClassVar[frozenset[str] | None] = None
     learns_from: ClassVar[frozenset[str]] = frozenset({"log"})
     rounds: ClassVar[Rounds] = Rounds()
+    openings: ClassVar[tuple[str, ...]] = ()
     refresh_every: ClassVar[int] = 0  # a method that refreshes declares a static field of this name
     sampler: eqx.AbstractVar[Sampler]
 
@@ -124,8 +153,11 @@ class Algorithm(eqx.Module):
         return None
 
     def measure(self, state: State, batch: PyTree, key: PRNGKeyArray) -> Metrics:
-        """Return held-out figures of a state on a batch that was not trained on; by default the update's own."""
-        return self.update(state, batch, Tick(key, jnp.zeros((), jnp.int32), jnp.zeros(())))[1]
+        """Return held-out figures of a state on a batch that was not trained on; by default those of an update after
+        all opening phases.
+        """
+        nothing = jnp.zeros(())
+        return self.update(state, batch, Tick(key, jnp.zeros((), jnp.int32), nothing, nothing + jnp.inf))[1]
 
     def check(self, spec: Spec) -> None:
         """Raise UserError when the log's actions or observations are of a kind that the method cannot learn from."""
@@ -136,6 +168,17 @@ class Algorithm(eqx.Module):
             if self.sees is not None and part.kind not in self.sees:
                 kinds, shown = " or ".join(sorted(self.sees)), f"'{part.name}' is" if part.name else "the log's are"
                 raise UserError(f"{self.title} learns from {kinds} observations, {shown} of the kind {part.kind}.")
+
+    def check_openings(self, steps: int) -> None:
+        """Raise UserError where more than half of a run of so many steps would go by before the policy learns."""
+        for name in self.openings:
+            length = getattr(self, name)
+            count = length if length >= 1 else length * steps
+            if count > steps / 2:
+                raise UserError(
+                    f"{self.title}: {name}={length:g} takes {count:,.0f} of {steps:,} steps, more than half of the "
+                    f"run, before the policy learns; give more steps or a smaller {name} (below 1: a share of the run)."
+                )
 
     @property
     def name(self) -> str:

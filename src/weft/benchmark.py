@@ -53,6 +53,7 @@ from .rollout import rollout, simulator_of
 from .run import Run
 from .simulation import check_form, simulator_versions
 from .training import plan_of, seeds_of, whole
+from .transform import check_units
 
 __all__ = ["Protocol", "Task", "benchmark"]
 
@@ -130,6 +131,7 @@ def benchmark(
     episodes, numbers = whole(episodes, "The number of episodes"), seeds_of(seeds)
     require(1 <= every <= steps, f"Policies are measured every 1 to {steps} steps, got {every}.")
     require(episodes >= 1, f"A measurement needs at least one episode, got {episodes}.")
+    check_units(observations, rewards, reward_shift)
     protocol = Protocol(steps, every, episodes, observations, rewards, reward_shift, stack)
     for name, task in given.items():
         _check_world(name, task)

@@ -40,6 +40,7 @@ __all__ = [
     "TurnOptions",
     "Turns",
     "World",
+    "changed",
     "console",
     "free_folder",
     "pairs",
@@ -317,6 +318,12 @@ class TurnOptions:
 
 Turns = Annotated[TurnOptions, tyro.conf.OmitArgPrefixes]
 """The options of acting as a part of a command; they carry no prefix."""
+
+
+def changed(options: Any, why: str) -> list[str]:
+    """Return a sentence for every option that is not at its default, for those that this command has no use for."""
+    fields = [field for field in dataclasses.fields(options) if getattr(options, field.name) != field.default]
+    return [f"--{field.name.replace('_', '-')} {why}." for field in fields]
 
 
 def pairs(option: str, words: Sequence[str]) -> list[tuple[str, str]]:

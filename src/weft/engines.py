@@ -38,14 +38,14 @@ class Acting(Engine):
 
     def __init__(
         self, settings: list[Algorithm], seeds: list[int], plan: Plan, env: Any, world: Any, transform: Transform,
-        rounds: Rounds, log: Columns | None, first: PyTree, evaluate: tuple[int | None, int], how: str,
+        rounds: Rounds, log: Columns | None, first: PyTree, evaluate: tuple[int | None, int], how: str, planned: int,
     ) -> None:  # fmt: skip
         self.each, self.seeds, self.plan, self.env, self.world = settings, seeds, plan, env, world
         self.transform, self.rounds, self.log, self.first, self.how = transform, rounds, log, first, how
         self.every, self.episodes = evaluate
         self.settings = pytree.stack(settings)
         self.keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        self.total = jnp.int32(plan.steps)
+        self.total, self.planned = jnp.int32(plan.steps), jnp.int32(planned)
         self.horizon = world.horizon
         fresh = rounds.lanes * (rounds.steps or self.horizon or 0)
         kept = fresh if "replay" not in settings[0].learns_from else min(rounds.capacity, plan.steps)
@@ -117,7 +117,7 @@ class Compiled(Acting):
     def advance(self, begin: int, end: int) -> list[dict[str, float]]:
         self.lives, self.scenes, sums = interaction.advance(
             self.settings, self.lives, self.scenes, self.log, self.world, self.transform, self.keys, jnp.int32(end),
-            self.total, self.rounds, self.how,
+            self.total, self.planned, self.rounds, self.how,
         )  # fmt: skip
         host = {name: np.asarray(values, np.float64) for name, values in sums.items()}
         rows = []
@@ -179,7 +179,7 @@ class HostedRun:
         self.lanes = HostedLanes(engine.world, engine.seeds[place], engine.rounds.lanes)
         self.transform, self.rounds = engine.transform, engine.rounds
         self._hold(live)
-        fixed = (self.setting, self.transform, self.key, engine.total, log)
+        fixed = (self.setting, self.transform, self.key, engine.total, engine.planned, log)
         self.fixed, structure = jax.tree.flatten(fixed)
         self.programs = _programs(structure, self.structure, self.rounds)
         self.memory = interaction.blank_memory(self.setting, live.state, self.transform, self.lanes.count)
@@ -305,16 +305,16 @@ def _programs(fixed: Any, live: Any, rounds: Rounds) -> tuple[Callable[..., Any]
 
     @jax.jit
     def choose(constant: list, leaves: list, memory: PyTree, fresh: Any, seen: PyTree, clock: Any, taken: Any) -> tuple:
-        setting, transform, key, total, _ = jax.tree.unflatten(fixed, constant)
+        setting, transform, key, total, planned, _ = jax.tree.unflatten(fixed, constant)
         state = jax.tree.unflatten(live, leaves).state
-        return interaction.choose(setting, state, memory, fresh, seen, transform, key, clock, taken, total)
+        return interaction.choose(setting, state, memory, fresh, seen, transform, key, clock, taken, total, planned)
 
     @functools.partial(jax.jit, static_argnums=6, donate_argnums=(1, 2))
     def learn(constant: list, leaves: list, known: Any, steps: Any, count: Any, opening: Any, due: bool) -> tuple:
-        setting, transform, key, total, log = jax.tree.unflatten(fixed, constant)
+        setting, transform, key, total, planned, log = jax.tree.unflatten(fixed, constant)
         one = jax.tree.unflatten(live, leaves)
         one, known, sums = interaction.learn(
-            setting, one, known, log, transform, key, Step(*steps), count, opening, total, rounds, due
+            setting, one, known, log, transform, key, Step(*steps), count, opening, total, planned, rounds, due
         )
         return jax.tree.leaves(one), known, sums
 

@@ -1,6 +1,7 @@
 """Train: many settings and seeds of one method on one log or in one environment, killed and resumed at will."""
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,19 @@ from .algorithm import Algorithm
 from .columns import Columns
 from .compilation import keep_compiled_programs
 from .dataset import Dataset
-from .errors import UserError
+from .errors import UserError, nearest
 from .fingerprints import Trace, fingerprints
 from .online import fit_online
 from .rounds import Rounds
 from .run import Run
 from .spec import Spec
-from .training import Engine, plan_of, record_of, source_of, train_runs, transformed
+from .training import Engine, listed, plan_of, record_of, source_of, train_runs, transformed
 from .transform import fit_transform
 
-__all__ = ["fit"]
+__all__ = ["check_options", "fit"]
+
+OF_A_LOG = ("observations", "rewards", "reward_shift")
+OF_ACTING = ("rounds", "evaluate_every", "evaluate_episodes")
 
 
 def fit(
@@ -69,7 +73,9 @@ def fit(
     With `env` and no data the method acts: in a weft world or its name (`cartpole`), a Gymnasium id (`CartPole-v1`), or
     a function that makes an environment. Steps are then environment steps, `rounds` says how acting and learning take
     turns (the method's own by default), and what was collected is `run.collected()`. evaluate_every, evaluate_episodes:
-    so many greedy episodes, always the same, after so many environment steps, as `evaluation` in the metrics.
+    so many greedy episodes, always the same, after so many environment steps, as `evaluation` in the metrics. These
+    are for acting only, as observations, rewards and reward_shift are for a log; an environment's units stay as they
+    are.
 
     Raises UserError, before anything is written, for wrong arguments, a log that the method cannot learn from, and a
     folder that is taken or does not fit.
@@ -78,13 +84,14 @@ def fit(
     settings = list(algorithm) if isinstance(algorithm, Sequence) else [algorithm]
     if (data is None) == (env is None):
         raise UserError("fit learns from a log (data) or from acting (env): give one of them; see finetune for both.")
+    given: dict[str, Any] = {"observations": observations, "rewards": rewards, "reward_shift": reward_shift}
+    given |= {"rounds": rounds, "evaluate_every": evaluate_every, "evaluate_episodes": evaluate_episodes}
+    _check_mode(given, acts=data is None)
     how: dict[str, Any] = {"resume": resume, "progress": progress, "checkpoint_seconds": checkpoint_seconds}
     how["stop_when_hopeless"] = stop_when_hopeless
     if data is None:
         evaluate = evaluate_every, evaluate_episodes
         return fit_online(settings, env, steps, seeds, out, rounds, evaluate, batch_size, stack, keep, log_every, how)
-    if rounds is not None or evaluate_every is not None:
-        raise UserError("rounds and evaluate_every are for methods that act; give them with env, or to finetune.")
     plan = plan_of(settings, data.spec, steps, seeds, batch_size, keep, log_every)
     for setting in plan.settings:
         if "log" not in setting.learns_from:
@@ -101,20 +108,46 @@ def fit(
 
     def prepare() -> Callable[[int, list[Algorithm], list[int]], Engine]:
         columns, mapped = transformed(run.transform, data.device()), run.record["computed"]["mapping"]
-        inner = run.transform.inner
-        return lambda group, settings, seeds: Logged(settings, seeds, columns, inner, plan.steps, mapped)
+        inner, totals = run.transform.inner, (plan.steps, run.planned)
+        return lambda group, settings, seeds: Logged(settings, seeds, columns, inner, totals, mapped)
 
     train_runs(run, plan, prepare, _discounts(run), **how)
     return run
 
 
+def _check_mode(given: Mapping[str, Any], acts: bool) -> None:
+    """Raise UserError for an argument that only the other way of learning has a use for."""
+    defaults = inspect.signature(fit).parameters
+    for name in OF_A_LOG if acts else OF_ACTING:
+        if given[name] != defaults[name].default:
+            why = "a log that is learned from (data), not for acting (env)" if acts else "methods that act (env)"
+            more = "" if acts else ", and for finetune"
+            raise UserError(f"{name} is for {why}{more}; leave it out.")
+
+
+def check_options(caller: str, options: Mapping[str, Any]) -> None:
+    """Raise UserError for options that `caller` would pass on to `fit` and that do not exist for learning from a log."""
+    parameters = inspect.signature(fit).parameters.values()
+    known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.name not in (*OF_ACTING, "env")]
+    for name in options:
+        if name not in known:
+            raise UserError(
+                f"{caller} has no option '{name}'.{nearest(name, known)} It passes on {', '.join(known)} to weft.fit."
+            )
+    listed(options.get("keep", ()))
+
+
 class Logged(Engine):
     """Runs that learn from a log alone, which lies on the device in the units of the method."""
 
-    def __init__(self, settings: list[Algorithm], seeds: list[int], columns: Columns, spec: Spec, total: int, how: str):
+    def __init__(
+        self, settings: list[Algorithm], seeds: list[int], columns: Columns, spec: Spec, totals: tuple[int, int],
+        how: str,
+    ) -> None:  # fmt: skip
         self.settings = pytree.stack(settings)
         self.keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        self.columns, self.spec, self.total, self.how = columns, spec, jnp.int32(total), how
+        self.columns, self.spec, self.how = columns, spec, how
+        self.total, self.planned = (jnp.int32(total) for total in totals)
         self.found: PyTree = None
 
     @property
@@ -130,7 +163,9 @@ class Logged(Engine):
 
     def advance(self, begin: int, end: int) -> list[dict[str, float]]:
         counts = jnp.int32(begin), jnp.int32(end), self.total
-        self.found, metrics = train.advance(self.settings, self.found, self.columns, self.keys, *counts, self.how)
+        self.found, metrics = train.advance(
+            self.settings, self.found, self.columns, self.keys, *counts, self.how, self.planned
+        )
         values = {name: np.asarray(found) for name, found in metrics.items()}
         return [{name: float(found[place]) for name, found in values.items()} for place in range(len(self.keys))]
 

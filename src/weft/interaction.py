@@ -100,14 +100,14 @@ def blank_memory(setting: Algorithm, state: PyTree, transform: Transform, lanes:
 
 def choose(
     setting: Algorithm, state: PyTree, memory: Memory, fresh: Bool[Array, "lane"], seen: PyTree, transform: Transform,
-    key: PRNGKeyArray, clock: Array, taken: Array, total: Array,
+    key: PRNGKeyArray, clock: Array, taken: Array, total: Array, planned: Array,
 ) -> tuple[Array, Array, Memory]:  # fmt: skip
     """Return the explorer's actions in all lanes in the user's units, their log-propensities and the memories.
 
     `seen` are observations `(lane, ...)` in the user's units; where an episode is `fresh` the memory is.
     """
     tick_key, *keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, ACTING), clock), len(fresh) + 1)
-    policy = _explorer(setting, state, transform, Tick(tick_key, taken, _share(taken, total)))
+    policy = _explorer(setting, state, transform, Tick.at(tick_key, taken, taken, total, planned))
     blank = policy.reset()
 
     def one(memory: Memory, fresh: Array, seen: PyTree, key: PRNGKeyArray) -> tuple[Array, Array, Memory]:
@@ -115,10 +115,6 @@ def choose(
         return policy.draw(memory, seen, key)
 
     return jax.vmap(one)(memory, fresh, seen, jnp.stack(keys))
-
-
-def _share(taken: Array, total: Array) -> Float[Array, ""]:
-    return taken.astype(jnp.float32) / jnp.maximum(total, 1).astype(jnp.float32)
 
 
 def _stored(step: Step, transform: Transform) -> Step:
@@ -145,15 +141,21 @@ def _with(live: Live, outcome: Float[Array, "row"] | None) -> Live:
 
 
 def _learned(
-    setting: Algorithm, live: Live, log: Columns | None, key: PRNGKeyArray, total: Array, rounds: Rounds
+    setting: Algorithm,
+    live: Live,
+    log: Columns | None,
+    key: PRNGKeyArray,
+    total: Array,
+    planned: Array,
+    rounds: Rounds,
 ) -> tuple[Live, dict[str, Array]]:
     """Update `rounds.updates` times; return the sums of the metrics."""
-    fraction = _share(live.taken, total)
 
     def update(number: Array, state: PyTree) -> tuple[PyTree, dict[str, Array]]:
         sample_key, update_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, LEARNING), number))
         batch = drawn(setting, live.ring.columns, log, rounds.logged_share, sample_key)
-        state, metrics = setting.update(state, batch, Tick(update_key, number, fraction))
+        tick = Tick.at(update_key, number, live.taken, total, planned)
+        state, metrics = setting.update(state, batch, tick)
         return state, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 
     def body(offset: Array, carry: tuple[PyTree, dict]) -> tuple[PyTree, dict]:
@@ -212,14 +214,15 @@ def open_scenes(
 
 def _played(
     setting: Algorithm, live: Live, scene: Scene, world: Environment, transform: Transform, key: PRNGKeyArray,
-    total: Array, whole: bool,
+    total: Array, planned: Array, whole: bool,
 ) -> tuple[Live, Scene, dict[str, Array]]:  # fmt: skip
     """Take one step in every lane that is alive; begin anew where an episode ends, unless `whole` ones are wanted."""
     lanes = len(scene.alive)
     seen = jax.vmap(world.observe)(scene.world)
     action, log_propensity, memory = choose(
-        setting, live.state, scene.memory, live.ring.elapsed == 0, seen, transform, key, live.clock, live.taken, total
-    )
+        setting, live.state, scene.memory, live.ring.elapsed == 0, seen, transform, key, live.clock, live.taken, total,
+        planned,
+    )  # fmt: skip
     step_key, reset_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, OPENING + 1), live.clock))
     following, reward, terminal = jax.vmap(world.step)(scene.world, action, jax.random.split(step_key, lanes))
     over = scene.alive & (terminal | (live.ring.elapsed + 1 >= world.horizon))
@@ -254,19 +257,23 @@ def advance(
     keys: PRNGKeyArray,
     stop: Int[Array, ""],
     total: Int[Array, ""],
+    planned: Int[Array, ""],
     rounds: Rounds,
     how: str,
 ) -> tuple[Live, Scene, dict[str, Float[Array, "run"]]]:
     """Take all runs, in whole rounds, until `stop` of `total` environment steps; return sums of what was measured.
 
-    The sums of the metrics of updates come with `updates`, those of ended episodes with `episodes`, their counts.
+    planned: the total that the runs began with, 0 where they go on from others. The sums of the metrics of updates come
+    with `updates`, those of ended episodes with `episodes`, their counts.
     """
     whole = rounds.steps == 0
 
     def run(setting: Algorithm, live: Live, scene: Scene, key: PRNGKeyArray) -> tuple[Live, Scene, dict]:
         shared = None if log is None else setting.focus(log)
         live = _with(live, setting.focus(live.ring.columns).outcome)
-        play = partial(_played, setting, world=world, transform=transform, key=key, total=total, whole=whole)
+        play = partial(
+            _played, setting, world=world, transform=transform, key=key, total=total, planned=planned, whole=whole
+        )
 
         def once(_: Any, carry: tuple) -> tuple:
             live, scene, sums = carry
@@ -283,7 +290,7 @@ def advance(
             return jax.lax.fori_loop(0, rounds.steps, once, (live, scene, sums))
 
         def improved(live: Live) -> tuple[PyTree, Array, dict]:
-            after, sums = _learned(setting, live, shared, key, total, rounds)
+            after, sums = _learned(setting, live, shared, key, total, planned, rounds)
             return after.state, after.updates, sums
 
         blank = pytree.zeros(jax.eval_shape(improved, live)[2])
@@ -336,6 +343,7 @@ def learn(
     count: Int[Array, ""],
     opening: PyTree | None,
     total: Int[Array, ""],
+    planned: Int[Array, ""],
     rounds: Rounds,
     due: bool,
 ) -> tuple[Live, Float[Array, "row"] | None, dict[str, Float[Array, ""]]]:
@@ -355,5 +363,5 @@ def learn(
     live = jax.lax.fori_loop(0, count, note, live) if many else note(jnp.int32(0), live)
     sums: dict[str, Array] = {}
     if due:
-        live, sums = _learned(setting, live, log, key, total, rounds)
+        live, sums = _learned(setting, live, log, key, total, planned, rounds)
     return _with(live, None), live.ring.columns.outcome, sums

@@ -30,7 +30,7 @@ from .run import Run
 from .search import applied
 from .simulation import Simulator
 from .spec import Spec
-from .training import Engine, Plan, plan_of, record_of, source_of, train_runs, transformed
+from .training import Engine, Plan, plan_of, record_of, source_of, train_runs, transformed, whole
 from .transform import declared_units
 
 __all__ = ["finetune", "fit_online", "switch"]
@@ -69,6 +69,8 @@ def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None, r
     """Return how acting and learning take turns; raise UserError for what cannot be learned by acting."""
     method = settings[0]
     found = method.rounds if rounds is None else rounds
+    if not isinstance(found, Rounds):
+        raise UserError(f"rounds says how acting and learning take turns, as in weft.Rounds(lanes=2), got {rounds!r}.")
     if not method.learns_from & {"replay", "fresh"}:
         raise UserError(
             f"{method.title} cannot learn by acting; dqn, sac, iql, idql, awac, cql, reinforce, actor-critic can."
@@ -86,6 +88,15 @@ def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None, r
     return found
 
 
+def _check_warm_up(method: Algorithm, rounds: Rounds, steps: int) -> None:
+    """Raise UserError where the method's own warm-up, which nobody asked for, would take most of a run."""
+    if rounds.warm_up == method.rounds.warm_up > steps / 2:
+        raise UserError(
+            f"{method.title} collects {rounds.warm_up:,} steps before its first update, more than half of the "
+            f"{steps:,}; give more steps, or rounds with another warm_up (--warm-up-steps)."
+        )
+
+
 def _engines(
     run: Run, plan: Plan, env: Any, world: Any, rounds: Rounds, evaluate: tuple[int | None, int], data: Dataset | None,
     first: list[PyTree],
@@ -93,12 +104,12 @@ def _engines(
     def prepare() -> Callable[..., Engine]:
         log = None if data is None else transformed(run.transform, data.device())
         kind = Compiled if isinstance(world, Environment) else Hosted
-        how = run.record["computed"]["mapping"]
+        how, planned = run.record["computed"]["mapping"], run.planned
 
         def make(group: int, settings: list[Algorithm], seeds: list[int]) -> Engine:
             start = first[group] if first else None
             inside = pytree.as_arrays(world) if isinstance(world, Environment) else world
-            return kind(settings, seeds, plan, env, inside, run.transform, rounds, log, start, evaluate, how)
+            return kind(settings, seeds, plan, env, inside, run.transform, rounds, log, start, evaluate, how, planned)
 
         return make
 
@@ -117,6 +128,7 @@ def fit_online(
     evaluate = _evaluation(evaluate, steps)
     plan = plan_of(settings, spec, steps, seeds, batch_size, keep, log_every or evaluate[0])
     rounds = _checked(plan.settings, world, rounds, len(plan.settings) * len(plan.seeds))
+    _check_warm_up(plan.settings[0], rounds, plan.steps)
     transform = declared_units(spec, stack)
     origin = f"env:{_name(world)}"
     source = {"origin": origin, "fingerprint": origin, "steps": 0, "episodes": 0, "notes": []}
@@ -130,11 +142,13 @@ def fit_online(
 
 def _evaluation(evaluate: tuple[int | None, int], steps: int) -> tuple[int | None, int]:
     every, episodes = evaluate
+    every = None if every is None else whole(every, "The distance of evaluations in steps")
+    episodes = whole(episodes, "The number of episodes of an evaluation")
     if every is not None and every < 1:
         raise UserError(f"Policies are evaluated after 1 step or more, got {every}.")
     if episodes < 1:
         raise UserError(f"An evaluation needs at least one episode, got {episodes}.")
-    return (None if every is None else min(every, steps)), episodes
+    return (None if every is None else min(every, whole(steps, "The number of steps"))), episodes
 
 
 def _online_record(world: Any, rounds: Rounds, evaluate: tuple[int | None, int]) -> dict[str, Any]:
@@ -172,7 +186,9 @@ def finetune(
     """Let every run of an offline `Run` go on by acting in `env`, and return the new `Run`.
 
     Networks, targets, the optimisers' moments, the units of observations, actions and rewards are carried over, and the
-    log stays: a batch is drawn from log and own steps as if they were one, or by `rounds.logged_share`. data: the log;
+    log stays: a batch is drawn from log and own steps as if they were one, or by `rounds.logged_share`. What was learned
+    acts from the first step on: imitation, warm-ups and uniform actions do not come again, and ε stays where it ended.
+    Only a learning rate that decays (`decay`) does so anew, for at its end it was 0. data: the log;
     by default it is loaded again from where it came (and must be the same). With `rounds.logged_share=0` there is none.
     step: the kept step to begin at, the last by default. The other arguments are those of `weft.fit`; `evaluate_every`
     also measures the policy before the first step, so that `switch(run)` can say how deep the dip is. changes:
@@ -187,7 +203,7 @@ def finetune(
     check_same(run.spec, _form(world), _name(world))
     evaluate = _evaluation((evaluate_every, evaluate_episodes), steps)
     settings = [_changed(setting, changes or {}, run.transform.inner) for setting in run.settings]
-    plan = plan_of(settings, run.spec, steps, run.seeds, None, keep, log_every or evaluate[0])
+    plan = plan_of(settings, run.spec, steps, run.seeds, None, keep, log_every or evaluate[0], begins=False)
     rounds = _checked(plan.settings, world, rounds or Rounds(), len(plan.settings) * len(plan.seeds))
     if "replay" not in plan.settings[0].learns_from:
         raise UserError(

@@ -192,9 +192,7 @@ class Draws(eqx.Module):
     def __call__(self, observation: PyTree, key: PRNGKeyArray, count: int) -> Float[Array, "... sample act"]:
         return jnp.clip(several(self.actor(observation), count).sample(key), -1.0, 1.0)
 
-    def log_prob(
-        self, observation: PyTree, actions: Float[Array, "... sample act"]
-    ) -> Float[Array, "... sample"]:
+    def log_prob(self, observation: PyTree, actions: Float[Array, "... sample act"]) -> Float[Array, "... sample"]:
         """Return the log-density of several actions per state."""
         return several(self.actor(observation), actions.shape[-2]).log_prob(actions)
 

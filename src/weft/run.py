@@ -74,6 +74,12 @@ class Run:
         return self.folder.name if self.folder else self.settings[0].name
 
     @property
+    def planned(self) -> int:
+        """The total that was planned first, 0 where the run goes on from another: what opening phases go by."""
+        goes_on = "from" in self.record.get("online", {})
+        return 0 if goes_on else [*self.record.get("extended_from", []), self.record["steps"]][0]
+
+    @property
     def steps(self) -> list[int]:
         """The steps whose states are kept, ascending; what was stopped early is later as it was then."""
         known = [self._known(group) for group in range(len(self.groups))]

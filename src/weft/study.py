@@ -33,12 +33,13 @@ from .errors import UserError
 from .estimate import effective
 from .estimator import prepared, tabulate
 from .estimators.linear_q import LinearQ
-from .fit import fit
+from .fit import check_options, fit
 from .folds import Folds, seal
 from .interval import influence, spread
 from .ledger import GRANTED, Ledger
 from .paths import paths
 from .run import Run
+from .training import whole
 from .triage import triage
 
 __all__ = ["Row", "Study", "judge", "study"]
@@ -154,6 +155,8 @@ def study(
 
     Raises UserError as `weft.fit`, `weft.folds.seal` and `weft.certify` do, and when no algorithm fits the log.
     """
+    check_options("A study", options)
+    steps = whole(steps, "The number of steps")
     folder = None if out is None else Path(out)
     check_kept(data)  # what the certificate would refuse is refused before hours of training
     folds = seal(data, seed=seed, by_time=by_time)

@@ -55,14 +55,16 @@ def advance(
     stop: Int[Array, ""],
     total: Int[Array, ""],
     how: str,
+    planned: Int[Array, ""] | None = None,
 ) -> tuple[PyTree, dict[str, Float[Array, "run"]]]:
     """Take all runs from step `start` to step `stop` of `total`; return states and the mean of every metric.
 
-    The loop is a scan whose length is an input, so that a shorter last chunk compiles nothing.
+    planned: the total that the runs began with, where it was another. The loop is a scan whose length is an input, so
+    that a shorter last chunk compiles nothing.
     """
 
     def run(setting: Algorithm, state: PyTree, key: PRNGKeyArray) -> tuple[PyTree, dict]:
-        body = partial(one_step, setting, setting.focus(columns), key, total)
+        body = partial(one_step, setting, setting.focus(columns), key, total, planned=planned)
         blank = pytree.zeros(jax.eval_shape(body, start, state)[1])
 
         def accumulate(step: Array, carry: tuple[PyTree, dict]) -> tuple[PyTree, dict]:
@@ -77,7 +79,13 @@ def advance(
 
 
 def one_step(
-    setting: Algorithm, columns: Columns, key: PRNGKeyArray, total: Array, step: Array, state: PyTree
+    setting: Algorithm,
+    columns: Columns,
+    key: PRNGKeyArray,
+    total: Array,
+    step: Array,
+    state: PyTree,
+    planned: Array | None = None,
 ) -> tuple[PyTree, dict[str, Array]]:
     """Draw a batch and update once. The key of a step depends on the run's key and the step alone."""
     sample_key, update_key, refresh_key = jax.random.split(jax.random.fold_in(key, step + 1), 3)
@@ -85,6 +93,6 @@ def one_step(
         due = step % setting.refresh_every == 0
         state = jax.lax.cond(due, lambda s: setting.refresh(s, columns, refresh_key), lambda s: s, state)
     batch = setting.sampler(columns, sample_key)
-    fraction = step.astype(jnp.float32) / jnp.maximum(total, 1).astype(jnp.float32)
-    state, metrics = setting.update(state, batch, Tick(update_key, step, fraction))
+    tick = Tick.at(update_key, step, step, total, total if planned is None else planned)
+    state, metrics = setting.update(state, batch, tick)
     return state, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}

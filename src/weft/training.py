@@ -35,6 +35,7 @@ from .transform import Transform
 __all__ = [
     "Engine",
     "Plan",
+    "listed",
     "plan_of",
     "record_of",
     "seeds_of",
@@ -92,9 +93,12 @@ class Plan:
 
 def plan_of(
     settings: list[Any], spec: Spec, steps: int, seeds: int | Sequence[int], batch_size: int | None,
-    keep: Sequence[int], log_every: int | None,
+    keep: Sequence[int], log_every: int | None, begins: bool = True,
 ) -> Plan:  # fmt: skip
-    """Check the arguments of training; raise UserError for the first that is wrong."""
+    """Check the arguments of training; raise UserError for the first that is wrong.
+
+    begins: whether the runs begin, and do not go on from others, which have no opening phase.
+    """
     if not settings:
         raise UserError("There is no setting to train; give an algorithm or a grid with at least one.")
     for setting in settings:
@@ -104,7 +108,7 @@ def plan_of(
     if not pytree.all_equal(type(setting) for setting in settings):
         raise UserError("All settings of one run must be of one algorithm; start one run for each.")
     steps = whole(steps, "The number of steps")
-    keep = [whole(step, "A step to keep") for step in keep]
+    keep = [whole(step, "A step to keep") for step in listed(keep)]
     log_every = None if log_every is None else whole(log_every, "The distance of metrics in steps")
     batch_size = None if batch_size is None else whole(batch_size, "The batch size")
     if steps < 1:
@@ -115,6 +119,8 @@ def plan_of(
             raise UserError(f"The step to keep must be between 1 and {steps}, got {step}.")
     if log_every is not None and log_every < 1:
         raise UserError(f"Metrics are logged every 1 step or more, got {log_every}.")
+    for setting in settings if begins else ():
+        setting.check_openings(steps)
     if batch_size is not None:
         settings = [pytree.replace(setting, "sampler.batch_size", batch_size) for setting in settings]
     return Plan(settings, steps, numbers, sorted(set(keep)), log_every)
@@ -131,6 +137,14 @@ def seeds_of(seeds: int | Sequence[int]) -> list[int]:
     if len(set(numbers)) < len(numbers) or min(numbers) < 0 or max(numbers) >= 2**32:
         raise UserError(f"Seeds must be different whole numbers from 0 to {2**32 - 1}, got {numbers}.")
     return numbers
+
+
+def listed(keep: Any) -> list[Any]:
+    """Return the steps to keep as a list; raise UserError for what is none."""
+    try:
+        return list(keep)
+    except TypeError:
+        raise UserError(f"The steps to keep are a list such as [500, 1000], got {keep!r}.") from None
 
 
 def whole(value: Any, what: str) -> int:

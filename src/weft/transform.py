@@ -5,6 +5,7 @@ training, and undone by the policy, so methods never see the user's units and th
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import equinox as eqx
@@ -18,7 +19,7 @@ from .errors import UserError
 from .pytree import static
 from .spec import Spec
 
-__all__ = ["Transform", "fit_transform"]
+__all__ = ["Transform", "check_units", "fit_transform"]
 
 EDGE = 1e-6  # data actions stay this far inside [−1, 1], so that atanh and squashed densities are finite
 
@@ -124,6 +125,7 @@ def fit_transform(
     from their bounds (declared, else seen) to [−1, 1].
     Raises UserError for unknown words and for several rewards that were not made one.
     """
+    check_units(observations, rewards, reward_shift)
     spec = data.spec
     if len(spec.rewards) > 1:
         names = ", ".join(spec.rewards)
@@ -142,16 +144,26 @@ def fit_transform(
     )
 
 
+def check_units(observations: Any, rewards: Any, reward_shift: Any) -> None:
+    """Raise UserError for words that are no change of units, and for a shift that is no number."""
+    if observations not in ("standardise", "none"):
+        raise UserError(f"Observations can be transformed by 'standardise' or 'none', not by '{observations}'.")
+    if rewards not in ("none", "returns", "unit"):
+        raise UserError(f"Rewards can be scaled by 'none', 'returns' or 'unit', not by '{rewards}'.")
+    if not isinstance(reward_shift, int | float | np.number) or not math.isfinite(reward_shift):
+        raise UserError(f"The shift of rewards must be a finite number, got {reward_shift!r}.")
+
+
 def check_stack(spec: Spec, stack: int) -> int:
     """Return the number of images in an observation; raise UserError where observations are not images alone."""
+    if not isinstance(stack, int | np.integer):
+        raise UserError(f"The number of stacked images must be a whole number, got {stack!r}.")
     if stack != 1 and (stack < 1 or any(part.kind != "image" or len(part.shape) != 2 for part in spec.observations)):
         raise UserError(f"Only observations of grey images (height, width) can be stacked, 1 or more; got {stack}.")
     return stack
 
 
 def _observation_change(values: Any, part: Any, how: str) -> Affine | None:
-    if how not in ("standardise", "none"):
-        raise UserError(f"Observations can be transformed by 'standardise' or 'none', not by '{how}'.")
     if part.kind != "vector" or how == "none":
         return None
     mean, deviation = np.mean(values, 0, dtype=np.float64), np.std(values, 0, dtype=np.float64)
@@ -173,13 +185,11 @@ def _action_change(data: Dataset) -> Affine | None:
 def _reward_scale(data: Dataset, how: str) -> float:
     if how == "none":
         return 1.0
-    if how in ("returns", "unit"):
-        spread = float(np.ptp(data.returns)) / 1000.0 if how == "returns" else float(data.rewards.std())
-        if spread == 0.0:
-            what = "returns" if how == "returns" else "rewards"
-            raise UserError(f"{data.origin}: all {what} are equal, so rewards cannot be scaled by them; use 'none'.")
-        return 1.0 / spread
-    raise UserError(f"Rewards can be scaled by 'none', 'returns' or 'unit', not by '{how}'.")
+    spread = float(np.ptp(data.returns)) / 1000.0 if how == "returns" else float(data.rewards.std())
+    if spread == 0.0:
+        what = "returns" if how == "returns" else "rewards"
+        raise UserError(f"{data.origin}: all {what} are equal, so rewards cannot be scaled by them; use 'none'.")
+    return 1.0 / spread
 
 
 def skeleton(spec: Spec, parts: dict[str, Any]) -> Transform:

@@ -25,12 +25,13 @@ from .dataset import Dataset
 from .decision import plain
 from .declared import check_kept
 from .errors import UserError
-from .fit import fit
+from .fit import check_options, fit
 from .folds import Folds, seal
 from .policy import Served, check_parameters
 from .run import Run, load_run
 from .search import Space, applied, ask, checked, own
 from .study import STEPS, Row, judge
+from .training import whole
 
 __all__ = ["Trial", "Tuned", "best_setting", "tune"]
 
@@ -133,6 +134,8 @@ def tune(
     Raises UserError as `weft.fit` and `weft.folds.seal` do, for a space that cannot be, a folder of another search,
     where Optuna is not installed (the extra `tune`), and where every trial went astray.
     """
+    check_options("A search", options)
+    steps = whole(steps, "The number of steps")
     made: Any = named(algorithm) if isinstance(algorithm, str) else lambda: algorithm
     method: Algorithm = made()
     method.check(data.spec)

@@ -18,6 +18,7 @@ from weft.algorithms.kl_control import KLControl
 from weft.algorithms.one_step import OneStep
 from weft.algorithms.sac import SAC
 from weft.dataset import Dataset
+from weft.distributions import several
 from weft.errors import UserError
 from weft.multipliers import Fixed, Lagrange
 from weft.samplers.quintuples import Quintuples
@@ -61,6 +62,20 @@ def test_a_constraint_improves_within_the_log(name):
     assert 0.04 < action < 0.4  # better than the mean of the log, and not where it has never been
     believed = float(STAYING[name].value(state, HERE[None], jax.random.key(0))[0])
     assert believed < 0.4
+
+
+def test_kl_control_acts_by_the_mode_of_what_it_learned():
+    """What it serves greedily is the draw of b with the largest log b + beta Q, in any number of dimensions."""
+    setting, spec, seen = KLControl(inverse_temperature=0.5, **SMALL), middle().spec, jnp.ones((4, 1))
+    state = setting.init(jax.random.key(3), spec)
+    policy = setting.policy(state)
+    found = policy.act((), seen)[0]
+    keys = jax.random.split(jax.random.key(0))  # what a greedy policy draws with in every state
+    draws = policy.propose(seen[0], keys[0], setting.candidates)
+    density = several(state.behaviour.model(seen[0]), setting.candidates).log_prob(draws)
+    value = jnp.minimum(*(q.with_actions(q.state_half(seen[:1])[0], draws) for q in state.critics.model))
+    assert float(found[0, 0]) == pytest.approx(float(draws[(density + 0.5 * value).argmax(), 0]))
+    assert float(found[0, 0]) != pytest.approx(float(draws[value.argmax(), 0]))
 
 
 def test_one_candidate_without_perturbation_is_imitation():

@@ -58,6 +58,14 @@ def test_learning_from_a_log_goes_on_by_acting(capsys):
         ),
         (["fit", "bc", "--env", "cartpole"], "Behaviour cloning cannot learn by acting"),
         (["finetune", "nowhere", "--env", "maze"], "nowhere is no run"),
+        (["fit", "dqn", "--env", "cartpole", "--episode", "user"], "--episode is about a log, and with --env there is"),
+        (["fit", "dqn", "--env", "cartpole", "--scale-rewards", "unit"], "--scale-rewards is about a log"),
+        (["fit", "dqn", "--env", "cartpole", "--no-standardise"], "--standardise is about a log"),
+        (["fit", "dqn", "--env", "cartpole", "--online-steps", "9"], "--online-steps goes with --then-online"),
+        (["fit", "iql", "sample:maze", "--lanes", "2"], "--lanes is for acting: give --env, or --then-online"),
+        (["fit", "iql", "sample:maze", "--evaluate-episodes", "2"], "--evaluate-episodes is for acting"),
+        (["fit", "iql", "sample:maze", "--online-steps", "9"], "--online-steps goes with --then-online"),
+        (["fit", "dqn", "--env", "cartpole", "--steps", "1500"], "collects 1,000 steps before its first update"),
     ],
 )
 def test_a_mistake_is_one_sentence(line, sentence, capsys):

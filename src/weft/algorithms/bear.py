@@ -9,8 +9,8 @@ pi is to stay within the support of the log, not near its density: the distance 
 `samples` actions each, before the tanh, with a `kernel` of `width` sigma. A `Lagrange` as `weight` (w) holds it at its
 threshold. Whether a threshold rejects anything depends on the kernel: a wide Gaussian sees hardly more than the mean,
 so that two points at both ends of the range pass .05 beside a log in the middle (see tests/test_discrepancy.py). In the
-first `warm_up` updates pi learns from the distance alone. `pessimism` is l. The policy takes the best by Q_1 of
-`candidates` draws.
+first `warm_up` updates (below 1 a share of the run) pi learns from the distance alone. `pessimism` is l. The policy
+takes the best by Q_1 of `candidates` draws.
 
 Order of updates: G; Q with the old targets; pi with the new G and Q and the old w; w by the old pi; targets.
 
@@ -59,6 +59,7 @@ class BEAR(Algorithm):
     paper: ClassVar[str] = "arXiv:1906.00949"
     family: ClassVar[str] = "explicit constraint"
     actions: ClassVar[frozenset[str]] = frozenset({"continuous"})
+    openings: ClassVar[tuple[str, ...]] = ("warm_up",)
 
     learning_rate: float = 3e-4
     actor_learning_rate: float = 1e-4
@@ -71,7 +72,7 @@ class BEAR(Algorithm):
     samples: int = static(default=4)
     target_samples: int = static(default=10)
     candidates: int = static(default=100)
-    warm_up: int = static(default=0)
+    warm_up: int | float = static(default=0.0)
     hidden_model: tuple[int, ...] = static(default=(256, 256))
     hidden: tuple[int, ...] = static(default=(256, 256))
     sampler: Sampler = Transitions()
@@ -114,7 +115,7 @@ class BEAR(Algorithm):
             own = several(chosen, self.samples).unsquashed(own_key)
             apart = jnp.mean(discrepancy(log, own, self.kernel, self.width))
             value = lowest(pair.model, batch.observation, chosen.sample(key))
-            value = jnp.where(tick.step < self.warm_up, 0.0, jnp.mean(value))
+            value = jnp.where(tick.opens(self.warm_up), 0.0, jnp.mean(value))
             return self.weight.at(state.weight) * apart - value, apart
 
         adam = optax.adam(self.actor_learning_rate)

@@ -1,6 +1,6 @@
 r"""Behaviour-regularised actor-critic (Wu, Tucker and Nachum 2019, arXiv:1911.11361), D = KL(pi || b).
 
-    L_b  = -E_D[ log b(a | s) ]                                                  for the first `behaviour_steps` updates
+    L_b  = -E_D[ log b(a | s) ]                                                        at first, for `behaviour_steps`
     y    = r + gamma (min_i Qbar_i(s', a') - w D(s') - c log pi(a' | s')),   a' ~ pi(. | s')          (eq. 3)
     L_Q  = E_D[ sum_i (Q_i(s, a) - y)^2 ]
     L_pi = E_D[ w D(s) + c log pi(a | s) - min_i Q_i(s, a) ],   a ~ pi(. | s)                         (eq. 4)
@@ -10,8 +10,8 @@ r - w D(s), so that its Q is that of BRAC-v less w D(s) (Jaques et al. 2019, arX
 the mean log-ratio of `samples` actions of pi (exact for choices), and not cut at 0. A `Lagrange` as `weight` (w) holds
 D at its threshold; `entropy_weight` is c: w = 0 and c > 0 is soft actor-critic.
 
-Order of updates: b, of which pi becomes a copy, and nothing else, for `behaviour_steps` updates; from then on Q with
-the old pi; w with the old pi; pi with the new Q and w; target critics.
+Order of updates: b, of which pi becomes a copy, and nothing else, for `behaviour_steps`, a share of the run (or, from 1
+on, so many updates); from then on Q with the old pi; w with the old pi; pi with the new Q and w; target critics.
 
 Differs from the reference: pi begins as b, there it is drawn towards b for 20 000 updates first; KL by samples only
 (there also MMD, Wasserstein and dual estimates), of the Gaussians before their tanh (there b is read at clipped
@@ -54,6 +54,7 @@ class BRAC(Algorithm):
     title: ClassVar[str] = "Behaviour-regularised actor-critic"
     paper: ClassVar[str] = "arXiv:1911.11361"
     family: ClassVar[str] = "explicit constraint"
+    openings: ClassVar[tuple[str, ...]] = ("behaviour_steps",)
 
     learning_rate: float = 3e-4
     discount: float = 0.99
@@ -62,7 +63,7 @@ class BRAC(Algorithm):
     entropy_weight: float = 0.0
     penalty: str = static(default="value")
     samples: int = static(default=4)
-    behaviour_steps: int = static(default=5000)
+    behaviour_steps: int | float = static(default=0.2)
     hidden: tuple[int, ...] = static(default=(256, 256))
     sampler: Sampler = Transitions()
 
@@ -83,7 +84,7 @@ class BRAC(Algorithm):
 
     def update(self, state, batch, tick):
         imitate, improve = lambda s: self._imitate(s, batch), lambda s: self._improve(s, batch, tick.key)
-        return jax.lax.cond(tick.step < self.behaviour_steps, imitate, improve, state)
+        return jax.lax.cond(tick.opens(self.behaviour_steps), imitate, improve, state)
 
     def _imitate(self, state, batch):
         discrete = jnp.issubdtype(batch.action.dtype, jnp.integer)

@@ -11,12 +11,14 @@ its place, rho the policy or uniform (`conservative`). Discrete actions: one cri
 learned by `losses.quantile_loss` (arXiv:1710.10044). Continuous: the integral is estimated from `samples` actions
 each, uniform, of pi(. | s) and of pi(. | s'), scored at s less their log-densities (app. F), without gradient; for
 CQL(rho) from `samples` of rho. y = r + gamma min_i Qbar_i(s', a') with a' of pi (`plain`), also its entropy (`soft`),
-the mode (`greedy`), or each Qbar_i's best of `samples` actions (`sampled_max`). For `warm_up` updates pi imitates.
+the mode (`greedy`), or each Qbar_i's best of `samples` actions (`sampled_max`). By default (`auto`) choices are backed
+up greedily and continuous actions plainly: a mode that nobody took is believed more than it can be worth. For
+`warm_up` updates (below 1 a share of the run) pi imitates.
 `calibrated` (Cal-QL, arXiv:2303.05479): max(Q_i, G(s)) stands for Q_i of all but uniform actions in the integral.
 
 Order of updates: Q with the old w, alpha and pi; w; alpha; pi with the new alpha and the new Q; target critics.
 Differs from the reference: the estimate subtracts log(3 samples), so thresholds are 3.4 lower for 10 samples, and are
-not multiplied by a weight; one multiplier for both critics; no warm-up, there 40 000 updates; the target is `greedy`.
+not multiplied by a weight; one multiplier for both critics; no warm-up, there 40 000 updates.
 """
 
 from functools import partial
@@ -59,6 +61,7 @@ class CQL(Algorithm):
     paper: ClassVar[str] = "arXiv:2006.04779"
     family: ClassVar[str] = "conservative"
     learns_from: ClassVar[frozenset[str]] = frozenset({"log", "replay"})
+    openings: ClassVar[tuple[str, ...]] = ("warm_up",)
 
     learning_rate: float = 3e-4
     actor_learning_rate: float = 1e-4
@@ -66,18 +69,19 @@ class CQL(Algorithm):
     target_rate: float = 0.005
     weight: Fixed | Lagrange = Fixed(5.0)
     temperature: Fixed | Lagrange = Lagrange(threshold=1.0, learning_rate=1e-4)
-    backup: str = static(default="greedy")
+    backup: str = static(default="auto")
     error: str = static(default="squared")
     regulariser: str = static(default="entropy")
     quantiles: int = static(default=0)
     samples: int = static(default=10)
-    warm_up: int = static(default=0)
+    warm_up: int | float = static(default=0.0)
     calibrated: bool = static(default=False)
     hidden: tuple[int, ...] = static(default=(256, 256))
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(self.backup in BACKUPS["continuous"], f"CQL has no backup '{self.backup}'.")
+        require(self.backup in ("auto", *BACKUPS["continuous"]), f"CQL has no backup '{self.backup}'.")
+        require(self.warm_up >= 0, f"The warm-up may not be negative, got {self.warm_up}.")
         check_loss("CQL", self.error, self.quantiles)
         require(self.regulariser in REGULARISERS, f"CQL has no regulariser '{self.regulariser}'.")
         require(self.samples >= 1, f"CQL needs at least one action of each kind, got {self.samples}.")
@@ -85,7 +89,7 @@ class CQL(Algorithm):
     def init(self, key, spec, prior=None):
         self.check(spec)
         wrong = f"CQL has no {self.backup} backup for discrete actions; take plain or greedy."
-        require(self.backup in BACKUPS[spec.action.kind], wrong)
+        require(self.backup in ("auto", *BACKUPS[spec.action.kind]), wrong)
         require(spec.discrete or not self.quantiles, "CQL learns quantiles for discrete actions only.")
         actor_key, critic_key = jax.random.split(key)
         models = critics(critic_key, spec, self.hidden, 1 if spec.discrete else 2, self.quantiles)
@@ -118,7 +122,7 @@ class CQL(Algorithm):
             return State(None, models, target, weight, ()), metrics
 
         def gain(chosen, action):
-            value, first = lowest(models.model, batch.observation, action), tick.step < self.warm_up
+            value, first = lowest(models.model, batch.observation, action), tick.opens(self.warm_up)
             return jnp.where(first, -imitation(chosen, batch.action), value) if self.warm_up else value
 
         adam, heat = optax.adam(self.actor_learning_rate), (self.temperature, state.temperature)
@@ -129,7 +133,7 @@ class CQL(Algorithm):
         """Discrete actions: the next value, how a critic scores the logged action and all together, and on what."""
         [target], [online] = state.target, state.critics.model
         after = target.returns(batch.next_observation)
-        values = target.mean(after) if self.backup == "greedy" else online.all(batch.next_observation)
+        values = online.all(batch.next_observation) if self.backup == "plain" else target.mean(after)
         prior = log_prior(self.regulariser, target.all(batch.observation))
         return pick(after, values.argmax(-1)), score_choices, (batch.observation, batch.action, prior), 1
 
@@ -137,7 +141,8 @@ class CQL(Algorithm):
         """Continuous actions: the same; a critic scores the logged and the sampled actions in one product."""
         here, there = state.actor.model(batch.observation), state.actor.model(batch.next_observation)
         heat, count = self.temperature.at(state.temperature), self.samples
-        after = next_values(next_key, self.backup, state.target, batch.next_observation, there, count, heat)
+        how = "plain" if self.backup == "auto" else self.backup
+        after = next_values(next_key, how, state.target, batch.next_observation, there, count, heat)
         sampled, density, own = compared(sample_key, self.regulariser, here, there, count)
         actions = jnp.concatenate([batch.action[:, None], sampled], axis=1)
         return after, partial(score_actions, own), (batch.observation, actions, density), actions.shape[1]

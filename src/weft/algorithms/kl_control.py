@@ -1,6 +1,6 @@
 r"""KL-control from a log: G-learning (Fox, Pakman and Tishby 2016, arXiv:1512.08562) with a learned prior b.
 
-    L_b  = -E_D[ log b(a | s) ]                                                  for the first `behaviour_steps` updates
+    L_b  = -E_D[ log b(a | s) ]                                                        at first, for `behaviour_steps`
     V(s) = (1 / beta) log E_{a ~ b(. | s)}[ exp(beta min_i Qbar_i(s, a)) ]                            (eq. 15)
     L_Q  = E_D[ sum_i (Q_i(s, a) - r - gamma V(s'))^2 ]
     pi(a | s) = b(a | s) exp(beta (min_i Q_i(s, a) - V(s)))                                           (eq. 16)
@@ -13,7 +13,8 @@ continuous actions are drawn from b, `samples` for V and `candidates` for acting
 pi among them, the draw with the largest log b + beta Q, and not the one with the largest Q. Where the log forks, a
 Gaussian b reaches where nobody went, so b is a mixture.
 
-Order of updates: b and nothing else for `behaviour_steps` updates; from then on Q; target critics.
+Order of updates: b and nothing else for `behaviour_steps`, a share of the run (or, from 1 on, so many updates); from
+then on Q; target critics.
 
 Differs from the reference: tables there; a log's own b for the prior, there a uniform one; the smaller of two critics.
 """
@@ -64,6 +65,7 @@ class KLControl(Algorithm):
     title: ClassVar[str] = "KL-control (G-learning)"
     paper: ClassVar[str] = "arXiv:1512.08562"
     family: ClassVar[str] = "explicit constraint"
+    openings: ClassVar[tuple[str, ...]] = ("behaviour_steps",)
 
     learning_rate: float = 3e-4
     discount: float = 0.99
@@ -72,7 +74,7 @@ class KLControl(Algorithm):
     scheduled: bool = static(default=False)
     samples: int = static(default=10)
     candidates: int = static(default=64)
-    behaviour_steps: int = static(default=5000)
+    behaviour_steps: int | float = static(default=0.2)
     head: str = static(default="mixture")
     components: int = static(default=5)
     hidden: tuple[int, ...] = static(default=(256, 256))
@@ -97,7 +99,7 @@ class KLControl(Algorithm):
         return State(learner(behaviour, adam), learner(pair, adam), jax.tree.map(jnp.copy, pair))
 
     def update(self, state, batch, tick):
-        first = tick.step < self.behaviour_steps
+        first = tick.opens(self.behaviour_steps)
         return jax.lax.cond(first, lambda s: self._imitate(s, batch), lambda s: self._improve(s, batch, tick), state)
 
     def _imitate(self, state, batch):

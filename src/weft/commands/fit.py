@@ -22,6 +22,7 @@ from ..command import (
     TurnOptions,
     Turns,
     World,
+    changed,
     console,
     free_folder,
     parse,
@@ -31,6 +32,8 @@ from ..command import (
 from ..errors import UserError
 
 __all__ = ["Fit"]
+
+UNITS = ("standardise", "scale_rewards", "shift_rewards")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +149,7 @@ class Fit(Command):
             raise UserError("Give a log, weft fit ALGORITHM DATA, or a world to act in, weft fit ALGORITHM --env ENV.")
         if given.then_online and given.data is None:
             raise UserError("--then-online goes on from what was learned on a log: give DATA.")
+        self._check_use()
         keep_compiled_programs()
         acts = given.env is not None
         data = None if acts else self.log.load(str(given.data))
@@ -163,12 +167,11 @@ class Fit(Command):
             "batch_size": given.batch_size,
             "stack": given.stack,
         }
+        own |= {"observations": "standardise" if given.standardise else "none", "rewards": given.scale_rewards}
+        own |= {"reward_shift": given.shift_rewards}
         if acts:
             own |= {"rounds": rounds, "evaluate_every": self.turns.evaluate_every}
             own |= {"evaluate_episodes": self.turns.evaluate_episodes}
-        else:
-            own |= {"observations": "standardise" if given.standardise else "none", "rewards": given.scale_rewards}
-            own |= {"reward_shift": given.shift_rewards}
         try:
             run = weft.fit(self.settings, data, given.steps, seeds(given.seeds), out, env=given.env, **shared, **own)
             self._told(run, out, given.env or (given.data or "").removeprefix("sample:"))
@@ -189,6 +192,23 @@ class Fit(Command):
                 told_online(after, later, given.then_online)
         except KeyboardInterrupt:
             raise Stopped(self._how_to_go_on(out)) from None
+
+    def _check_use(self) -> None:
+        """Raise UserError for an option that this way of learning has no use for."""
+        given = self.options
+        acts, later = given.env is not None, given.then_online is not None
+        unused = changed(self.log, "is about a log, and with --env there is none") if acts else []
+        if acts:
+            units = dataclasses.replace(Options(), **{name: getattr(given, name) for name in UNITS})
+            whose = f" (the preset {given.preset} sets it)" if given.preset else ""
+            unused += changed(units, f"is about a log, and with --env units stay as they are{whose}")
+        if not acts and not later:
+            unused += changed(self.turns, "is for acting: give --env, or --then-online beside DATA")
+        if not later:
+            steps = dataclasses.replace(Options(), online_steps=given.online_steps)
+            unused += changed(steps, "goes with --then-online")
+        for sentence in unused[:1]:
+            raise UserError(sentence)
 
     def _told(self, run: Any, out: Path, world: str) -> None:
         early = len(run.record.get("stopped", []))

@@ -29,6 +29,6 @@ class Decisions(Preset):
         "dqn": {"double": True, "target_every": 1, "target_rate": 0.005, "learning_rate": 3e-4},
         "filtered_bc": {"fraction": 0.25, **SMALL},
         "iql": SMALL,
-        "kl_control": {"behaviour_steps": 2000, **SMALL},
+        "kl_control": SMALL,
         "one_step": {"inverse_temperature": 1.0, **SMALL},
     }
