@@ -126,7 +126,7 @@ def _check_mode(given: Mapping[str, Any], acts: bool) -> None:
 
 
 def check_options(caller: str, options: Mapping[str, Any]) -> None:
-    """Raise UserError for options that `caller` would pass on to `fit` and that do not exist for learning from a log."""
+    """Raise UserError for options that `caller` would pass on to `fit` and that learning from a log does not have."""
     parameters = inspect.signature(fit).parameters.values()
     known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.name not in (*OF_ACTING, "env")]
     for name in options:

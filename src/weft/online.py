@@ -186,14 +186,15 @@ def finetune(
     """Let every run of an offline `Run` go on by acting in `env`, and return the new `Run`.
 
     Networks, targets, the optimisers' moments, the units of observations, actions and rewards are carried over, and the
-    log stays: a batch is drawn from log and own steps as if they were one, or by `rounds.logged_share`. What was learned
-    acts from the first step on: imitation, warm-ups and uniform actions do not come again, and ε stays where it ended.
-    Only a learning rate that decays (`decay`) does so anew, for at its end it was 0. data: the log;
-    by default it is loaded again from where it came (and must be the same). With `rounds.logged_share=0` there is none.
-    step: the kept step to begin at, the last by default. The other arguments are those of `weft.fit`; `evaluate_every`
-    also measures the policy before the first step, so that `switch(run)` can say how deep the dip is. changes:
-    hyperparameters that are others from now on, `{"learning_rate": 1e-4}`, in every setting of the run; they leave
-    alone what it has learned.
+    log stays: a batch is drawn from log and own steps as if they were one, or by `rounds.logged_share`. What was
+    learned acts from the first step on: imitation, warm-ups and uniform actions do not come again, and ε stays where it
+    ended. Only a learning rate that decays (`decay`) does so anew, for at its end it was 0.
+
+    data: the log; by default it is loaded again from where it came (and must be the same). With `rounds.logged_share=0`
+    there is none. step: the kept step to begin at, the last by default. The other arguments are those of `weft.fit`;
+    `evaluate_every` also measures the policy before the first step, so that `switch(run)` can say how deep the dip is.
+    changes: hyperparameters that are others from now on, `{"learning_rate": 1e-4}`, in every setting of the run; they
+    leave alone what it has learned.
 
     Raises UserError for a method that cannot go on, a change that needs other networks, a log that is not the run's, an
     environment of another form, and whatever `fit` raises it for.

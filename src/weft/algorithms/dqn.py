@@ -5,9 +5,9 @@ r"""Deep Q-networks (Mnih et al. 2015, Nature 518) and double Q-learning (van Ha
 h is the square, or the Huber loss (`error="huber"`), whose gradient is the error clipped to [-1, 1]. With `quantiles`
 Q is the mean of so many, learned by `losses.quantile_loss` (Dabney et al. 2018, arXiv:1710.10044). Q acts: the best
 choice, or with probability epsilon any; epsilon falls from `epsilon_first` to `epsilon_last` over the first `exploring`
-share of all steps, and stays there where a learned Q goes on. Every `target_every` updates Qbar moves by `target_rate` to Q: 1 is the copy of the paper, a small
-number after every update the slow target of others. `clip_rewards` keeps rewards in [-1, 1] while learning, never in
-what is reported.
+share of all steps, and is there from the start where a learned Q goes on. Every `target_every` updates Qbar moves by
+`target_rate` to Q: 1 is the copy of the paper, a small number after every update the slow target of others.
+`clip_rewards` keeps rewards in [-1, 1] while learning, never in what is reported.
 
 Order of updates: Q; then the target, where it is due.
 

@@ -6,8 +6,9 @@ r"""Soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905); choices as in Ch
 (eqs. 5 and 7 of the first paper.) Where actions are choices, both expectations over them are summed exactly.
 `temperature` is alpha. A `Lagrange` holds the mean log-density per dimension at its threshold (1: the usual target
 entropy of minus one each); for choices it holds the entropy at `entropy_share` of the largest, log |A|. While acting,
-the first `uniform_steps` continuous actions are drawn from all alike (none where a learned pi goes on). On a log nothing constrains it: what nobody tried
-is asked for and believed, which is the failure that offline learning begins with.
+the first `uniform_steps` continuous actions are drawn from all alike (none where a learned pi goes on). On a log
+nothing constrains it: what nobody tried is asked for and believed, which is the failure that offline learning begins
+with.
 
 Order of updates: Q; alpha; pi with the new alpha and the new Q; target critics.
 
