@@ -187,7 +187,9 @@ def test_settings_of_runs_written_before_are_read(name):
 def test_continuous_cql_backs_up_drawn_actions_and_choices_greedily(data):
     few = labelled()
     for log, own, other in ((data, "plain", "greedy"), (few, "greedy", "plain")):
-        runs = [weft.fit(weft.CQL(backup=how, **TINY), log, 8).state() for how in ("auto", own, other)]
+        runs = [
+            weft.fit(weft.CQL(backup=how, learning_rate=0.1, **TINY), log, 20).state() for how in ("auto", own, other)
+        ]
         assert same(runs[0], runs[1])
         assert not same(runs[0], runs[2])
 
