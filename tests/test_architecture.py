@@ -11,7 +11,8 @@ PACKAGE = ROOT / "src" / "weft"
 # A file may import from its own floor or from a lower one. ARCHITECTURE.md draws the same table.
 FLOORS = {
     0: ["errors", "inverse", "pytree", "discovery", "spec", "memory", "compilation"],
-    1: ["columns", "checks", "assembly", "dataset", "transform", "sampler", "samplers", "rounds", "ring",
+    1: ["columns", "narrow", "checks", "choices", "categories", "ends", "assembly", "dataset", "transform",
+         "sampler", "samplers", "rounds", "ring",
         "distributions", "losses", "conservative", "learner", "multipliers", "baselines", "soft", "networks", "policy",
         "environment", "environments", "discrepancy", "divergences", "diffusion", "implicit", "frame", "hdf5",
         "fingerprints", "folds", "declared"],

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from .categories import categories_of
 from .checks import (
     Naming,
-    action_columns,
     finite,
     flags,
     log_propensities,
@@ -22,8 +22,10 @@ from .checks import (
     reward_bounds,
     reward_columns,
 )
+from .choices import action_columns
 from .columns import Ragged
 from .errors import UserError, nearest
+from .narrow import named
 from .spec import ObservationSpec, Spec
 
 __all__ = ["ENDS_ASSUMED", "assemble", "join"]
@@ -54,7 +56,7 @@ def assemble(
     terminal_inside: str = "error",
     action_bounds: tuple[Any, Any] | None = None,
     action_labels: Sequence[str] = (),
-    action_count: int | None = None,
+    action_count: int | Sequence[int] | None = None,
     reward_range: tuple[Any, Any] | None = None,
     horizon: int | None = None,
     discount: float | None = None,
@@ -69,17 +71,21 @@ def assemble(
     observations: `(N, …)` array, dictionary of such, or lists of token sequences. next_observations: the same form;
     without it, the observation after step i is the one of step i + 1, and the last step of an episode that did not
     end in a terminal is kept only as its last observation. actions: `(N, act)` floats, `(N,)` integers or labels,
-    `(N, k)` integers. rewards: `(N,)` or a dictionary of components. propensities: probability (discrete) or density
-    (continuous). boundaries: True at the last step of an episode; by default `terminals | timeouts`; a terminal that
-    is not at a boundary is an error unless `terminal_inside="keep"`. kinds, categories: kind and category names of
-    observation components. reward_range: `(low, high)`, numbers or one per component. propensity_low: the least chance
-    that any choice had in any decision, those that were never made too. row_numbers: how the user
-    counts the rows, for sentences, where a reader has sorted them.
+    `(N, k)` integers. action_count: how many choices there are (one number a column, where there are several); with
+    it, whole floats are choices, and with action_bounds integers are continuous. rewards: `(N,)` or a dictionary of
+    components. propensities: probability (discrete) or density (continuous). boundaries: True at the last step of an
+    episode; by default `terminals | timeouts`; a terminal that is not at a boundary is an error unless
+    `terminal_inside="keep"`. kinds, categories: kind and category names of observation components. reward_range:
+    `(low, high)`, numbers or one per component. propensity_low: the least chance that any choice had in any decision,
+    those that were never made too. row_numbers: how the user counts the rows, for sentences, where a reader has sorted
+    them.
 
     Raises UserError for unequal lengths, values that are not finite, actions outside their bounds or of mixed types,
     propensities outside (0, 1] (discrete) or not positive (continuous), empty logs, terminals inside an episode.
     """
     name = Naming(origin, names, row_numbers)
+    if not isinstance(actions, (list, tuple)) and np.ndim(actions) == 0:
+        raise name.refuse(f"column {name('actions')} is one value; give one action a step.")
     count = len(actions)
     if count == 0:
         raise name.refuse("there are no steps; give a log with at least one.")
@@ -90,14 +96,17 @@ def assemble(
     if both.any():
         notes = (*notes, f"{int(both.sum())} steps are both terminal and timed out; they count as terminal.")
         timeout = timeout & ~terminal
-    seen = observation_columns(observations, count, "observations", name)
+    kinds = dict(kinds or {})
+    seen = observation_columns(observations, count, "observations", name, kinds)
     parts = list(seen) if isinstance(seen, dict) else [""]
-    for key in kinds or {}:
+    for key in kinds:
         if key not in parts:
             raise name.refuse(f"a kind is given for '{key}', which is no observation.{nearest(key, parts)}")
     after = None
     if next_observations is not None:
-        after = observation_columns(next_observations, count, "next_observations", name)
+        after = observation_columns(next_observations, count, "next_observations", name, kinds)
+        after = _same_form(seen, after, name)
+    seen, after, categories = categories_of(seen, after, kinds, categories or {}, name)
 
     last = terminal | timeout if boundaries is None else flags(boundaries, count, "boundaries", name)
     inside = terminal & ~last
@@ -136,15 +145,21 @@ def assemble(
                 *notes,
                 f"{dropped} timed-out steps without a next observation are kept as last observations only.",
             )
-    fields = _place(seen, after, terminal, timeout, last, keep)
+    fields = _place(seen, after, terminal, timeout, last, keep, name)
     sizes = np.diff(fields["starts"])
     for key, value in (columns or {}).items():
         if len(value) != count:
             raise name.refuse(f"column '{key}' has {len(value)} rows, the actions have {count}.")
+        if unit == key and (refused := named(value, f"column '{key}', the unit,", name.some)):
+            raise name.refuse(refused)
+        if np.ma.is_masked(value):
+            raise name.refuse(f"column '{key}' has no value ({name.some(np.ma.getmaskarray(value))}); fill it.")
+    if sources is not None and unit == "source" and (refused := named(sources, f"column {name('sources')}", name.some)):
+        raise name.refuse(refused)
     extra = {key: np.asarray(value)[keep] for key, value in (columns or {}).items()}
     low, high = reward_bounds(reward_range, len(reward_names), name)
     spec = Spec(
-        observations=observation_specs(fields["store_observations"], kinds or {}, categories or {}),
+        observations=observation_specs(fields["store_observations"], kinds, categories, origin),
         action=action_spec,
         rewards=reward_names,
         reward_low=low,
@@ -165,13 +180,34 @@ def assemble(
         "store_sources": None if sources is None else np.asarray(sources)[keep],
         "columns": extra,
         "origin": origin,
-        "notes": tuple(notes),
+        "notes": (*notes, *name.notes),
         **fields,
     }
 
 
+def _same_form(seen: Any, after: Any, name: Naming) -> Any:
+    """Return next observations in the order of the observations; raise UserError where their forms differ."""
+    if isinstance(seen, dict) != isinstance(after, dict) or (isinstance(seen, dict) and set(seen) != set(after)):
+        shown = [", ".join(part) if isinstance(part, dict) else "one array" for part in (seen, after)]
+        raise name.refuse(f"the observations are {shown[0]}, the next observations {shown[1]}; give the same.")
+    pairs = {key: (seen[key], after[key]) for key in seen} if isinstance(seen, dict) else {"": (seen, after)}
+    for key, (here, there) in pairs.items():
+        forms = [None if isinstance(part, Ragged) else part.shape[1:] for part in (here, there)]
+        if forms[0] != forms[1]:
+            shown = ["tokens" if form is None else f"of the shape {form}" for form in forms]
+            what = f"{name(key)} is" if key else "the observations are"
+            raise name.refuse(f"{what} {shown[0]}, after the step {shown[1]}; give the same form.")
+    return {key: after[key] for key in seen} if isinstance(seen, dict) else after
+
+
 def _place(
-    seen: Any, after: Any, terminal: np.ndarray, timeout: np.ndarray, last: np.ndarray, keep: np.ndarray
+    seen: Any,
+    after: Any,
+    terminal: np.ndarray,
+    timeout: np.ndarray,
+    last: np.ndarray,
+    keep: np.ndarray,
+    name: Naming,
 ) -> dict:
     """Lay observations out once: T + 1 rows an episode where the last one is known."""
     count = len(last)
@@ -185,6 +221,11 @@ def _place(
         follows = _equal_rows(after, seen)  # next observation of i is the observation of i + 1
         broken = ~follows & ~(terminal & last)
         extra = np.flatnonzero(broken)
+        if (broken & ~last).any():
+            name.note(
+                f"The next observation differs from the observation of the following row inside episodes "
+                f"({name.some(broken & ~last)}); both are kept. Check the order of rows and the ends of episodes."
+            )
         successor = np.where(last & terminal & ~broken, position, successor)
         successor[extra] = count + np.arange(len(extra))
         ended = np.flatnonzero(last & terminal)

@@ -10,18 +10,33 @@ import numpy as np
 
 from .columns import Ragged
 from .errors import UserError
+from .narrow import narrowed, plain, say_merged
 from .spec import ActionSpec, ObservationSpec
+
+MOST = 2**22
+"""Choices, categories or tokens that there may be; every one has a row of parameters."""
 
 
 class Naming:
-    """How the user calls the parts of a log, for sentences: `name("rewards")` is `column 'click'` of a table."""
+    """How the user calls the parts of a log, for sentences: `name("rewards")` is `column 'click'` of a table.
+
+    `notes` collects what is to be said about the values, though they are taken.
+    """
 
     def __init__(self, origin: str, names: Mapping[str, str] | None, row_numbers: Any = None) -> None:
-        self.origin, self.names = origin, dict(names or {})
+        self.origin, self.names, self.notes = origin, dict(names or {}), []
         self.row_numbers = None if row_numbers is None else np.asarray(row_numbers)
 
     def __call__(self, part: str) -> str:
         return f"'{self.names.get(part, part)}'"
+
+    def column(self, part: str, place: int, columns: int) -> str:
+        """Name one column of an array: `'x1'` of a table, else `1 of 'observations'`."""
+        told = self.names.get(f"{part}[{place}]")
+        return f"'{told}'" if told else self(part) if columns == 1 else f"{place} of {self(part)}"
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
 
     def refuse(self, sentence: str) -> UserError:
         return UserError(f"{self.origin}: {sentence}")
@@ -38,15 +53,18 @@ class Naming:
 def finite(values: Any, count: int, part: str, name: Naming) -> np.ndarray:
     """Return a column as finite float32, with its shape."""
     try:
-        found = np.asarray(values, np.float32)
-    except (TypeError, ValueError):
+        found = plain(values, part, name)
+        if found.dtype.kind not in "biuf":
+            found = found.astype(np.float64)
+    except UserError:
+        raise
+    except (TypeError, ValueError, OverflowError):
         raise name.refuse(f"column {name(part)} holds values that are not numbers.") from None
+    if found.ndim == 0:
+        raise name.refuse(f"column {name(part)} is one value; give one a step.")
     if len(found) != count:
         raise name.refuse(f"column {name(part)} has {len(found)} rows, the actions have {count}.")
-    bad = ~np.isfinite(found).reshape(count, -1).all(1)
-    if bad.any():
-        raise name.refuse(f"column {name(part)} is NaN or infinite ({name.some(bad)}); mend or drop these rows.")
-    return found
+    return narrowed(found, part, name)
 
 
 def reward_columns(rewards: Any, count: int, name: Naming) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -64,7 +82,9 @@ def reward_columns(rewards: Any, count: int, name: Naming) -> tuple[np.ndarray, 
 
 def flags(values: Any, count: int, part: str, name: Naming) -> np.ndarray:
     """Return a column of truth values `(steps,)`."""
-    found = np.asarray(values)
+    found = plain(values, part, name)
+    if found.ndim == 0:
+        raise name.refuse(f"column {name(part)} is one value; give one a step.")
     if found.dtype != bool:
         good = np.isin(found, [0, 1]) if found.dtype.kind in "iuf" else np.zeros(len(found), bool)
         if not good.all():
@@ -76,20 +96,27 @@ def flags(values: Any, count: int, part: str, name: Naming) -> np.ndarray:
     return found
 
 
-def observation_columns(values: Any, count: int, part: str, name: Naming) -> Any:
-    """Return observations as one checked component or a dictionary of such."""
+def observation_columns(
+    values: Any, count: int, part: str, name: Naming, kinds: Mapping[str, str] | None = None
+) -> Any:
+    """Return observations as one checked component or a dictionary of such; `kinds` says which are categories."""
     if isinstance(values, Mapping):
-        return {str(key): _observation(value, count, str(key), name) for key, value in values.items()}
-    return _observation(values, count, part, name)
+        if not values or len({str(key) for key in values}) < len(values):
+            raise name.refuse(f"{name(part)} must be a dictionary of one or more observations with different names.")
+        return {
+            str(key): _observation(value, count, str(key), name, (kinds or {}).get(str(key)) == "category")
+            for key, value in values.items()
+        }
+    return _observation(values, count, part, name, (kinds or {}).get("") == "category")
 
 
-def _observation(values: Any, count: int, part: str, name: Naming) -> Any:
+def _observation(values: Any, count: int, part: str, name: Naming, coded: bool = False) -> Any:
     if isinstance(values, Ragged):
         found: Any = values
     elif isinstance(values, (list, tuple)) and len({np.shape(value) for value in values}) > 1:
         found = _ragged(values, part, name)
     else:
-        found = np.asarray(values)
+        found = plain(values, part, name)
     if not isinstance(found, Ragged) and found.ndim == 0:
         raise name.refuse(f"column {name(part)} is one value; give one observation a step.")
     if len(found) != count:
@@ -100,21 +127,31 @@ def _observation(values: Any, count: int, part: str, name: Naming) -> Any:
         raise name.refuse(f"column {name(part)} has the shape {found.shape}: there is nothing in it.")
     if found.dtype == object or found.dtype.kind in "USOmM":
         raise name.refuse(f"column {name(part)} holds {found.dtype} values; observations must be numbers.")
+    if coded and found.dtype.kind == "f" and (np.abs(found) < 2**53).all() and (found == np.round(found)).all():
+        found = found.astype(np.int64)
     if found.dtype.kind == "f":
-        bad = ~np.isfinite(found).reshape(count, -1).all(1)
-        if bad.any():
-            raise name.refuse(f"column {name(part)} is NaN or infinite ({name.some(bad)}); mend or drop these rows.")
-        found = found.astype(np.float32, copy=False)
+        found = narrowed(found, part, name)
     elif found.dtype == bool:
         found = found.astype(np.float32)
     elif found.dtype != np.uint8 or found.ndim < 3:
         small = int(found.min()) >= -(2**31) and int(found.max()) < 2**31
-        found = found.astype(np.int32 if small else np.float32)
+        if not coded:
+            # networks see float32, whatever is stored
+            say_merged(found.reshape(count, -1), found.reshape(count, -1).astype(np.float32), part, name)
+        found = found if coded and not small else found.astype(np.int32 if small else np.float32)
+    elif found.ndim == 4 and found.shape[1] <= 4 < min(found.shape[2:]):
+        size = "×".join(map(str, found.shape[1:]))
+        name.note(
+            f"Pictures in column {name(part)} are {size}, which looks like channels first; weft takes height × width × "
+            "channels: turn them by numpy.moveaxis(pictures, 1, -1), here and where the policy is asked."
+        )
     return found
 
 
 def _ragged(values: Sequence[Any], part: str, name: Naming) -> Ragged:
     rows = [np.asarray(value) for value in values]
+    if any(row.dtype.kind in "iu" and row.size and row.max() >= 2**31 for row in rows):
+        raise name.refuse(f"column {name(part)} holds tokens of {2**31} and more; number the words from 0.")
     bad = np.array([row.ndim != 1 or (row.size > 0 and (row.dtype.kind not in "iu" or row.min() < 0)) for row in rows])
     if bad.any():
         raise name.refuse(
@@ -124,7 +161,9 @@ def _ragged(values: Sequence[Any], part: str, name: Naming) -> Ragged:
     return Ragged.from_rows(rows)
 
 
-def observation_specs(seen: Any, kinds: Mapping[str, str], categories: Mapping[str, Sequence[str]]) -> tuple:
+def observation_specs(
+    seen: Any, kinds: Mapping[str, str], categories: Mapping[str, Sequence[str]], origin: str = "arrays"
+) -> tuple:
     """Describe stored observations, those after a last step included: shape, kind, range, categories of each."""
     parts = seen if isinstance(seen, dict) else {"": seen}
     made = []
@@ -143,98 +182,14 @@ def observation_specs(seen: Any, kinds: Mapping[str, str], categories: Mapping[s
         made.append(
             ObservationSpec(part.shape[1:], str(part.dtype), kind, key, low, high, max(count, len(labels)), labels)
         )
+    for part in made:
+        if part.count > MOST:
+            what = f"'{part.name}'" if part.name else "the observations"
+            raise UserError(
+                f"{origin}: {part.kind} values of {what} reach to {part.count - 1:,}, and there may be {MOST:,}; "
+                "number them from 0."
+            )
     return tuple(made)
-
-
-def action_columns(
-    actions: Any, count: int, bounds: Any, labels: Sequence[str], number: int | None, name: Naming
-) -> tuple[np.ndarray, ActionSpec]:
-    """Return the actions in their stored form and what can be done."""
-    try:
-        found = np.asarray(actions)
-    except ValueError:
-        raise name.refuse(f"column {name('actions')} has rows of different shapes.") from None
-    if found.size == 0:
-        raise name.refuse(f"column {name('actions')} has the shape {found.shape}: there is nothing in it.")
-    if found.dtype.kind in "US" and isinstance(actions, (list, tuple)):
-        found = np.array(actions, object)  # NumPy has made text of the numbers among the labels
-    if found.dtype.kind in "USO" and found.ndim > 1:
-        raise name.refuse(f"column {name('actions')} holds several labels a step; give one, or numbers.")
-    if found.dtype.kind in "USO":
-        kinds = {type(value).__name__ for value in found.reshape(-1).tolist()}
-        kinds = {"text" if kind == "str" else kind for kind in kinds}
-        if len(kinds) > 1:
-            odd = np.array([not isinstance(value, type(found.reshape(-1)[0])) for value in found.reshape(-1).tolist()])
-            raise name.refuse(
-                f"column {name('actions')} mixes action types ({', '.join(sorted(kinds))}; unlike the first: "
-                f"{name.some(odd)}); make them all numbers or all labels."
-            )
-        if kinds == {"text"}:
-            known = tuple(labels) or tuple(np.unique(found.astype(str)).tolist())
-            code = {label: index for index, label in enumerate(known)}
-            strange = np.array([label not in code for label in found.astype(str).tolist()])
-            if strange.any():
-                raise name.refuse(
-                    f"column {name('actions')} holds labels that are not declared ({name.some(strange)})."
-                )
-            found = np.array([code[label] for label in found.astype(str).tolist()])
-            return found.astype(np.int32), ActionSpec("discrete", (), "int32", counts=(len(known),), labels=known)
-        found = np.asarray(found.tolist())
-    if found.dtype == bool:
-        found = found.astype(np.int32)
-    if found.dtype.kind in "iu":
-        return _integer_actions(found, labels, number, name)
-    if found.dtype.kind != "f":
-        raise name.refuse(f"column {name('actions')} holds {found.dtype} values; actions must be numbers or labels.")
-    found = finite(found, count, "actions", name).reshape(count, -1)
-    low, high = _action_bounds(bounds, found.shape[1], name)
-    if low is not None and high is not None:
-        outside = ((found < low - 1e-6) | (found > high + 1e-6)).any(1)
-        if outside.any():
-            raise name.refuse(
-                f"column {name('actions')} is outside its bounds [{low.tolist()}, {high.tolist()}] "
-                f"({name.some(outside)})."
-            )
-    return found, ActionSpec(
-        "continuous",
-        found.shape[1:],
-        "float32",
-        None if low is None else tuple(low.tolist()),
-        None if high is None else tuple(high.tolist()),
-    )
-
-
-def _action_bounds(bounds: Any, size: int, name: Naming) -> tuple[np.ndarray | None, np.ndarray | None]:
-    if bounds is None:
-        return None, None
-    try:
-        low, high = (np.broadcast_to(np.asarray(bound, np.float32), (size,)) for bound in bounds)
-    except (TypeError, ValueError):
-        raise name.refuse(f"the action bounds must be a pair (low, high), each one number or {size}.") from None
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
-        raise name.refuse(f"the action bounds [{low.tolist()}, {high.tolist()}] must be finite, the lower ones lower.")
-    return low, high
-
-
-def _integer_actions(
-    found: np.ndarray, labels: Sequence[str], number: int | None, name: Naming
-) -> tuple[np.ndarray, ActionSpec]:
-    if found.ndim == 2 and found.shape[1] == 1:
-        found = found[:, 0]
-    if (found < 0).any():
-        below = (found < 0).reshape(len(found), -1).any(1)
-        raise name.refuse(
-            f"column {name('actions')} is outside its bounds: a choice is counted from 0 ({name.some(below)})."
-        )
-    if found.ndim == 1:
-        size = number or len(labels) or int(found.max()) + 1
-        if (found >= size).any():
-            raise name.refuse(
-                f"column {name('actions')} is outside its bounds [0, {size - 1}] ({name.some(found >= size)})."
-            )
-        return found.astype(np.int32), ActionSpec("discrete", (), "int32", counts=(size,), labels=tuple(labels))
-    counts = tuple(int(part) + 1 for part in found.max(0))
-    return found.astype(np.int32), ActionSpec("multidiscrete", found.shape[1:], "int32", counts=counts)
 
 
 def log_propensities(values: Any, count: int, action: ActionSpec, name: Naming) -> np.ndarray | None:

@@ -19,6 +19,7 @@ import numpy as np
 from .assembly import assemble, join
 from .columns import Columns, Ragged
 from .errors import UserError, nearest
+from .narrow import named
 from .spec import Spec
 
 __all__ = ["Dataset", "Episode", "concatenate"]
@@ -268,7 +269,10 @@ class Dataset:
             raise UserError(
                 f"{self.origin} has no column '{by}' of units.{nearest(by, known)} Known: {', '.join(known) or 'none'}."
             )
-        return np.asarray(known[by])[self.starts[self.chosen]]
+        found = np.asarray(known[by])[self.starts[self.chosen]]
+        if refused := named(found, f"column '{by}' of units"):
+            raise UserError(f"{self.origin}: {refused}")
+        return found
 
     def rewarded(self, by: Mapping[str, float] | Sequence[float] | Callable[..., np.ndarray]) -> "Dataset":
         """Make one reward out of the named components: weights by name, weights in order, or a function.
@@ -363,6 +367,10 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({self.origin}: {self.steps} steps, {self.episodes} episodes, {self.spec.action.kind} actions)"
+
+    def __str__(self) -> str:
+        """The log in one line, and what was found and done while reading it."""
+        return "\n".join([repr(self), *(f"note: {note}" for note in self.notes)])
 
 
 def concatenate(parts: Sequence[Dataset], labels: Sequence[str] | None = None) -> Dataset:

@@ -4,13 +4,14 @@ Every function names the origin, the column and the rows (counted from 0) in its
 """
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .columns import Ragged
 from .errors import UserError, nearest
+from .narrow import judged, rows_of, scattered
 
 if TYPE_CHECKING:
     import polars
@@ -27,8 +28,13 @@ __all__ = [
     "pick",
     "pick_one",
     "rows_of",
+    "typed",
     "values",
+    "words",
 ]
+
+NUMBER = r"^\s*[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|inf|Inf|INF|infinity|Infinity|NaN)\s*$"
+"""Numbers as files without types hold them; `NaN` is one, `nan` and `NA` are marks of missing values."""
 
 MOMENT = (
     r"^(?:(?P<date>(?:1[789]|2[01])\d\d-\d\d-\d\d)(?:[T ]|$))?"  # the years that nanoseconds can count
@@ -49,7 +55,7 @@ def frame_of(table: Any, origin: str) -> "polars.DataFrame":
     if isinstance(table, polars.DataFrame):
         return table
     pandas = not isinstance(table, Mapping)
-    if pandas and len(set(table.columns)) < len(table.columns):
+    if len({str(name) for name in (table.columns if pandas else table)}) < len(table.columns if pandas else table):
         raise UserError(f"{origin}: two columns have the same name; rename one.")
     given = {str(name): _from_pandas(column) if pandas else column for name, column in table.items()}
     columns = [_series(name, column, origin) for name, column in given.items()]
@@ -96,15 +102,13 @@ def _series(name: str, column: Any, origin: str) -> "polars.Series":
         raise UserError(f"{origin}: column '{name}' cannot be a column of a table ({problem}).") from None
 
 
-def rows_of(mask: Any) -> str:
-    """Name the first rows of a mask: `3 rows, first 4, 8, 15`."""
-    rows = np.flatnonzero(mask)
-    first = ", ".join(str(row) for row in rows[:5])
-    return f"{len(rows)} rows, first {first}" if len(rows) > 1 else f"row {first}"
+def pick(
+    frame: "polars.DataFrame", patterns: Any, part: str, origin: str, but: Collection[str] = (), left: Any = None
+) -> list[str]:
+    """Return the columns that a name, a glob, a comma-separated list or a list of these means, in that order.
 
-
-def pick(frame: "polars.DataFrame", patterns: Any, part: str, origin: str) -> list[str]:
-    """Return the columns that a name, a glob, a comma-separated list or a list of these means, in that order."""
+    but: columns that a glob does not mean; those that it would have meant are appended to `left`.
+    """
     if isinstance(patterns, str):
         patterns = [patterns] if patterns in frame.columns else [word.strip() for word in patterns.split(",")]
     if (
@@ -118,6 +122,13 @@ def pick(frame: "polars.DataFrame", patterns: Any, part: str, origin: str) -> li
     found: list[str] = []
     for word in patterns:
         exact = [word] if word in frame.columns else fnmatch.filter(frame.columns, word)
+        if word not in frame.columns and any(name in but for name in exact):
+            left += [name for name in exact if name in but and name not in left]
+            exact = [name for name in exact if name not in but]
+            if not exact:
+                raise UserError(
+                    f"{origin}: '{word}' ({part}) matches only columns with another part in the log: {', '.join(left)}."
+                )
         if not exact:
             what = "no column matches" if set(word) & set("*?[") else "there is no column"
             raise UserError(
@@ -146,8 +157,8 @@ def is_text(column: "polars.Series") -> bool:
 def values(frame: "polars.DataFrame", name: str, origin: str) -> Any:
     """Return a column without missing values: numbers as an array, words as an array of text, lists as `Ragged`.
 
-    Lists of fixed length become `(rows, length)`. Raises UserError for missing values, moments of time and lists of
-    anything but tokens.
+    Lists of fixed length, and of fractions that are all of one length, become `(rows, length)`; whole numbers beyond
+    64 bits become words. Raises UserError for missing values, moments of time and lists of anything but tokens.
     """
     import polars
 
@@ -160,7 +171,9 @@ def values(frame: "polars.DataFrame", name: str, origin: str) -> Any:
     if isinstance(column.dtype, polars.List):
         return _tokens(column, name, origin)
     if isinstance(column.dtype, polars.Array):
-        return np.asarray(column.to_list())
+        return _block(column, name, origin)
+    if column.dtype in (polars.Int128, polars.UInt128):
+        return _long(column)
     if column.dtype.is_decimal():
         column = column.cast(polars.Float64)
     if not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
@@ -168,9 +181,42 @@ def values(frame: "polars.DataFrame", name: str, origin: str) -> Any:
     return column.to_numpy()
 
 
-def _tokens(column: "polars.Series", name: str, origin: str) -> Ragged:
-    rows = [np.asarray(row) for row in column.to_list()]
-    bad = [bool(row.size) and (row.dtype.kind not in "iu" or row.min() < 0) for row in rows]
+def _long(column: "polars.Series") -> np.ndarray:
+    """Return whole numbers as 64 bits hold them, else as words: nobody counts so far, they are names."""
+    import polars
+
+    for kind in (polars.Int64, polars.UInt64):
+        cast = column.cast(kind, strict=False)
+        if not cast.is_null().any():
+            return cast.to_numpy()
+    return column.cast(polars.String).to_numpy().astype(str)
+
+
+def _block(column: "polars.Series", name: str, origin: str) -> np.ndarray:
+    try:
+        found = np.asarray(column.to_list())
+    except ValueError:
+        found = np.zeros(0, object)
+    if found.dtype.kind not in "biuf" or len(found) != len(column):
+        raise UserError(f"{origin}: column '{name}' holds {column.dtype} values with gaps or words; give numbers.")
+    return found
+
+
+def _tokens(column: "polars.Series", name: str, origin: str) -> Any:
+    lists = column.to_list()
+    lengths = {len(row) for row in lists}
+    if len(lengths) == 1 and lengths != {0}:
+        try:
+            block = np.asarray(lists, np.float64)
+        except (TypeError, ValueError):
+            block = np.zeros(0)
+        if len(block) == len(lists) and (block.ndim > 2 or (block != np.round(block)).any() or (block < 0).any()):
+            return block
+    try:
+        rows = [np.asarray(row) for row in lists]
+    except ValueError:
+        raise UserError(f"{origin}: column '{name}' holds lists of lists of unequal length.") from None
+    bad = [bool(row.size) and (row.dtype.kind not in "iu" or row.ndim != 1 or row.min() < 0) for row in rows]
     if any(bad):
         raise UserError(
             f"{origin}: column '{name}' holds lists that are not tokens, whole numbers from 0 ({rows_of(bad)}); give "
@@ -205,6 +251,9 @@ def moments(frame: "polars.DataFrame", name: str, origin: str) -> "polars.Series
         return column
     if not is_text(column):
         raise UserError(f"{origin}: column '{name}' holds {column.dtype} values; give numbers, dates or times.")
+    refused, _ = judged(column.cast(polars.String).to_numpy().astype(str), f"column '{name}'", "", False)
+    if refused is not None and "has no value" in refused:
+        raise UserError(f"{origin}: {refused}")
     part = column.cast(polars.String).str.extract_groups(MOMENT).struct.unnest()
     zone = part["zone"].replace("Z", "+00:00")
     date, clock, second = part["date"].fill_null("1970-01-01"), part["clock"].fill_null("00:00"), part["second"]
@@ -224,14 +273,17 @@ def moments(frame: "polars.DataFrame", name: str, origin: str) -> "polars.Series
 
 
 def number(frame: "polars.DataFrame", name: str, origin: str) -> np.ndarray:
-    """Return a column of numbers; raise UserError that names the rows whose words are no numbers."""
+    """Return a column of numbers, written as text, too; raise UserError that names the rows whose words are none."""
     import polars
 
     found = values(frame, name, origin)
     if isinstance(found, Ragged) or found.ndim > 1:
         raise UserError(f"{origin}: column '{name}' holds lists; one number a row is needed.")
     if found.dtype.kind == "U":
-        bad = polars.Series(found.tolist(), dtype=polars.String).cast(polars.Float64, strict=False).is_null().to_numpy()
+        cast = polars.Series(found.tolist(), dtype=polars.String).str.strip_chars().cast(polars.Float64, strict=False)
+        bad = cast.is_null().to_numpy()
+        if not bad.any():
+            return finite(cast.to_numpy(), name, origin)
         raise UserError(f"{origin}: column '{name}' holds words where numbers are needed ({rows_of(bad)}).")
     return found
 
@@ -240,16 +292,52 @@ def flags(frame: "polars.DataFrame", name: str, origin: str) -> np.ndarray:
     """Return a column of truth values, numbers 0 and 1 left to be checked, the words true and false understood."""
     found = values(frame, name, origin)
     if not isinstance(found, Ragged) and found.dtype.kind == "U":
-        lowered = np.char.lower(found)
-        good = np.isin(lowered, ["true", "false"])
+        lowered = np.char.lower(np.char.strip(found))
+        true = np.isin(lowered, ["true", "1", "1.0"])
+        good = true | np.isin(lowered, ["false", "0", "0.0"])
         if not good.all():
             raise UserError(f"{origin}: column '{name}' must hold true or false, 0 or 1 ({rows_of(~good)}).")
-        return lowered == "true"
+        return true
     return number(frame, name, origin)
 
 
+def words(found: np.ndarray, name: str, origin: str, declare: str, declared: bool, notes: list[str]) -> None:
+    """Look for missing values and numbers among the words of a column; add to the notes what is doubtful.
+
+    Raises UserError where they are most likely numbers with marks of missing values, units or slips among them.
+    """
+    refused, note = judged(found, f"column '{name}'", declare, declared)
+    if refused is not None:
+        raise UserError(f"{origin}: {refused}")
+    if note is not None:
+        notes.append(note[0].upper() + note[1:])
+
+
+def typed(frame: "polars.DataFrame") -> "polars.DataFrame":
+    """Return a table read from a file without types, with columns of numbers beside spaces, NaN and inf understood."""
+    import polars
+
+    made = []
+    for column in frame.get_columns():
+        there = column.drop_nulls()
+        if column.dtype == polars.String and len(there) and there.str.contains(NUMBER).all():
+            stripped = column.str.strip_chars()
+            whole = stripped.cast(polars.Int64, strict=False)
+            fits = (whole.is_null() == column.is_null()).all()
+            column = whole if fits else stripped.cast(polars.Float64, strict=False)  # noqa: PLW2901
+        made.append(column)
+    return polars.DataFrame(made)
+
+
 def coded(found: list[np.ndarray]) -> tuple[list[np.ndarray], list[str]]:
-    """Return integer codes of columns that share their words, and the words in order."""
+    """Return integer codes of columns that share their words, and the words in order.
+
+    Whole numbers from 0 without large gaps are their own codes, so that they mean the same when a policy is asked.
+    """
+    every = np.concatenate(found)
+    if every.dtype.kind in "biuf" and (every == np.round(every)).all() and not scattered(every):
+        most = int(every.max())
+        return [part.astype(np.int32) for part in found], [str(code) for code in range(most + 1)]
     words, codes = np.unique(np.concatenate(found), return_inverse=True)
     return np.split(codes.astype(np.int32), np.cumsum([len(part) for part in found])[:-1]), [str(w) for w in words]
 
@@ -263,7 +351,9 @@ def extra_columns(frame: "polars.DataFrame") -> dict[str, np.ndarray]:
         column = frame[name]
         if column.dtype.is_nested() or column.dtype in (polars.Object, polars.Binary, polars.Null):
             continue
-        if is_text(column):
+        wide = column.dtype in (polars.Int128, polars.UInt128)
+        exact = column.null_count() == 0 or not column.dtype.is_integer() or (column.abs().max() or 0) < 2**53
+        if is_text(column) or wide or not exact:
             made[name] = column.cast(polars.String).fill_null("").to_numpy().astype(str)
         elif column.dtype.is_numeric() or column.dtype == polars.Boolean:
             made[name] = column.to_numpy()

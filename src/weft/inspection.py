@@ -9,6 +9,7 @@ import numpy as np
 from .assembly import ENDS_ASSUMED
 from .columns import Ragged
 from .dataset import Dataset
+from .narrow import far, rows_of
 
 __all__ = ["Inspection", "Rounding", "Spread", "inspect", "rounding"]
 
@@ -297,6 +298,7 @@ def _warnings(data: Dataset, found: Inspection) -> Iterator[str]:
         yield "How episodes end was not said: nothing is expected to follow their last rows, wrongly if they were cut."
     if found.constant:
         yield f"Observation columns that never change: {_some(found.constant)}."
+    yield from _odd_observations(data)
     if found.duplicated:
         yield f"Observation columns that say the same: {_some(found.duplicated)}."
     if found.rare:
@@ -312,6 +314,24 @@ def _warnings(data: Dataset, found: Inspection) -> Iterator[str]:
         )
     if found.rounding is not None and found.rounding.matters:
         yield f"Propensities are {found.rounding}; weights, and what is certified by them, are as exact as that."
+
+
+def _odd_observations(data: Dataset) -> Iterator[str]:
+    """Warn of categories that hardly come again, and of values so far out that standardising squeezes all others."""
+    seen = data.observations
+    for part in data.spec.observations:
+        values = seen[part.name] if isinstance(seen, dict) else seen
+        what = f"'{part.name}'" if part.name else "observations"
+        if part.kind == "category" and values.ndim == 1:
+            distinct = len(np.unique(values))
+            if distinct > max(20, data.steps / 2):
+                yield f"{what} has {distinct:,} categories in {data.steps:,} steps; are these numbers or names?"
+        elif part.kind == "vector" and values.ndim <= 2:
+            for place, low, high, rows in far(values.reshape(len(values), -1)):
+                yield (
+                    f"Column {place} of {what} lies mostly from {low:.4g} to {high:.4g}, but far off in some steps "
+                    f"({rows_of(rows)}): a mark of missing values, or another unit?"
+                )
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -119,8 +119,9 @@ def fit_transform(
 ) -> Transform:
     """Fit the changes of units on a training log.
 
-    observations: `standardise` (mean 0, standard deviation 1, with 1e-3 added to the deviation) or `none`; only
-    numeric vectors are touched. rewards: `none`, `returns` (1000 / (best − worst return), Kostrikov et al. 2021), or
+    observations: `standardise` (mean 0, standard deviation 1, with 1e-3 or a tenth of it, whichever is less, added to
+    the deviation; columns that do not vary are divided by their size) or `none`; only numeric vectors are touched.
+    rewards: `none`, `returns` (1000 / (best − worst return), Kostrikov et al. 2021), or
     `unit` (standard deviation 1). stack: how many successive images make an observation. Continuous actions are scaled
     from their bounds (declared, else seen) to [−1, 1].
     Raises UserError for unknown words and for several rewards that were not made one.
@@ -167,7 +168,11 @@ def _observation_change(values: Any, part: Any, how: str) -> Affine | None:
     if part.kind != "vector" or how == "none":
         return None
     mean, deviation = np.mean(values, 0, dtype=np.float64), np.std(values, 0, dtype=np.float64)
-    return Affine(jnp.asarray(mean, jnp.float32), jnp.asarray(deviation + 1e-3, jnp.float32))
+    # what is told apart by no more than float32's last digit says nothing; it may move when a policy is asked
+    size = np.maximum(np.abs(np.max(values, 0).astype(np.float64)), np.abs(np.min(values, 0).astype(np.float64)))
+    constant = deviation <= np.finfo(np.float32).eps * size
+    scale = np.where(constant, np.maximum(size, 1.0), deviation + np.minimum(1e-3, 0.1 * deviation))
+    return Affine(jnp.asarray(mean, jnp.float32), jnp.asarray(scale, jnp.float32))
 
 
 def _action_change(data: Dataset) -> Affine | None:
@@ -178,7 +183,7 @@ def _action_change(data: Dataset) -> Affine | None:
     low = np.asarray(action.low if action.low is not None else seen.min(0), np.float32)
     high = np.asarray(action.high if action.high is not None else seen.max(0), np.float32)
     low, high = (np.where(np.isfinite(low), low, seen.min(0)), np.where(np.isfinite(high), high, seen.max(0)))
-    half = np.maximum((high - low) / 2, 1e-6)
+    half = np.where(high > low, (high - low) / 2, np.float32(1e-6))
     return Affine(jnp.asarray((high + low) / 2), jnp.asarray(half))
 
 
@@ -186,7 +191,7 @@ def _reward_scale(data: Dataset, how: str) -> float:
     if how == "none":
         return 1.0
     spread = float(np.ptp(data.returns)) / 1000.0 if how == "returns" else float(data.rewards.std())
-    if spread == 0.0:
+    if spread == 0.0 or np.ptp(data.returns if how == "returns" else data.rewards) == 0.0:
         what = "returns" if how == "returns" else "rewards"
         raise UserError(f"{data.origin}: all {what} are equal, so rewards cannot be scaled by them; use 'none'.")
     return 1.0 / spread

@@ -166,7 +166,7 @@ def test_lists_of_tokens_and_fixed_lists():
 
 def test_kinds_of_actions():
     assert load(frame(a=[0.5] * 6), **PARTS).spec.action.kind == "continuous"
-    assert load(frame(), **{**PARTS, "action": "x*"}).spec.action.shape == (2,)
+    assert load(frame(), **{**PARTS, "observations": "x0,x1", "action": "x*"}).spec.action.shape == (2,)
     assert load(frame(b=[1] * 6), **{**PARTS, "action": "a,b"}).spec.action.kind == "multidiscrete"
     whole = load(frame(), **PARTS, action_bounds=(0, 2)).spec.action
     assert (whole.kind, whole.low, whole.high) == ("continuous", (0.0,), (2.0,))

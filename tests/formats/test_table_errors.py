@@ -138,7 +138,7 @@ BAD = {
     ),
     "next observations": (
         {},
-        {"next_observations": "x0"},
+        {"observations": "x0,x1", "next_observations": "x0"},
         "next_observations means 1 columns (x0), observations 2 (x0, x1); give as many, in the same order.",
     ),
     "kind of nothing": (

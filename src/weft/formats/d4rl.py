@@ -1,7 +1,8 @@
 """The layout of D4RL: one HDF5 file with flat arrays `observations`, `actions`, `rewards`, `terminals`, `timeouts`.
 
 `timeouts` and `next_observations` may be absent. A timed-out step without a next observation led nowhere that was
-seen: it is kept as the last observation of its episode only, and a note says so.
+seen: it is kept as the last observation of its episode only, and a note says so. Flags of d3rlpy's and OGBench's
+files (`episode_terminals`, `masks`, …) are understood or refused by name (`weft.ends`).
 """
 
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..dataset import Dataset
+from ..ends import NAMES, understood
 from ..errors import UserError
 from ..format import Format
 from ..hdf5 import array, opened
@@ -36,7 +38,9 @@ class D4RL(Format):
                 parts["next_observations"] = _component(file, "next_observations", path)
             if "timeouts" in file:
                 parts["timeouts"] = array(file, "timeouts", path)
-            columns = _columns(file, len(parts["actions"]) if parts["actions"].ndim else 0)
+            columns, notes = _columns(file, len(parts["actions"]) if parts["actions"].ndim else 0)
+            flags = {name: array(file, name, path) for name in file if name.lower() in NAMES}
+            choices = _discrete(file)
             if propensities:
                 parts["propensities"] = _propensities(file, path)
         for name in ("rewards", "terminals", "timeouts"):
@@ -44,7 +48,26 @@ class D4RL(Format):
                 parts[name] = parts[name].reshape(-1)  # some files keep them as (N, 1)
         if parts["actions"].ndim == 0:
             raise UserError(f"{path}: column 'actions' is one value; give one action a step.")
-        return Dataset.from_arrays(**parts, columns=columns, origin=str(path), **shared)
+        if choices is not None:
+            parts["actions"] = _as_declared(parts["actions"], choices, path)
+        parts, others, options = understood(parts, {**columns, **flags}, str(path))
+        columns = {name: values.reshape(-1) for name, values in others.items() if values.size == len(parts["actions"])}
+        notes += options.pop("notes", [])
+        return Dataset.from_arrays(**parts, columns=columns, notes=notes, origin=str(path), **options, **shared)
+
+
+def _discrete(file: Any) -> bool | None:
+    """Return what d3rlpy wrote about its actions, or None."""
+    told = file.get("discrete_action")
+    return bool(told[()]) if getattr(told, "shape", None) == () and told.dtype.kind in "biu" else None
+
+
+def _as_declared(actions: np.ndarray, choices: bool, path: Path) -> np.ndarray:
+    if choices and actions.dtype.kind == "f":
+        if not (actions == np.round(actions)).all():
+            raise UserError(f"{path}: 'discrete_action' says that actions are choices, but they are not whole numbers.")
+        return actions.astype(np.int64)
+    return actions if choices or actions.dtype.kind not in "iu" else actions.astype(np.float32)
 
 
 def _component(file: Any, name: str, path: Path) -> Any:
@@ -62,15 +85,21 @@ def _propensities(file: Any, path: Path) -> np.ndarray:
     return np.exp(array(found, LOG_PROPENSITY, path).astype(float))
 
 
-def _columns(file: Any, count: int) -> dict[str, np.ndarray]:
-    """Return what else the file says about each step, by its path in the file."""
+def _columns(file: Any, count: int) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return what else the file says about each step, by its path in the file, and a note of what is left out."""
     used = {"observations", "actions", "rewards", "terminals", "timeouts", "next_observations"}
     found: dict[str, np.ndarray] = {}
+    left: list[str] = []
 
     def visit(name: str, thing: Any) -> None:
-        flat = getattr(thing, "shape", None) == (count,) and thing.dtype.kind in "biuf"
-        if flat and name.split("/", maxsplit=1)[0] not in used:
+        shape = getattr(thing, "shape", ())
+        if name.split("/", maxsplit=1)[0] in used or name.lower() in NAMES or shape[:1] != (count,):
+            return
+        if len(shape) == 1 and thing.dtype.kind in "biuf":
             found[name] = thing[()]
+        else:
+            left.append(name)
 
     file.visititems(visit)
-    return found
+    several = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
+    return found, [f"Arrays with more than one number a step are left out: {several}."] if left else []

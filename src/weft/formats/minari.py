@@ -6,6 +6,7 @@ observations are groups. The spaces in `metadata.json` say how many choices ther
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,7 +50,7 @@ class Minari(Format):
         notes = facts.pop("notes")
         return Dataset.from_arrays(
             observations,
-            actions - facts.pop("start"),
+            facts.pop("form")(actions),
             rewards,
             terminals,
             timeouts,
@@ -154,27 +155,59 @@ def _space(about: dict[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _leaves(space: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the spaces inside dictionaries and tuples, by the names that their arrays have."""
+    if not isinstance(space, dict):
+        return
+    inner = space.get("subspaces")
+    if isinstance(inner, list):
+        inner = {f"_index_{index}": part for index, part in enumerate(inner)}
+    if not isinstance(inner, dict):
+        yield name, space
+        return
+    for key, part in inner.items():
+        yield from _leaves(part, f"{name}/{key}" if name else key)
+
+
 def _facts(about: dict[str, Any], actions: np.ndarray, observations: Any) -> dict[str, Any]:
-    """Return what the spaces declare, as options of `Dataset.from_arrays`."""
-    facts: dict[str, Any] = {"start": 0, "notes": []}
+    """Return what the spaces declare, as options of `Dataset.from_arrays`, and how actions take their form.
+
+    Choices are counted from 0. Observations keep their numbers, so that they are what an environment shows.
+    """
+    facts: dict[str, Any] = {"form": lambda given: given, "notes": []}
     space = _space(about, "action_space")
-    if space.get("type") == "Discrete":
-        facts["start"], facts["action_count"] = int(space.get("start", 0)), int(space["n"])
-    elif space.get("type") == "Box" and actions.dtype.kind == "f" and "low" in space:
-        low, high = (np.asarray(space[end], float).reshape(-1) for end in ("low", "high"))
-        if np.isfinite(low).all() and np.isfinite(high).all():
-            facts["action_bounds"] = (low, high)
-    seen = _space(about, "observation_space")
-    inner = seen.get("subspaces") if isinstance(observations, dict) else {"": seen}
-    if isinstance(inner, dict):
-        counts = {key: int(part["n"]) for key, part in inner.items() if part.get("type") == "Discrete"}
-        counts = {key: count for key, count in counts.items() if not inner[key].get("start")}
-        facts["kinds"] = dict.fromkeys(counts, "category")
-        facts["categories"] = {key: [str(code) for code in range(count)] for key, count in counts.items()}
+    kind = space.get("type")
+    if kind == "Discrete":
+        facts["form"], facts["action_count"] = (lambda given: given - int(space.get("start", 0))), int(space["n"])
+    elif kind == "MultiDiscrete":
+        counts = np.asarray(space["nvec"], int).reshape(-1)
+        start = np.broadcast_to(np.asarray(space.get("start") or 0, int).reshape(-1), counts.shape)
+        facts["form"], facts["action_count"] = (lambda given: given.reshape(len(given), -1) - start), tuple(counts)
+    elif kind == "MultiBinary":
+        counts = (2,) * int(np.prod(space["n"]))
+        facts["form"], facts["action_count"] = (lambda given: given.reshape(len(given), -1).astype(np.int32)), counts
+    elif kind == "Box":
+        facts["form"] = lambda given: given.reshape(len(given), -1).astype(np.result_type(given, np.float32))
+        if "low" in space and "high" in space:
+            low, high = (np.asarray(space[end], float).reshape(-1) for end in ("low", "high"))
+            if np.isfinite(low).all() and np.isfinite(high).all():
+                facts["action_bounds"] = (low, high)
+    facts["kinds"], facts["categories"] = {}, {}
+    known = observations if isinstance(observations, dict) else {"": observations}
+    for name, part in _leaves(_space(about, "observation_space")):
+        if name not in known or part.get("type") not in ("Discrete", "MultiDiscrete"):
+            continue
+        first, count = part.get("start") or 0, part.get("n", 0)
+        if part["type"] == "Discrete" and first >= 0 and first + count <= max(64, 4 * count):
+            facts["kinds"][name] = "category"
+            facts["categories"][name] = [str(code) for code in range(first + count)]
+        else:
+            place = f" '{name}'" if name else "s"
+            facts["notes"].append(f"The observation{place} of a {part['type']} space are taken for numbers.")
     recorded = _space(about, "env_spec")
     if recorded.get("id"):
         limit = recorded.get("max_episode_steps")
-        facts["notes"] = [
+        facts["notes"].append(
             f"Recorded from {recorded['id']}" + (f", at most {limit} steps an episode." if limit else ".")
-        ]
+        )
     return facts

@@ -1,7 +1,8 @@
 """NumPy archives (`.npz`) and dictionaries of arrays, named like the arguments of `Dataset.from_arrays`.
 
-Components of an observation or a reward are written `observations/image`, `rewards/click`. Any other array with one
-entry a step becomes a column to split by. Pickles are never loaded: they can run any code.
+Components of an observation or a reward are written `observations/image`, `rewards/click`. Flags of other formats
+(`masks`, `valids`, `dones`, …) are understood or refused by name (`weft.ends`). Any other array with one entry a step
+becomes a column to split by. Pickles are never loaded: they can run any code.
 """
 
 import warnings
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..dataset import Dataset
+from ..ends import understood
 from ..errors import UserError, nearest
 from ..format import Format
 
@@ -39,7 +41,7 @@ class NumpyArrays(Format):
         """
         origin = "the arrays" if isinstance(log, Mapping) else str(log)
         arrays = dict(log) if isinstance(log, Mapping) else _archive(Path(log))
-        parts, others = _named(arrays)
+        parts, others = _named(arrays, origin)
         for name in NEEDED:
             if name not in parts:
                 raise UserError(
@@ -48,26 +50,27 @@ class NumpyArrays(Format):
                 )
         if np.ndim(parts["actions"]) == 0:
             raise UserError(f"{origin}: column 'actions' is one value; give one action a step.")
-        columns, notes = {}, []
+        parts, others, options = understood(parts, others, origin)
+        columns, notes = {}, options.pop("notes", [])
         for name, values in others.items():
             found = _flat(values)
             if found is not None and len(found) == len(parts["actions"]):
                 columns[name] = found
             else:
                 notes.append(f"The array '{name}' does not have one entry a step; it is left out.")
-        return Dataset.from_arrays(**parts, columns=columns, notes=notes, origin=origin, **shared)
+        return Dataset.from_arrays(**parts, columns=columns, notes=notes, origin=origin, **options, **shared)
 
 
-def _named(arrays: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _named(arrays: Mapping[Any, Any], origin: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Sort arrays into arguments of `from_arrays` (with components gathered) and the others."""
     parts: dict[str, Any] = {}
     others: dict[str, Any] = {}
     for key, values in arrays.items():
         head, _, rest = str(key).partition("/")
         if rest and head in NESTED:
-            parts.setdefault(head, {})
-            if isinstance(parts[head], dict):
-                parts[head][rest] = values
+            if not isinstance(parts.setdefault(head, {}), dict) or head in arrays:
+                raise UserError(f"{origin}: there are both '{head}' and '{key}'; leave one of them out.")
+            parts[head][rest] = values
         elif key in NEEDED or key in OPTIONAL:
             parts[key] = values
         else:
@@ -76,6 +79,8 @@ def _named(arrays: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _flat(values: Any) -> np.ndarray | None:
+    if np.ma.is_masked(values):
+        return None
     try:
         found = np.asarray(values)
     except ValueError:  # rows of different lengths

@@ -16,12 +16,15 @@ from .. import frame as frames
 from ..assembly import ENDS_ASSUMED
 from ..columns import Ragged
 from ..dataset import Dataset
+from ..ends import NAMES
 from ..errors import UserError
 from ..format import Format
+from ..narrow import named
 
 if TYPE_CHECKING:
     import polars
 
+UNSAID = NAMES | {"terminal", "terminals", "timeout", "timeouts"}
 NUMBERS = "numbers"  # the key of all numeric columns where an observation has other components, too
 
 
@@ -62,10 +65,11 @@ class Table(Format):
         """Read the table; every option names columns, by name, glob (`x*`), list, or names separated by commas.
 
         observations: numbers become one array; words, columns called a category in `kinds`, and lists (tokens) become
-        components of their own. action: one column of whole numbers or words (choices), else numbers (continuous;
-        whole numbers, too, when `action_bounds` is given). reward: one column, or several as named components. time:
-        numbers, moments, or words that are ISO dates or times. ends: `terminal` (also where nothing is said) or
-        `timeout`, how every episode ends. duration: the time a step took; the `time` column itself means the
+        components of their own. A glob leaves columns out that are another part of the log (action, reward, time, …),
+        and a note says so; name them to have them. action: one column of whole numbers or words (choices), else numbers
+        (continuous; whole numbers, too, when `action_bounds` is given). reward: one column, or several as named
+        components. time: numbers, moments, or words that are ISO dates or times. ends: `terminal` (also where nothing
+        is said) or `timeout`, how every episode ends. duration: the time a step took; the `time` column itself means the
         differences of it. propensity: probability (choices) or density of the action.
 
         Raises UserError, naming file, column and rows, for whatever is missing or wrong.
@@ -80,18 +84,27 @@ class Table(Format):
         if frame.height == 0:
             raise UserError(f"{origin}: there are no steps; give a log with at least one.")
         reader = _Columns(frame, origin, shared.pop("kinds", None) or {})
+        roles = {"action": action, "reward": reward, "next observation": next_observations, "episode": episode}
+        roles |= {"time": time, "terminal": terminal, "timeout": timeout, "propensity": propensity}
+        roles |= {"duration": duration, "source": source, "unit": shared.get("unit")}
+        others = _roles(frame, roles, origin)
         order, last, notes = _order(reader, episode, time)
+        reader.notes = notes
         if episode is not None and terminal is None and timeout is None and ends is None:
-            ends, notes = "terminal", [*notes, ENDS_ASSUMED]
+            ends = "terminal"
+            notes.append(ENDS_ASSUMED)
         ended = _ends(reader, last, order, episode, terminal, timeout, ends)
-        observed = frames.pick(frame, observations, "observations", origin)
+        observed = _observed(frame, observations, others, origin, notes)
         following = next_observations and frames.pick(frame, next_observations, "next_observations", origin)
         seen, after, facts = reader.observations(observed, following)
         taken, names = reader.actions(frames.pick(frame, action, "action", origin), "action_bounds" in shared)
+        if silent := [name for name in frame.columns if name.lower() in UNSAID and name not in {*others, *observed}]:
+            notes.append(f"Columns that may say how episodes end are not used: {', '.join(silent)}.")
         rewards = frames.pick(frame, reward, "reward", origin)
         earned = {name: frames.number(frame, name, origin)[order] for name in rewards}
         names |= {"observations": ", ".join(observed), "terminals": str(terminal), "timeouts": str(timeout)}
         names |= {"next_observations": ", ".join(following or ()), "rewards": rewards[0], NUMBERS: ", ".join(observed)}
+        names |= reader.places
         return Dataset.from_arrays(
             _taken(seen, order),
             taken[order],
@@ -117,6 +130,8 @@ class _Columns:
 
     def __init__(self, frame: "polars.DataFrame", origin: str, kinds: Mapping[str, str]) -> None:
         self.frame, self.origin, self.kinds = frame, origin, kinds
+        self.notes: list[str] = []
+        self.places: dict[str, str] = {}
         for name in kinds:
             frames.pick(frame, name, "kinds", origin)
 
@@ -144,10 +159,18 @@ class _Columns:
             }
             if len(kinds) > 1:
                 raise UserError(f"{self.origin}: columns '{name}' and '{others[0]}' differ in kind.")
-            if kinds == {"words"} or self.kinds.get(name) == "category":
+            declared = self.kinds.get(name) == "category"
+            if kinds == {"words"}:
+                for column, side in zip(found, (name, *others), strict=True):
+                    declare = f", or pass kinds={{'{name}': 'category'}} (--kinds {name}=category) if they are words"
+                    frames.words(column, side, self.origin, declare, declared, self.notes)
+            if kinds == {"words"} or declared:
                 found, facts["categories"][name] = frames.coded(found)
                 facts["kinds"][name] = "category"
             elif kinds == {"numbers"} and found[0].ndim == 1 and name not in self.kinds:
+                for side, place in zip(("observations", "next_observations"), (name, *others), strict=False):
+                    self.places[f"{side}[{len(numeric[0])}]"] = place
+                self.places[f"{NUMBERS}[{len(numeric[0])}]"] = name
                 for block, column in zip(numeric, found, strict=True):
                     block.append(column)
                 continue
@@ -183,7 +206,9 @@ def _file(path: Path) -> "polars.DataFrame":
     try:
         if path.name.lower().endswith(".parquet"):
             return polars.read_parquet(path)
-        return polars.read_csv(path, infer_schema_length=None)
+        return _unlike(frames.typed(polars.read_csv(path, infer_schema_length=None)), path)
+    except UserError:
+        raise
     except polars.exceptions.NoDataError:
         raise UserError(f"{path}: the file is empty.") from None
     except BaseException as problem:
@@ -193,6 +218,51 @@ def _file(path: Path) -> "polars.DataFrame":
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         kind = "Parquet" if path.suffix.lower() == ".parquet" else "CSV"
         raise UserError(f"{path}: the file cannot be read as {kind} ({reason}).") from None
+
+
+def _unlike(frame: "polars.DataFrame", path: Path) -> "polars.DataFrame":
+    """Refuse a file with two columns of one name, of which polars has renamed the second."""
+    for name in frame.columns:
+        first = name.rpartition("_duplicated_")[0]
+        if first in frame.columns and name.rpartition("_")[2].isdigit():
+            raise UserError(f"{path}: two columns have the name '{first}'; rename one.")
+    return frame
+
+
+def _roles(frame: "polars.DataFrame", roles: Mapping[str, Any], origin: str) -> dict[str, str]:
+    """Return what else than an observation each column is; raise UserError for one that is action and reward."""
+    found: dict[str, str] = {}
+    for role, patterns in roles.items():
+        if patterns is None or (role == "unit" and patterns not in frame.columns):
+            continue  # a unit that is no column is refused once the log is read
+        for name in frames.pick(frame, patterns, role, origin):
+            if {role, found.setdefault(name, role)} == {"action", "reward"}:
+                raise UserError(f"{origin}: column '{name}' is both action and reward; name another one.")
+    return found
+
+
+def _observed(
+    frame: "polars.DataFrame", patterns: Any, others: Mapping[str, str], origin: str, notes: list[str]
+) -> list[str]:
+    """Return the columns of the observations, and note which of them a policy may not have when it is asked."""
+    left: list[str] = []
+    found = frames.pick(frame, patterns, "observations", origin, others, left)
+    if left:
+        shown = ", ".join(f"{name} ({others[name]})" for name in left)
+        notes.append(
+            f"The observations are {_listed(found)}; columns with another part in the log are left out: {shown}. Name "
+            "them in observations to have them."
+        )
+    for name in found:
+        if name in others:
+            notes.append(f"Column '{name}' is both {others[name]} and observation.")
+    if flags := [name for name in found if name.lower() in UNSAID]:
+        notes.append(f"Observations may say how episodes end: {', '.join(flags)}.")
+    return found
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _gathered(parts: list[dict], numeric: list[list[np.ndarray]], facts: dict[str, Any]) -> tuple[Any, Any]:
@@ -215,7 +285,7 @@ def _taken(part: Any, order: np.ndarray) -> Any:
 
 
 def _words(reader: _Columns, name: str) -> np.ndarray:
-    return frames.values(reader.frame, reader.one(name, "source"), reader.origin).astype(str)
+    return reader.finite(reader.one(name, "source")).astype(str)
 
 
 def _order(reader: _Columns, episode: str | None, time: str | None) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -227,6 +297,8 @@ def _order(reader: _Columns, episode: str | None, time: str | None) -> tuple[np.
     number = frames.values(frame, reader.one(episode, "episode"), origin)
     if isinstance(number, Ragged) or number.ndim > 1:
         raise UserError(f"{origin}: column '{episode}' holds lists; one number or word a row names the episode.")
+    if refused := named(number, f"column '{episode}'"):
+        raise UserError(f"{origin}: {refused}")
     _, first, member = np.unique(number, return_index=True, return_inverse=True)
     place = np.argsort(np.argsort(first))[member]  # episodes stay in the order in which they begin
     rank = np.zeros(frame.height, int)
@@ -236,6 +308,14 @@ def _order(reader: _Columns, episode: str | None, time: str | None) -> tuple[np.
     moved = int((order != np.arange(len(order))).sum())
     notes = [f"{moved} rows were moved to bring episodes together and in order of time."] if moved else []
     last = np.append(np.diff(place[order]) != 0, True)
+    if when is not None:
+        equal = np.zeros(len(order), bool)
+        equal[order[1:]] = (np.diff(rank[order]) == 0) & ~last[:-1]
+        if equal.any():
+            notes.append(
+                f"Rows of one episode have equal times in column '{when}' ({frames.rows_of(equal)}); they stay in the "
+                "order of the table."
+            )
     return order, last, notes
 
 
