@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft import Dataset, UserError
+from weft.assembly import join
 
 
 def build(**changes) -> Dataset:
@@ -238,3 +239,99 @@ def test_any_episodes_round_trip(shape, seed):
         episode = data.episode(index)
         assert (len(episode), episode.terminal, episode.timeout) == (length, ended, not ended)
         assert len(episode.observations) == length + 1
+
+
+def test_next_observations_that_contradict_the_following_row_are_noted():
+    seen = np.arange(8.0).reshape(4, 2)
+    right = build(next_observations=seen + 2)
+    assert right.notes == ()
+    wrong = build(next_observations=seen + 1)
+    assert wrong.notes == (
+        "The next observation differs from the observation of the following row inside episodes (2 rows, first 0, 2); "
+        "both are kept. Check the order of rows and the ends of episodes.",
+    )
+    np.testing.assert_array_equal(wrong.next_observations, seen + 1)
+
+
+def test_dictionaries_may_come_in_any_order():
+    rng = np.random.default_rng(0)
+    seen = {"a": rng.normal(size=(4, 2)), "b": rng.normal(size=4)}
+    after = {"a": rng.normal(size=(4, 2)), "b": rng.normal(size=4)}
+    turned = [dict(reversed(part.items())) for part in (seen, after)]
+    straight = build(observations=seen, next_observations=after)
+    for now, then in ((seen, turned[1]), (turned[0], after), turned):
+        assert build(observations=now, next_observations=then).fingerprint == straight.fingerprint
+    joined = join([straight, build(observations=turned[0], next_observations=turned[1])])
+    np.testing.assert_array_equal(Dataset(**joined).observations["a"][4:], straight.observations["a"])
+
+
+@pytest.mark.parametrize(
+    ("seen", "after", "said"),
+    [
+        ({"a": np.zeros(4)}, {"b": np.zeros(4)}, "the observations are a, the next observations b; give the same."),
+        ({"a": np.zeros(4)}, np.zeros(4), "the observations are a, the next observations one array; give the same."),
+        (
+            np.zeros((4, 2)),
+            np.zeros((4, 3)),
+            "the observations are of the shape (2,), after the step of the shape (3,); give the same form.",
+        ),
+        (
+            np.zeros((4, 2)),
+            [[1], [2, 3], [4], [5]],
+            "the observations are of the shape (2,), after the step tokens; give the same form.",
+        ),
+    ],
+)
+def test_next_observations_of_another_form(seen, after, said):
+    with pytest.raises(UserError) as caught:
+        build(observations=seen, next_observations=after)
+    assert str(caught.value) == f"log.npz: {said}"
+
+
+def test_categories_that_are_names_get_codes():
+    seen = {"item": np.array([1_000_000_001, 7, 1_000_000_001, 7])}
+    data = build(observations=seen, next_observations={"item": np.array([7, 9, 7, 9])}, kinds={"item": "category"})
+    part = data.spec.observation("item")
+    assert (part.count, part.categories) == (3, ("7", "9", "1000000001"))
+    assert data.observations["item"].tolist() == [2, 0, 2, 0]
+    assert data.notes[0].startswith("Column 'item' holds 3 whole numbers from 7 to 1000000001")
+    whole = build(observations={"item": np.array([0.0, 1, 2, 1])}, kinds={"item": "category"})
+    assert (whole.observations["item"].dtype, whole.spec.observation("item").count) == (np.int32, 3)
+    for values, said in (
+        ([0.5, 1, 2, 1], "column 'item' is called a category, but holds fractions (row 0)"),
+        ([0, 1, 5, 1], "column 'item' has codes outside the 3 declared categories (row 2)"),
+    ):
+        with pytest.raises(UserError) as caught:
+            build(observations={"item": values}, kinds={"item": "category"}, categories={"item": ["a", "b", "c"]})
+        assert str(caught.value).startswith(f"log.npz: {said}")
+
+
+def test_tokens_of_huge_numbers_are_refused():
+    for huge in (10**9, 2**40):
+        with pytest.raises(UserError, match="number"):
+            build(observations=[[1], [2, huge], [3], [4]])
+
+
+def test_channels_first_pictures_are_noted():
+    pictures = np.zeros((4, 3, 12, 16), np.uint8)
+    note = build(observations={"camera": pictures}).notes[0]
+    assert note.startswith("Pictures in column 'camera' are 3×12×16, which looks like channels first")
+    assert build(observations=np.moveaxis(pictures, 1, -1)).notes == ()
+    assert build(observations=pictures[:, 0]).notes == ()
+
+
+@pytest.mark.parametrize(
+    "values", [[np.nan, 1.0, 2, 2], ["NA", "a", "b", "b"], np.array([None, "a", "b", "c"], object)]
+)
+def test_units_without_a_name_are_refused(values):
+    with pytest.raises(UserError, match="column 'user', the unit, has no value"):
+        build(columns={"user": values}, unit="user")
+    data = build(columns={"user": values})
+    with pytest.raises(UserError, match="column 'user' of units has no value"):
+        data.units("user")
+
+
+def test_one_value_for_a_column_is_a_sentence():
+    for part in ("actions", "rewards", "terminals", "propensities", "durations"):
+        with pytest.raises(UserError, match="is one value"):
+            build(**{part: 0.5})

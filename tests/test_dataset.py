@@ -397,3 +397,9 @@ def test_chatbot():
 def test_public_names():
     assert weft.Dataset is Dataset
     assert repr(small_log(origin="log.npz")) == "Dataset(log.npz: 6 steps, 3 episodes, discrete actions)"
+
+
+def test_notes_are_shown_where_a_log_is_printed():
+    data = small_log(origin="log.npz", notes=("Read with care.",))
+    assert str(data).splitlines()[0] == repr(data)
+    assert "note: Read with care." in str(data).splitlines()

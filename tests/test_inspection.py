@@ -184,3 +184,12 @@ def test_rounding_is_told_where_it_matters():
     assert "multiples of 0.001" in dict(found.lines())["rounding"]
     assert "multiples of 0.001" in warned(decisions(propensities=chances))
     assert "multiples" not in warned(decisions(propensities=np.round(chances, 2) / 2 + 0.5))
+
+
+def test_far_observations_and_categories_that_hardly_come_again():
+    seen = np.random.default_rng(0).normal(size=(200, 2))
+    seen[7, 1] = -9999
+    assert "Column 1 of observations lies mostly from " in warned(decisions(observations=seen))
+    assert "(row 7)" in warned(decisions(observations=seen))
+    words = decisions(observations={"x": np.arange(200)}, kinds={"x": "category"})
+    assert "'x' has 200 categories in 200 steps; are these numbers or names?" in warned(words)

@@ -74,3 +74,39 @@ def test_the_identity_and_discrete_actions_change_nothing():
     np.testing.assert_array_equal(before.action, after.action)
     np.testing.assert_array_equal(before.reward, after.reward)
     assert fit_transform(data).action is None
+
+
+def test_ordinary_columns_keep_their_scale_and_small_ones_are_not_squeezed():
+    random = np.random.default_rng(0)
+    seen = random.normal(size=(5000, 4)) * [1.0, 0.05, 1e-6, 1e-20] + [3.0, 0.0, 0.0, 0.0]
+    data = Dataset.from_arrays(seen, np.zeros(5000, int), np.zeros(5000), np.ones(5000, bool))
+    transform = fit_transform(data)
+    deviation = np.std(np.asarray(data.observations), 0, dtype=np.float64)
+    # as d3rlpy and CORL do, to the bit
+    np.testing.assert_array_equal(transform.observation.scale[:2], (deviation[:2] + 1e-3).astype(np.float32))
+    found = np.asarray(transform.observe(data.observations)).std(0)
+    np.testing.assert_allclose(found, [1, 1, 1, 1], atol=0.1)
+
+
+@pytest.mark.parametrize("value", [5.0, 0.1, 0.0, -2e-7, 1.7e9])
+def test_a_constant_column_that_moves_stays_small(value):
+    seen = np.full((100, 1), value)
+    seen[::2] = np.nextafter(np.float32(value), np.float32(10 * value + 1))  # but for the last digit
+    for values in (seen[1::2], seen):
+        count = len(values)
+        data = Dataset.from_arrays(values, np.zeros(count, int), np.zeros(count), np.ones(count, bool))
+        moved = fit_transform(data).observe(np.array([[value + 0.1 * max(abs(value), 1.0)]], np.float32))
+        assert abs(float(moved[0, 0])) < 0.11
+
+
+def test_actions_of_small_units_fill_the_unit_box():
+    actions = np.random.default_rng(0).uniform(-1e-8, 1e-8, (50, 1))
+    data = Dataset.from_arrays(np.zeros((50, 1)), actions, np.zeros(50), np.ones(50, bool))
+    inside = fit_transform(data).unenact(jnp.asarray(data.actions))
+    assert (float(inside.min()), float(inside.max())) == pytest.approx((-1, 1), abs=1e-5)
+
+
+def test_equal_rewards_with_a_rounded_mean_are_refused():
+    data = Dataset.from_arrays(np.zeros((50, 1)), np.zeros(50, int), np.full(50, 0.1), np.ones(50, bool))
+    with pytest.raises(UserError, match="all rewards are equal"):
+        fit_transform(data, rewards="unit")

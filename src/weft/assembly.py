@@ -351,7 +351,8 @@ def _joined_spec(parts: Sequence[Any], lost: list[str]) -> Spec:
         told = list(dict.fromkeys(getattr(part.spec, fact) for part in parts))
         if len(told) > 1:
             lost.append(f"The logs differ in their {fact} ({', '.join(map(str, told))}); the first counts.")
-    seen = tuple(_widest(alike) for alike in zip(*(part.spec.observations for part in parts), strict=True))
+    names = [part.name for part in first.observations]
+    seen = tuple(_widest([part.spec.observation(name) for part in parts]) for name in names)
     counts = tuple(max(c) for c in zip(*(part.spec.action.counts for part in parts), strict=True))
     return dataclasses.replace(first, observations=seen, action=dataclasses.replace(first.action, counts=counts))
 
@@ -377,7 +378,7 @@ def _widest(alike: Sequence[ObservationSpec]) -> ObservationSpec:
 
 FORMS: dict[str, Callable[[Spec], Any]] = {
     "observations": lambda spec: tuple(
-        (part.name, part.kind, "any" if part.kind == "tokens" else part.shape) for part in spec.observations
+        sorted((part.name, part.kind, "any" if part.kind == "tokens" else part.shape) for part in spec.observations)
     ),
     "categories": lambda spec: {part.name: part.categories for part in spec.observations},
     "actions": lambda spec: (spec.action.kind, spec.action.shape),

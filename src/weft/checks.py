@@ -24,7 +24,9 @@ class Naming:
     """
 
     def __init__(self, origin: str, names: Mapping[str, str] | None, row_numbers: Any = None) -> None:
-        self.origin, self.names, self.notes = origin, dict(names or {}), []
+        self.origin, self.names = origin, dict(names or {})
+        self.notes: list[str] = []
+        self.noted: set[str] = set()
         self.row_numbers = None if row_numbers is None else np.asarray(row_numbers)
 
     def __call__(self, part: str) -> str:
@@ -35,8 +37,11 @@ class Naming:
         told = self.names.get(f"{part}[{place}]")
         return f"'{told}'" if told else self(part) if columns == 1 else f"{place} of {self(part)}"
 
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
+    def note(self, sentence: str, about: str | None = None) -> None:
+        """Keep a sentence, the first one about a column (whose observations are checked before and after the step)."""
+        if about is None or about not in self.noted:
+            self.notes.append(sentence)
+        self.noted |= {about} if about else set()
 
     def refuse(self, sentence: str) -> UserError:
         return UserError(f"{self.origin}: {sentence}")
@@ -143,7 +148,8 @@ def _observation(values: Any, count: int, part: str, name: Naming, coded: bool =
         size = "×".join(map(str, found.shape[1:]))
         name.note(
             f"Pictures in column {name(part)} are {size}, which looks like channels first; weft takes height × width × "
-            "channels: turn them by numpy.moveaxis(pictures, 1, -1), here and where the policy is asked."
+            "channels: turn them by numpy.moveaxis(pictures, 1, -1), here and where the policy is asked.",
+            about=f"pictures {part.removeprefix('next_')}",
         )
     return found
 

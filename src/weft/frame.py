@@ -36,6 +36,8 @@ __all__ = [
 NUMBER = r"^\s*[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|inf|Inf|INF|infinity|Infinity|NaN)\s*$"
 """Numbers as files without types hold them; `NaN` is one, `nan` and `NA` are marks of missing values."""
 
+UNITS = ("ms", "us", "ns")  # of moments, as polars has them
+
 MOMENT = (
     r"^(?:(?P<date>(?:1[789]|2[01])\d\d-\d\d-\d\d)(?:[T ]|$))?"  # the years that nanoseconds can count
     r"(?:(?P<clock>\d\d:\d\d)(?P<second>:\d\d(?:\.\d{1,9})?)?(?P<zone>Z|[+-]\d\d:?\d\d)?)?$"
@@ -85,6 +87,8 @@ def _series(name: str, column: Any, origin: str) -> "polars.Series":
         return column.alias(name)
     if isinstance(column, np.ndarray) and column.dtype == object:
         column = column.tolist()
+    if isinstance(column, np.ndarray) and column.dtype.kind in "mM" and np.datetime_data(column.dtype)[0] not in UNITS:
+        column = column.astype(f"{column.dtype.kind}8[us]")
     if isinstance(column, (list, tuple)):
         column = list(column)
         kinds = [str if isinstance(value, str) else float if np.isscalar(value) else None for value in column]

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from .checks import Naming
 
-__all__ = ["far", "judged", "missing", "named", "narrowed", "plain", "rows_of", "scattered"]
+__all__ = ["far", "fractions", "judged", "missing", "named", "narrowed", "plain", "rows_of", "scattered"]
 
 MARKS = frozenset(
     (
@@ -147,11 +147,13 @@ def narrowed(found: np.ndarray, part: str, name: "Naming") -> np.ndarray:
     if found.dtype.itemsize > 2 and found.dtype.kind in "fiu" and found.dtype != np.float32:
         wide, narrow = found.reshape(count, -1), made.reshape(count, -1)
         if found.dtype.kind == "f":
-            bad = ~np.isfinite(narrow).all(1)
+            bad = ~np.isfinite(narrow)
             if bad.any():
+                place = int(np.flatnonzero(bad.any(0))[0])
+                bad = bad[:, place]
                 raise name.refuse(
-                    f"column {name(part)} holds numbers beyond 3.4e38, the largest that 32 bits can hold "
-                    f"({name.some(bad)}); change the unit, or mend or drop these rows."
+                    f"column {name.column(part, place, wide.shape[1])} holds numbers beyond 3.4e38, the largest that "
+                    f"32 bits can hold ({name.some(bad)}); change the unit, or mend or drop these rows."
                 )
         say_merged(wide, narrow, part, name)
     return made
@@ -179,10 +181,12 @@ def say_merged(wide: np.ndarray, narrow: np.ndarray, part: str, name: "Naming") 
         order = np.sort(first[1:][np.diff(np.where(faint, np.float32(0), after)[first]) == 0])
         merged = np.zeros(len(before), bool)
         merged[order] = True
+        shown = name.column(part, int(place), wide.shape[1])
         name.note(
-            f"Column {name.column(part, int(place), wide.shape[1])} has {len(distinct):,} different values, of which "
+            f"Column {shown} has {len(distinct):,} different values, of which "
             f"float32 keeps {left:,} apart ({name.some(merged)}: numbers near {size[place]:.4g} lose their precision); "
-            "subtract a start or change the unit, and leave it out if it is the name of something."
+            "subtract a start or change the unit, and leave it out if it is the name of something.",
+            about=shown,
         )
 
 
@@ -276,6 +280,17 @@ def judged(
     if number.all() and not declared:
         return None, f"{what} holds numbers written as text; they count as {len(texts)} words, not as numbers."
     return None, None
+
+
+def fractions(words: np.ndarray) -> np.ndarray | None:
+    """Return the numbers that words `(rows,)` are, or None where some are none, or all are whole, as names may be."""
+    distinct, member = np.unique(words, return_inverse=True)
+    texts = [word.strip() for word in distinct.astype(str).tolist()]
+    if not all(_is_number(word) and not _marks(word) for word in texts):
+        return None
+    if all(word.lstrip("+-").isdigit() for word in texts):
+        return None
+    return np.array([float(word) for word in texts])[member]
 
 
 def _is_number(word: str) -> bool:

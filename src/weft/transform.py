@@ -170,7 +170,7 @@ def _observation_change(values: Any, part: Any, how: str) -> Affine | None:
     mean, deviation = np.mean(values, 0, dtype=np.float64), np.std(values, 0, dtype=np.float64)
     # what is told apart by no more than float32's last digit says nothing; it may move when a policy is asked
     size = np.maximum(np.abs(np.max(values, 0).astype(np.float64)), np.abs(np.min(values, 0).astype(np.float64)))
-    constant = deviation <= np.finfo(np.float32).eps * size
+    constant = deviation <= np.maximum(np.finfo(np.float32).eps * size, np.finfo(np.float32).tiny)
     scale = np.where(constant, np.maximum(size, 1.0), deviation + np.minimum(1e-3, 0.1 * deviation))
     return Affine(jnp.asarray(mean, jnp.float32), jnp.asarray(scale, jnp.float32))
 

@@ -120,3 +120,21 @@ def test_shared_hopper_log(shared_data):
     assert data.returns.mean() == pytest.approx(463.86, abs=0.01)
     assert np.median(data.returns) == pytest.approx(323, abs=0.5)
     assert data.returns.max() == pytest.approx(1452, abs=0.5)
+
+
+def test_flags_of_d3rlpy_and_what_is_left_out(tmp_path):
+    path = tmp_path / "log.h5"
+    ends = np.array([0, 1, 0, 1, 0, 1], np.float32)
+    write(path, timeouts=None, terminals=np.array([0, 1, 0, 0, 0, 0], bool), episode_terminals=ends[:, None],
+          discrete_action=True, actions=np.array([0, 1, 2, 0, 1, 2], np.float32)[:, None],
+          next_observations=np.zeros((6, 3)), version="1.0", **{"infos/qpos": np.zeros((6, 2))})  # fmt: skip
+    data = load(path)
+    assert (data.lengths.tolist(), data.terminals.sum(), data.timeouts.sum()) == ([2, 2, 2], 1, 2)
+    assert data.spec.action.counts == (3,)
+    assert "Arrays that are not one number a step are left out: infos/qpos." in data.notes
+    write(path, discrete_action=True)
+    assert "'discrete_action' says that actions are choices, but they are not whole" in sentence(path)
+    write(path, discrete_action=False, actions=np.arange(6))
+    assert load(path).spec.action.kind == "continuous"
+    write(path, dones=np.zeros(6, bool))
+    assert f"{path}: the array 'dones' and the arrays terminals and timeouts differ" in sentence(path)

@@ -166,3 +166,62 @@ def test_shared_hopper_log(shared_data, monkeypatch):
     assert data.returns.mean() == pytest.approx(970, abs=5)
     assert (data.spec.action.low, data.spec.action.high) == ((-1.0,) * 3, (1.0,) * 3)
     assert len(data.store_observations) == 60_087 + 209
+
+
+def spaced(folder, space, seen, name="", action_space=None, actions=None):
+    part = episode(3, actions=np.array([0, 1, 1]) if actions is None else actions)
+    part[f"observations/{name}" if name else "observations"] = seen
+    if name:
+        del part["observations"]
+    return load(write(folder, {0: part}, action_space or {**DISCRETE, "n": 2}, space))
+
+
+SPACES = {
+    "tuple": ({"type": "Tuple", "subspaces": [DISCRETE]}, "_index_0", 4),
+    "nested": ({"type": "Dict", "subspaces": {"a": {"type": "Dict", "subspaces": {"b": DISCRETE}}}}, "a/b", 4),
+    "both": ({"type": "Dict", "subspaces": {"a": {"type": "Tuple", "subspaces": [DISCRETE]}}}, "a/_index_0", 4),
+    "start": ({**DISCRETE, "start": 5}, "", 9),
+}
+
+
+@pytest.mark.parametrize(("space", "name", "count"), SPACES.values(), ids=SPACES)
+def test_choices_inside_spaces_are_categories_with_the_numbers_that_a_world_shows(tmp_path, space, name, count):
+    first = count - 4
+    data = spaced(tmp_path / "log", space, np.array([1, 0, 2, 3]) + first, name)
+    assert (data.spec.observation(name).kind, data.spec.observation(name).count) == ("category", count)
+    seen = data.observations[name] if name else data.observations
+    assert (data.observations[name] if isinstance(data.observations, dict) else seen).tolist() == [
+        first + 1,
+        first,
+        first + 2,
+    ]
+
+
+def test_spaces_that_are_taken_for_numbers_are_noted(tmp_path):
+    several = spaced(tmp_path / "a", {"type": "MultiDiscrete", "nvec": [3, 3]}, np.ones((4, 2), int))
+    assert several.notes == ("The observations of a MultiDiscrete space are taken for numbers.",)
+    below = spaced(tmp_path / "b", {**DISCRETE, "start": -2}, np.array([-2, -1, 0, 1]))
+    assert (below.spec.observation().kind, len(below.notes)) == ("vector", 1)
+    part = {**episode(3, actions=np.array([0, 1, 1])), "observations": np.array([0, 1, 7, 1])}
+    folder = write(tmp_path / "c", {0: part}, {**DISCRETE, "n": 2}, DISCRETE)
+    assert "has codes outside the 4 declared categories (row 2)" in sentence(folder)
+
+
+ACTIONS = {
+    "multidiscrete": ({"type": "MultiDiscrete", "nvec": [3, 4], "start": [0, 0]}, [[0, 1], [1, 0], [2, 1]], (3, 4), 0),
+    "from 1": ({"type": "MultiDiscrete", "nvec": [3, 2], "start": [1, 1]}, [[1, 1], [2, 2], [3, 1]], (3, 2), 1),
+    "multibinary": ({"type": "MultiBinary", "n": 2}, [[0, 0], [1, 0], [0, 0]], (2, 2), 0),
+    "bits of a shape": ({"type": "MultiBinary", "n": [1, 2]}, [[[0, 0]], [[1, 0]], [[0, 0]]], (2, 2), 0),
+}
+
+
+@pytest.mark.parametrize(("space", "actions", "counts", "start"), ACTIONS.values(), ids=ACTIONS)
+def test_several_choices_a_step(tmp_path, space, actions, counts, start):
+    data = spaced(tmp_path / "log", BOX, np.zeros((4, 2)), "", space, np.array(actions, np.int8))
+    assert (data.spec.action.kind, data.spec.action.counts) == ("multidiscrete", counts)
+    assert data.actions.tolist() == (np.array(actions).reshape(3, -1) - start).tolist()
+
+
+def test_whole_numbers_of_a_box_are_continuous(tmp_path):
+    data = spaced(tmp_path / "log", BOX, np.zeros((4, 2)), "", {**BOX, "dtype": "int8"}, np.ones((3, 2), np.int8))
+    assert (data.spec.action.kind, data.spec.action.low) == ("continuous", (-1.0, -2.0))

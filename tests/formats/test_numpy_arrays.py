@@ -145,3 +145,19 @@ def test_unequal_lengths(tmp_path):
     path = tmp_path / "log.npz"
     np.savez(path, **arrays(rewards=np.zeros(3)))
     assert sentence(path) == f"{path}: column 'rewards' has 3 rows, the actions have 4."
+
+
+def test_components_beside_the_whole_are_refused(tmp_path):
+    path = tmp_path / "log.npz"
+    np.savez(path, **arrays(**{"observations/x": np.zeros(4)}))
+    assert sentence(path) == f"{path}: there are both 'observations' and 'observations/x'; leave one of them out."
+
+
+def test_flags_of_ogbench(tmp_path):
+    path = tmp_path / "log.npz"
+    np.savez(path, **arrays(next_observations=np.zeros((4, 2)), masks=np.array([1, 0, 1, 1], "f4")))
+    data = load(path)
+    assert (data.terminals.tolist(), data.timeouts.tolist()) == (
+        [False, True, False, False],
+        [False, False, False, True],
+    )

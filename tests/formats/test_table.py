@@ -307,3 +307,132 @@ def test_open_bandit(shared_data):
     assert data.spec.observation("user_feature_0").kind == "category"
     assert data.terminals.all()
     assert "user-item_affinity_0" in data.columns
+
+
+MARKS = ["NA", "nan", "NULL", "null", "None", "N/A", "?", "-", "#N/A"]
+
+
+@pytest.mark.parametrize("stored", ["csv", "parquet", "polars", "pandas", "dict"])
+@pytest.mark.parametrize("column", ["x0", "a", "r", "e", "t", "end", "p", "u"])
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_mark_of_a_missing_value_is_refused_in_every_column(column, mark, stored, tmp_path):
+    words = frame(p=[0.5] * 6, u=[1, 1, 2, 2, 2, 1]).with_columns(polars.col(column).cast(polars.String))
+    words = words.with_columns(polars.Series(column, [mark if row == 4 else v for row, v in enumerate(words[column])]))
+    table = {"polars": words, "dict": words.to_dict(as_series=False)}.get(stored)
+    if stored == "csv":
+        table = csv(tmp_path, words)
+    elif stored == "parquet":
+        table = tmp_path / "log.parquet"
+        words.write_parquet(table)
+    elif stored == "pandas":
+        table = pandas.DataFrame(words.to_dict(as_series=False))
+    said = sentence(table, **EPISODES, terminal="end", propensity="p", unit="u")
+    assert f"column '{column}'" in said
+    assert "(row 4)" in said
+
+
+def test_slips_among_numbers_are_refused_unless_they_are_called_words(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("x,a,r\n" + "".join(f"{'<0.1' if row == 3 else row / 7},{row % 2},1\n" for row in range(9)))
+    said = sentence(path, observations="x", action="a", reward="r")
+    assert said == (
+        f"{path}: column 'x' mixes numbers and words such as '<0.1' (row 3); mend or drop these rows, or pass "
+        "kinds={'x': 'category'} (--kinds x=category) if they are words."
+    )
+    data = load(path, observations="x", action="a", reward="r", kinds={"x": "category"})
+    assert data.spec.observation("x").count == 9
+
+
+def test_numbers_written_as_text_are_numbers_in_a_csv_file_and_where_they_are_fractions(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("x,a,r\n 0.5, 1, 1\n 1.5, 0, 1e3\n")
+    data = load(path, observations="x", action="a", reward="r")
+    assert (data.observations.tolist(), data.actions.tolist(), data.rewards.tolist()) == (
+        [[0.5], [1.5]],
+        [1, 0],
+        [1, 1000],
+    )
+    table = frame(
+        x0=["0.5", "1.5", "1", "2", "3", "4"], x1=["1", "2", "1", "2", "1", "2"], r=["1", "2", "3", "4", "5", "6"]
+    )
+    data = load(table, **PARTS)
+    assert data.observations["numbers"].ravel().tolist() == [0.5, 1.5, 1, 2, 3, 4]
+    assert data.rewards.tolist() == [1, 2, 3, 4, 5, 6]
+    assert data.spec.observation("x1").kind == "category"
+    assert data.notes == (
+        "Column 'x0' holds numbers written as text; they are read as numbers.",
+        "Column 'x1' holds numbers written as text; they count as 2 words, not as numbers.",
+    )
+
+
+def test_globs_leave_out_what_is_no_observation():
+    table = frame(x2=[0.5] * 6, x3=[1, 1, 2, 2, 2, 1], p=[0.5] * 6)
+    data = load(table, **{**EPISODES, "observations": "*"}, terminal="end", propensity="p", unit="x3")
+    assert data.observations.shape == (6, 3)
+    assert data.notes[-1] == (
+        "The observations are x0, x1, x2; columns with another part in the log are left out: e (episode), t (time), a "
+        "(action), r (reward), end (terminal), x3 (unit), p (propensity). Name them in observations to have them."
+    )
+    named = load(table, **{**EPISODES, "observations": "x0,t"}, terminal="end")
+    assert named.observations.shape == (6, 2)
+    assert named.notes[-1] == "Column 't' is both time and observation."
+    assert sentence(table, observations="a*", action="a", reward="r") == (
+        "the DataFrame: 'a*' (observations) matches only columns with another part in the log: a."
+    )
+    assert "both action and reward" in sentence(table, observations="x0", action="a", reward="a")
+
+
+def test_flags_that_nobody_names_are_noted():
+    assert "Columns that may say how episodes end are not used: done." in load(frame(done=[1] * 6), **PARTS).notes
+    seen = load(frame(done=[1] * 6), **{**PARTS, "observations": "*"})
+    assert "Observations may say how episodes end: done." in seen.notes
+
+
+def test_ids_of_any_length_name_episodes_and_choices(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("e,x,a,r\n" + "".join(f"{10**20 + row // 2},{row},{10**19 + row % 3},1\n" for row in range(6)))
+    data = load(path, observations="x", action="a", reward="r", episode="e")
+    assert (data.lengths.tolist(), data.spec.action.counts) == ([2, 2, 2], (3,))
+    assert data.spec.action.labels == tuple(str(10**19 + choice) for choice in range(3))
+    rounded = frame(e=None).with_columns(e=polars.Series([1e9] * 6, dtype=polars.Float32))
+    assert "holds names as float32 numbers of 16777216 or more" in sentence(rounded, **EPISODES)
+    gaps = frame(id=[2**60 + 1, 2**60 + 2, None, 1, 2, 3])
+    assert load(gaps, **PARTS).columns["id"].tolist()[:3] == [str(2**60 + 1), str(2**60 + 2), ""]
+
+
+def test_equal_times_are_noted():
+    (note, *_) = load(frame(e=["a"] * 6, t=[1, 2, 2, 3, 3, 4]), **EPISODES, ends="terminal").notes
+    assert note.startswith("Rows of one episode have equal times in column 't' (2 rows, first 2, 4)")
+
+
+def test_lists_of_fractions_and_gaps_in_lists(tmp_path):
+    path = tmp_path / "log.parquet"
+    frame().with_columns(v=polars.Series([[0.5, 1.0]] * 6)).write_parquet(path)
+    assert load(path, **{**PARTS, "observations": "v"}).observations.shape == (6, 2)
+    for values in ([[0.5, None]] * 6, [[[1], [2, 3]]] * 6, [[0.5], [1.0, 2.0]] * 3, [["a"]] * 6):
+        assert "column 'v'" in sentence(frame().with_columns(v=polars.Series(values)), **{**PARTS, "observations": "v"})
+    block = polars.Series([[1.0, None]] * 6, dtype=polars.Array(polars.Float64, 2))
+    assert "with gaps or words" in sentence(frame().with_columns(v=block), **{**PARTS, "observations": "v"})
+
+
+def test_columns_of_one_name(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("x,x,a,r\n1,2,0,1\n")
+    assert sentence(path, observations="x", action="a", reward="r") == (
+        f"{path}: two columns have the name 'x'; rename one."
+    )
+    table = pandas.DataFrame([[1, 2]], columns=["1", 1])
+    assert "two columns have the same name" in sentence(table, observations="1", action="1", reward="1")
+
+
+def test_dense_numbers_that_are_called_categories_are_their_own_codes():
+    data = load(frame(x1=[1, 3, 3, 1, 5, 5]), **PARTS, kinds={"x1": "category"})
+    assert data.observations["x1"].tolist() == [1, 3, 3, 1, 5, 5]
+    assert data.spec.observation("x1").categories == ("0", "1", "2", "3", "4", "5")
+    far = load(frame(x1=[10**9, 7, 7, 7, 7, 10**9]), **PARTS, kinds={"x1": "category"})
+    assert (far.observations["x1"].tolist(), far.spec.observation("x1").count) == ([1, 0, 0, 0, 0, 1], 2)
+
+
+def test_wide_numbers_are_noted_by_the_name_of_their_column():
+    data = load(frame(x1=[1_700_000_000 + row for row in range(6)]), **PARTS)
+    assert data.notes[0].startswith("Column 'x1' has 6 different values, of which float32 keeps 1 apart")

@@ -102,4 +102,4 @@ def _columns(file: Any, count: int) -> tuple[dict[str, np.ndarray], list[str]]:
 
     file.visititems(visit)
     several = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
-    return found, [f"Arrays with more than one number a step are left out: {several}."] if left else []
+    return found, [f"Arrays that are not one number a step are left out: {several}."] if left else []

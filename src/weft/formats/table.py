@@ -19,7 +19,7 @@ from ..dataset import Dataset
 from ..ends import NAMES
 from ..errors import UserError
 from ..format import Format
-from ..narrow import named
+from ..narrow import fractions, named
 
 if TYPE_CHECKING:
     import polars
@@ -69,8 +69,8 @@ class Table(Format):
         and a note says so; name them to have them. action: one column of whole numbers or words (choices), else numbers
         (continuous; whole numbers, too, when `action_bounds` is given). reward: one column, or several as named
         components. time: numbers, moments, or words that are ISO dates or times. ends: `terminal` (also where nothing
-        is said) or `timeout`, how every episode ends. duration: the time a step took; the `time` column itself means the
-        differences of it. propensity: probability (choices) or density of the action.
+        is said) or `timeout`, how every episode ends. duration: the time a step took; the `time` column itself means
+        the differences of it. propensity: probability (choices) or density of the action.
 
         Raises UserError, naming file, column and rows, for whatever is missing or wrong.
         """
@@ -97,7 +97,9 @@ class Table(Format):
         observed = _observed(frame, observations, others, origin, notes)
         following = next_observations and frames.pick(frame, next_observations, "next_observations", origin)
         seen, after, facts = reader.observations(observed, following)
-        taken, names = reader.actions(frames.pick(frame, action, "action", origin), "action_bounds" in shared)
+        taken, names = reader.actions(
+            frames.pick(frame, action, "action", origin), "action_bounds" in shared, bool(shared.get("action_labels"))
+        )
         if silent := [name for name in frame.columns if name.lower() in UNSAID and name not in {*others, *observed}]:
             notes.append(f"Columns that may say how episodes end are not used: {', '.join(silent)}.")
         rewards = frames.pick(frame, reward, "reward", origin)
@@ -141,6 +143,15 @@ class _Columns:
     def finite(self, name: str) -> Any:
         return frames.finite(frames.values(self.frame, name, self.origin), name, self.origin)
 
+    def meant(self, name: str, words: bool) -> Any:
+        """Return a column as it is meant: fractions that are written as text are numbers unless they are `words`."""
+        found = self.finite(name)
+        told = None if words or isinstance(found, Ragged) or found.dtype.kind != "U" else fractions(found)
+        if told is None:
+            return found
+        self.notes.append(f"Column '{name}' holds numbers written as text; they are read as numbers.")
+        return frames.finite(told, name, self.origin)
+
     def observations(self, seen: list[str], after: Any) -> tuple[Any, Any, dict[str, Any]]:
         """Return the observations, the ones after (or nothing), and their kinds and categories."""
         if after and len(after) != len(seen):
@@ -153,13 +164,13 @@ class _Columns:
         numeric: list[list[np.ndarray]] = [[] for _ in sides]
         facts: dict[str, Any] = {"kinds": {}, "categories": {}}
         for name, *others in zip(*sides, strict=True):
-            found = [self.finite(column) for column in (name, *others)]
+            declared = self.kinds.get(name) == "category"
+            found = [self.meant(column, declared) for column in (name, *others)]
             kinds = {
                 "tokens" if isinstance(f, Ragged) else "words" if f.dtype.kind == "U" else "numbers" for f in found
             }
             if len(kinds) > 1:
                 raise UserError(f"{self.origin}: columns '{name}' and '{others[0]}' differ in kind.")
-            declared = self.kinds.get(name) == "category"
             if kinds == {"words"}:
                 for column, side in zip(found, (name, *others), strict=True):
                     declare = f", or pass kinds={{'{name}': 'category'}} (--kinds {name}=category) if they are words"
@@ -180,9 +191,9 @@ class _Columns:
                 part[name] = column
         return *_gathered(parts, numeric, facts), facts
 
-    def actions(self, chosen: list[str], bounded: bool) -> tuple[np.ndarray, dict[str, str]]:
+    def actions(self, chosen: list[str], bounded: bool, labelled: bool) -> tuple[np.ndarray, dict[str, str]]:
         """Return actions `(rows,)` or `(rows, act)`, and how the user calls them."""
-        found = [self.finite(name) for name in chosen]
+        found = [self.meant(name, labelled) for name in chosen]
         for name, column in zip(chosen, found, strict=True):
             if isinstance(column, Ragged) or (len(found) > 1 and (column.ndim > 1 or column.dtype.kind == "U")):
                 kind = "lists" if isinstance(column, Ragged) or column.ndim > 1 else "words"
