@@ -16,9 +16,9 @@ from weft.confounding import betting_bound, flip, normalised_bound
 from weft.dataset import Dataset
 from weft.errors import UserError
 from weft.estimator import Candidate, Weighing
-from weft.linear import features
 from weft.paths import Paths
 from weft.spec import ActionSpec, ObservationSpec, Spec
+from weft.waves import features
 
 PLACES, CHOICES = 6, 3
 

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from tabular import asks, world
 
-from weft import linear
+from weft import moments as sums
 from weft.columns import Columns
 from weft.dataset import Dataset
 from weft.estimator import Candidate, Weighing, question
 from weft.estimators.double_reinforcement import DoubleReinforcement
 from weft.interval import influence
-from weft.linear import Moments, Steps, crossfit, crossfit_influence, features, moments, solve
+from weft.linear import crossfit, crossfit_influence, solve
+from weft.moments import Moments, Steps, moments
 from weft.spec import ActionSpec, ObservationSpec, Spec
+from weft.waves import features
 
 EPISODES, LONGEST = 60, 5
 
@@ -69,8 +71,8 @@ def test_features_made_anew_give_what_kept_sums_give(monkeypatch, what, horizon)
     weighing = weighing.reweighted(weighing.weights * jnp.linspace(0.1, 2.0, episodes))
 
     def answers(asked, room):
-        monkeypatch.setattr(linear, "ROOM", room)
-        monkeypatch.setattr(linear, "CACHED", 900)  # pieces of a few steps, the last one not full
+        monkeypatch.setattr(sums, "ROOM", room)
+        monkeypatch.setattr(sums, "CACHED", 900)  # pieces of a few steps, the last one not full
         every = moments(known, asked, columns, episodes, 0.9, horizon)
         assert isinstance(every, Steps if room == 0 else Moments)
 

@@ -23,9 +23,11 @@ from .columns import Columns
 from .estimator import Candidate, Weighing, mean
 from .interval import spread
 from .inverse import cholesky_inverse, positive_inverse
-from .linear import Features, block_inverse, blocks, continued, diagonal, discounted, moments, solve, summed
+from .linear import block_inverse, blocks, diagonal, solve
+from .moments import continued, discounted, moments, summed
 from .paths import Paths, layout
 from .spec import Spec
+from .waves import Features
 
 __all__ = ["agreement", "alarmed", "behaviour_test", "bellman_test", "effective_sizes", "largest_p",
            "largest_share", "mean_weight_test", "memory_test", "pairwise", "trend_test"]  # fmt: skip

@@ -42,9 +42,9 @@ from .estimators.linear_q import LinearQ
 from .estimators.per_decision import PerDecision
 from .inspection import Rounding, rounding
 from .interval import influence
-from .linear import features
 from .paths import layout, paths
 from .support import unsupported
+from .waves import features
 
 __all__ = [
     "Confounding",
@@ -213,16 +213,11 @@ def diagnose(
     known = features(data.spec, keys[2], count)
     tests += [*_model_tests(known, asked, keys, data, discount, horizon), *_drifts(asked, jnp.asarray(order))]
     outside = unsupported(candidate, columns, data.rows, keys[5])
+    estimates = {name: (value, error) for (name, value), error in zip(values.items(), errors, strict=True)}
     return Diagnostics(
-        data.origin,
-        units,
-        weights,
-        {name: (value, error) for (name, value), error in zip(values.items(), errors, strict=True)},
-        apart,
-        outside,
-        tuple(tests),
+        data.origin, units, weights, estimates, apart, outside, tuple(tests),
         tuple(_warnings(data, weights, outside, tests)),
-    )
+    )  # fmt: skip
 
 
 def _order(data: Dataset, time: str | None) -> np.ndarray:

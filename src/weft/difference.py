@@ -19,8 +19,8 @@ from .estimator import Candidate, Weighing
 from .estimators.double_reinforcement import DoubleReinforcement
 from .estimators.linear_q import LinearQ
 from .interval import influence, spread
-from .linear import features
 from .paths import paths
+from .waves import features
 
 __all__ = ["difference"]
 

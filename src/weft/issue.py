@@ -33,8 +33,8 @@ from .estimators.doubly_robust import DoublyRobust
 from .estimators.linear_q import LinearQ
 from .estimators.per_decision import PerDecision
 from .interval import influence, spread
-from .linear import features
 from .paths import paths
+from .waves import features
 
 __all__ = ["Issued", "issue"]
 

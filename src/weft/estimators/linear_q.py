@@ -12,8 +12,10 @@ taken to be the same at all times).
 from typing import ClassVar
 
 from ..estimator import Statistic
-from ..linear import features, moments, solve
+from ..linear import solve
+from ..moments import moments
 from ..pytree import require, static
+from ..waves import features
 
 __all__ = ["LinearQ"]
 
