@@ -63,7 +63,7 @@ class Sampler:
     ("call", "sentence"),
     [
         (lambda: estimate(policy, made(propensities=None)), "csv has no propensities, and 'Doubly robust' weighs"),
-        (lambda: estimate(still, made(continuous=True)), "deterministic and actions are continuous.*'linear_q'"),
+        (lambda: estimate(still, made(continuous=True)), "mode, has no density to weigh with.*'linear_q'"),
         (lambda: estimate(policy, made(), "switch"), r"'Switch' is for episodes of one decision; log\.csv has up to 3"),
         (
             lambda: estimate(policy, made(), "per_decision", "betting"),
