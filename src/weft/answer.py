@@ -16,7 +16,7 @@ from .compilation import Program
 from .dataset import Dataset
 from .declared import check_ranges, unevenly_discounted
 from .errors import UserError
-from .estimator import EPISODES, NO_DENSITY, per_unit, question
+from .estimator import EPISODES, NO_DENSITY, check_density, per_unit, question
 from .issue import DIFFER, DOUBT, FEW, SHOWN, Issued, issue
 from .provenance import doubts
 
@@ -83,6 +83,7 @@ def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool | No
     asked = question(policy, data, None, greedy, 8, seed)
     if asked[0].log_prob is None:
         raise UserError(f"Nothing can be answered about the policy: {NO_DENSITY}.")
+    check_density(np.asarray(asked[0].log_prob)[data.rows], "The policy's log-probability")
     count = int(np.clip(data.steps // 10, 8, 128))
     declared = jax.tree.map(jnp.float32, declared_range(data))
     found = jax.tree.map(np.asarray, _issued(asked, declared, jax.random.key(seed), jnp.float32(level), count))

@@ -347,6 +347,7 @@ def _joined_spec(parts: Sequence[Any], lost: list[str]) -> Spec:
             if here != there:
                 shown = f"{_short(here)} and {_short(there)}"
                 raise UserError(f"{parts[0].origin} and {part.origin} differ in their {what}: {shown}.")
+    names = [_joined_names(parts, number, lost) for number in range(len(first.observations) + 1)]
     for fact in ("horizon", "discount", "propensity_low", "unit"):
         told = list(dict.fromkeys(getattr(part.spec, fact) for part in parts))
         if len(told) > 1:
@@ -354,7 +355,22 @@ def _joined_spec(parts: Sequence[Any], lost: list[str]) -> Spec:
     names = [part.name for part in first.observations]
     seen = tuple(_widest([part.spec.observation(name) for part in parts]) for name in names)
     counts = tuple(max(c) for c in zip(*(part.spec.action.counts for part in parts), strict=True))
-    return dataclasses.replace(first, observations=seen, action=dataclasses.replace(first.action, counts=counts))
+    seen = tuple(dataclasses.replace(part, names=told) for part, told in zip(seen, names[:-1], strict=True))
+    action = dataclasses.replace(first.action, counts=counts, names=names[-1])
+    return dataclasses.replace(first, observations=seen, action=action)
+
+
+def _joined_names(parts: Sequence[Any], number: int, lost: list[str]) -> tuple[str, ...]:
+    """Return the names of a component's columns (the last number is the action's), which must be the same."""
+    told = [(part.origin, (*part.spec.observations, part.spec.action)[number].names) for part in parts]
+    first, names = next(((origin, names) for origin, names in told if names), ("", ()))
+    for origin, others in told:
+        if others and others != names:
+            shown = f"{_short(names)} and {_short(others)}"
+            raise UserError(f"{first} and {origin} differ in their columns or the order of them: {shown}.")
+        if names and not others:
+            lost.append(f"The columns of {origin} have no names and are taken by place.")
+    return names
 
 
 def _short(form: Any) -> str:

@@ -26,12 +26,12 @@ from .algorithm import Algorithm, describe
 from .algorithm import algorithm as named
 from .dataset import Dataset
 from .decision import plain
+from .door import check_reach, check_same, limits_of
 from .environment import Environment
 from .errors import UserError
 from .fit import fit
 from .folder import RECORD as RUN_RECORD
 from .load import load
-from .policy import check_same
 from .progress import Progress, Silent
 from .pytree import replace, require
 from .results import (
@@ -53,7 +53,7 @@ from .rollout import rollout, simulator_of
 from .run import Run
 from .simulation import check_form, simulator_versions
 from .training import plan_of, seeds_of, whole
-from .transform import check_units
+from .transform import action_reach, check_units
 
 __all__ = ["Protocol", "Task", "benchmark"]
 
@@ -339,11 +339,13 @@ def _check_world(name: str, task: Task) -> None:
     ours = isinstance(source, str) and worlds.known(source)
     found = worlds.environment(source) if ours else source
     found = found if isinstance(found, Environment) else simulator_of(found)
+    reach = action_reach(task.data)
     try:
         if isinstance(found, Environment):
             check_same(task.data.spec, found.spec, worlds.name_of(found))
+            check_reach(reach, limits_of(found.spec.action), worlds.name_of(found))
         else:
-            check_form(task.data.spec, found)
+            check_form(task.data.spec, found, reach)
     except UserError as problem:
         raise UserError(f"The environment of '{name}' does not fit its log: {problem}") from None
 

@@ -19,6 +19,8 @@ from . import interaction, pytree
 from . import ring as rings
 from .algorithm import Algorithm
 from .columns import Columns
+from .environment import name_of
+from .errors import UserError
 from .interaction import Live
 from .lanes import HostedLanes
 from .policy import Served
@@ -120,6 +122,11 @@ class Compiled(Acting):
             self.total, self.planned, self.rounds, self.how,
         )  # fmt: skip
         host = {name: np.asarray(values, np.float64) for name, values in sums.items()}
+        if host.pop("astray").any():
+            raise UserError(
+                f"{name_of(self.world)} answered an action between the steps {begin} and {end} with a reward or an "
+                "observation that is not finite."
+            )
         rows = []
         for place in range(len(self.each)):
             one = {name: float(values[place]) for name, values in host.items()}
@@ -176,7 +183,7 @@ class HostedRun:
 
     def __init__(self, engine: Hosted, place: int, live: Live, log: Columns | None) -> None:
         self.engine, self.setting, self.key, self.log = engine, engine.each[place], engine.keys[place], log
-        self.lanes = HostedLanes(engine.world, engine.seeds[place], engine.rounds.lanes)
+        self.lanes = HostedLanes(engine.world, engine.seeds[place], engine.rounds.lanes, engine.transform.spec)
         self.transform, self.rounds = engine.transform, engine.rounds
         self._hold(live)
         fixed = (self.setting, self.transform, self.key, engine.total, engine.planned, log)

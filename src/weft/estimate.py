@@ -22,6 +22,7 @@ from .estimator import (
     Estimator,
     Statistic,
     Weighing,
+    check_density,
     estimator,
     per_unit,
     prepared,
@@ -235,7 +236,7 @@ def _judged(
     level: float, seed: int, doubts: tuple[str, ...],
 ) -> Estimate:  # fmt: skip
     candidate, columns, _ = asked
-    _check_density(method, candidate)
+    _check_density(method, candidate, data)
     found = judged(pytree.as_arrays(method), pytree.as_arrays(ranged), *asked, jax.random.key(seed), level)
     share = unsupported(candidate, columns, data.rows, jax.random.key(seed))
     weighed = candidate.log_prob is not None and columns.log_propensity is not None
@@ -252,7 +253,7 @@ def _side_by_side(
     if not policies:
         return told
     first = ask(policies[0])
-    _check_density(method, first)
+    _check_density(method, first, data)
     room = max(1, ROOM // max(1, sum(leaf.size for leaf in jax.tree.leaves(first))))
     room = min(room, len(policies))
     key = jax.random.key(seed)
@@ -295,11 +296,13 @@ def _judge_all(
 _judged_all = Program(_judge_all, "Judging these policies together")
 
 
-def _check_density(method: Estimator, candidate: Candidate) -> None:
+def _check_density(method: Estimator, candidate: Candidate, data: Dataset) -> None:
     if method.weighs and candidate.log_prob is None:
         raise UserError(
             f"'{type(method).title}' cannot judge the policy: {NO_DENSITY}; or use 'linear_q' or 'fitted_q'."
         )
+    if method.weighs:
+        check_density(np.asarray(candidate.log_prob)[data.rows], "The policy's log-probability")
 
 
 def _told(

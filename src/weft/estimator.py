@@ -23,8 +23,9 @@ from .columns import Columns
 from .compilation import keep_compiled_programs
 from .dataset import Dataset
 from .distributions import Categorical, Deterministic
+from .door import aligned, check_observation, check_same
 from .errors import UserError
-from .policy import Policy, Served, acts_greedily, check_parameters, check_same
+from .policy import Policy, Served, acts_greedily, check_parameters
 from .pytree import static
 from .spec import Spec
 from .transform import Transform, fit_transform
@@ -35,6 +36,7 @@ __all__ = [
     "Estimator",
     "Statistic",
     "Weighing",
+    "check_density",
     "estimator",
     "estimators",
     "mean",
@@ -189,35 +191,43 @@ def tabulate(
     A policy is one of weft's; a function that answers a batch of observations with probabilities `(n, choice)`, with
     choices `(n,)`, or with continuous actions `(n, act)` (the last two are deterministic); or an object with
     `sample(observations, key)` and `log_prob(observations, actions)`. A policy with memory is asked along the logged
-    history. `greedy` is about weft's policies only; by default each is judged as it acts. Raises UserError for answers
-    of a wrong form.
+    history. `greedy` is about weft's policies only; by default each is judged as it acts. A log whose columns have
+    names is shown to a policy in the order that it was trained on. Raises UserError for a log of another form than the
+    policy's, and for answers of a wrong form or that are not finite.
     """
     greedy = acts_greedily(policy, greedy)
-    spec, seen = data.spec, columns.observation
-    at = jax.tree.map(lambda part: part[columns.position], seen)
+    spec = data.spec
     if isinstance(policy, Served):
         check_same(policy.spec, spec, data.origin)
+        columns = dataclasses.replace(columns, observation=aligned(policy.spec, spec, columns.observation))
+        try:
+            check_observation(policy.spec, columns.observation)
+        except UserError as problem:
+            raise UserError(f"{data.origin}: {problem}") from None
+    seen = columns.observation
+    at = jax.tree.map(lambda part: part[columns.position], seen)
+    count = len(jax.tree.leaves(seen)[0])
     check_parameters(policy)
     if not isinstance(policy, Policy):
         if hasattr(policy, "sample") and hasattr(policy, "log_prob"):
             if spec.discrete:
                 raise UserError("The log's actions are choices; pass a function that answers with their probabilities.")
             shown, logged = jax.tree.map(np.asarray, (seen, at))
-            drawn = [jnp.asarray(policy.sample(shown, k)) for k in jax.random.split(key, samples)]
-            log_prob = jnp.asarray(policy.log_prob(logged, np.asarray(columns.action)), jnp.float32)
+            drawn = [_array(policy.sample(shown, k), "sample") for k in jax.random.split(key, samples)]
+            log_prob = _array(policy.log_prob(logged, np.asarray(columns.action)), "log_prob")
             if log_prob.shape != columns.terminal.shape:
                 raise UserError(
                     f"log_prob must give one number per action {columns.terminal.shape}, got {log_prob.shape}."
                 )
-            action = jnp.stack([_inward(_shaped(one, spec, len(one)), spec, transform) for one in drawn], 1)
-            return Candidate(None, action, log_prob, spec)
+            check_density(np.asarray(log_prob), "The policy's log_prob")
+            action = jnp.stack([_inward(_shaped(one, spec, count), spec, transform) for one in drawn], 1)
+            return Candidate(None, action, log_prob.astype(jnp.float32), spec)
         if not callable(policy):
             raise UserError(
                 f"A {type(policy).__name__} is no policy: pass that of a run (run.policy()), a function of "
                 "observations, or an object with sample and log_prob."
             )
-        answer = np.asarray(policy(jax.tree.map(np.asarray, seen)))
-        return _answered(jnp.asarray(answer), columns, spec, transform, len(jax.tree.leaves(seen)[0]))
+        return _answered(_array(policy(jax.tree.map(np.asarray, seen)), ""), columns, spec, transform, count)
     asked: Policy = policy
     if jax.tree.leaves(policy.reset()):
         return _along(policy, columns, data, transform, key, greedy, samples)
@@ -227,7 +237,7 @@ def tabulate(
     if spec.discrete:
         return _chances(_each(lambda one: _probabilities(asked, one), seen), columns, spec)
     keys = jax.random.split(key, samples)
-    drawn = [_each(lambda one, k=k: asked.act((), one, k, False)[0], seen) for k in keys]
+    drawn = [_shaped(_each(lambda one, k=k: asked.act((), one, k, False)[0], seen), spec, count) for k in keys]
     dense = _dense(asked, (), jax.tree.map(lambda part: part[:1], at))
     log_prob = policy.log_prob((), at, columns.action) if dense else None
     return Candidate(None, _inward(jnp.stack(drawn, 1), spec, transform), log_prob, spec)
@@ -279,7 +289,33 @@ def _along(
     return Candidate(None, _inward(table, spec, transform), log_prob if dense else None, spec)
 
 
+def _array(answer: Any, what: str) -> Array:
+    """Return what a person's own policy answered as an array of numbers."""
+    who = f"The policy's {what}" if what else "The policy"
+    try:
+        made = answer if isinstance(answer, jax.Array) else np.asarray(answer)
+    except ValueError:
+        raise UserError(f"{who} answers with rows of different lengths; one array of numbers is needed.") from None
+    if not (isinstance(made, jax.Array) or made.dtype.kind in "biuf") or jnp.issubdtype(made.dtype, complex):
+        kind = "None" if answer is None else "words" if made.dtype.kind in "US" else f"{made.dtype} values"
+        raise UserError(f"{who} answers with {kind}; one array of numbers is needed (choices as codes from 0).")
+    return jnp.asarray(made)
+
+
+def check_density(values: np.ndarray, who: str) -> None:
+    """Raise UserError for log-probabilities that are NaN or infinitely large."""
+    wrong = np.flatnonzero(np.isnan(values) | (values == np.inf))
+    if len(wrong):
+        raise UserError(
+            f"{who} is {values[wrong[0]]} at step {wrong[0]} of the log; give the logarithm of a probability or a "
+            "density (−∞ for what the policy never does)."
+        )
+
+
 def _chances(probability: Float[Array, "observation choice"], columns: Columns, spec: Spec) -> Candidate:
+    wrong = np.flatnonzero(~np.isfinite(np.asarray(probability)).all(-1))
+    if len(wrong):
+        raise UserError(f"The policy's probabilities at observation {wrong[0]} are not finite.")
     return Candidate(probability, None, jnp.log(probability[columns.position, columns.action]), spec)
 
 
@@ -315,11 +351,15 @@ def _answered(answer: Array, columns: Columns, spec: Spec, transform: Transform,
     if spec.discrete:
         if answer.shape != (count,) or not jnp.issubdtype(answer.dtype, jnp.integer):
             raise UserError(
-                f"The policy must answer {count} observations with one choice each or with probabilities "
-                f"{(count, size)}, got {answer.shape}."
+                f"The policy must answer {count} observations with one choice each (whole numbers) or with "
+                f"probabilities {(count, size)}, got {answer.shape} ({answer.dtype})."
             )
         if count and (int(answer.min()) < 0 or int(answer.max()) >= size):
-            raise UserError(f"The policy chooses action {int(answer.max())}; the log's choices are 0 to {size - 1}.")
+            first = np.flatnonzero((np.asarray(answer) < 0) | (np.asarray(answer) >= size))[0]
+            raise UserError(
+                f"The policy chooses action {int(answer[first])} at observation {first}; the log's choices are 0 to "
+                f"{size - 1}."
+            )
         return _chances(jax.nn.one_hot(answer, size), columns, spec)
     return Candidate(None, _inward(_shaped(answer, spec, count), spec, transform)[:, None], None, spec)
 
@@ -327,6 +367,9 @@ def _answered(answer: Array, columns: Columns, spec: Spec, transform: Transform,
 def _shaped(answer: Array, spec: Spec, count: int) -> Array:
     if answer.shape != (count, *spec.action.shape):
         raise UserError(f"The policy must answer with actions {(count, *spec.action.shape)}, got {answer.shape}.")
+    wrong = np.flatnonzero(~np.isfinite(np.asarray(answer)).reshape(count, -1).all(1))
+    if len(wrong):
+        raise UserError(f"The policy's action at observation {wrong[0]} is not finite: {answer[wrong[0]]}.")
     return answer
 
 

@@ -232,7 +232,12 @@ def _played(
     live = _noted(live, step, transform)
     total_return = scene.total + jnp.where(scene.alive, reward, 0.0)
     ended = over.astype(jnp.float32)
-    sums = {"episode_return": (ended * total_return).sum(), "episodes": ended.sum()}
+    told = _finite((seen, action)) & ~_finite((after, reward))  # a step whose fault is the world's
+    sums = {
+        "episode_return": (ended * total_return).sum(),
+        "episodes": ended.sum(),
+        "astray": (scene.alive & told).sum().astype(jnp.float32),
+    }
 
     def pick(first: Array, next_: Array) -> Array:
         return jnp.where(over.reshape(-1, *[1] * (first.ndim - 1)), first, next_)
@@ -244,6 +249,12 @@ def _played(
         jnp.where(over, 0.0, total_return),
     )
     return live, scene, sums
+
+
+def _finite(values: PyTree) -> Bool[Array, "lane"]:
+    """Say in which lanes all numbers are finite."""
+    leaves = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(1) for leaf in jax.tree.leaves(values)]
+    return jnp.stack(leaves).all(0)
 
 
 @partial(jax.jit, static_argnames=("rounds", "how"), donate_argnames=("lives", "scenes"))
@@ -264,7 +275,8 @@ def advance(
     """Take all runs, in whole rounds, until `stop` of `total` environment steps; return sums of what was measured.
 
     planned: the total that the runs began with, 0 where they go on from others. The sums of the metrics of updates come
-    with `updates`, those of ended episodes with `episodes`, their counts.
+    with `updates`, those of ended episodes with `episodes`, their counts, and `astray`, the steps in which a world
+    answered finite actions with what is not finite.
     """
     whole = rounds.steps == 0
 
@@ -281,7 +293,7 @@ def advance(
             return live, scene, jax.tree.map(jnp.add, sums, more)
 
         def acted(live: Live, scene: Scene) -> tuple[Live, Scene, dict]:
-            sums = {"episode_return": jnp.zeros(()), "episodes": jnp.zeros(())}
+            sums = {name: jnp.zeros(()) for name in ("episode_return", "episodes", "astray")}
             if whole:
                 live, scene = _opened(setting, live, world, key, transform, rounds.lanes, True)
                 return jax.lax.while_loop(lambda c: c[1].alive.any(), lambda c: once(0, c), (live, scene, sums))
@@ -303,7 +315,7 @@ def advance(
             live = dataclasses.replace(live, state=state, updates=updates)
             return live, scene, jax.tree.map(jnp.add, sums, {**played, **learned})
 
-        zero = {"episode_return": jnp.zeros(()), "episodes": jnp.zeros(()), **blank}
+        zero = {**{name: jnp.zeros(()) for name in ("episode_return", "episodes", "astray")}, **blank}
         before = live.updates
         live, scene, sums = jax.lax.while_loop(lambda c: c[0].taken < stop, take, (live, scene, zero))
         return _with(live, None), scene, {**sums, "updates": (live.updates - before).astype(jnp.float32)}

@@ -6,22 +6,24 @@ determined by its seed can be restored, whatever it is made of: reset, and repea
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from .errors import UserError
-from .simulation import Simulator
+from .simulation import Simulator, Watched
 from .spec import Spec
 
 __all__ = ["HostedLanes"]
 
 
 class HostedLanes:
-    """`count` simulators of one run. An episode that ends is followed at once by the next one of its lane."""
+    """`count` simulators of one run. An episode that ends is followed at once by the next one of its lane.
 
-    def __init__(self, simulator: Simulator, seed: int, count: int) -> None:
+    `spec` says what the run's method takes as an observation, by default what the simulator shows.
+    """
+
+    def __init__(self, simulator: Simulator, seed: int, count: int, spec: Spec | None = None) -> None:
         self.simulator, self.seed, self.count = simulator, seed, count
-        self.envs = [simulator.make() for _ in range(count)]
+        self.envs = [Watched(simulator, spec or simulator.form) for _ in range(count)]
         self.episode = np.full(count, -1)
         self.taken: list[list[np.ndarray]] = [[] for _ in range(count)]
         self.totals = np.zeros(count)
@@ -37,7 +39,8 @@ class HostedLanes:
 
     def _again(self, lane: int) -> Any:
         numbers = (self.seed, lane, int(self.episode[lane]))
-        return self.envs[lane].reset(seed=int(np.random.SeedSequence(numbers).generate_state(1)[0]) >> 1)[0]
+        seed = int(np.random.SeedSequence(numbers).generate_state(1)[0]) >> 1
+        return self.envs[lane].reset(seed, int(self.episode[lane]))
 
     def _batch(self, seen: list[Any]) -> Any:
         return batched(seen, self.simulator.form)
@@ -55,20 +58,20 @@ class HostedLanes:
         reward = np.zeros(self.count, np.float32)
         terminal, over = np.zeros(self.count, bool), np.zeros(self.count, bool)
         ended = []
+        actions = self.simulator.fitting(actions, self.count)
         for lane in range(self.count):
             if not alive[lane]:
                 continue
             action = actions[lane]
             self.taken[lane].append(action)
-            seen, gain, done, cut, info = self.envs[lane].step(self.simulator.enact(action))
+            seen, gain, done, cut, info = self.envs[lane].step(action)
             following[lane], reward[lane] = seen, gain
             terminal[lane] = done or bool(info.get("life_lost", False))
             over[lane] = done or cut
-            self.totals[lane] += float(gain)
+            self.totals[lane] += gain
             if over[lane]:
                 ended.append(float(self.totals[lane]))
-                starts[lane] = _copied(seen)
-                following[lane] = starts[lane]
+                starts[lane] = seen
                 if again:
                     starts[lane] = self._reset(lane)
         if not np.isfinite(reward).all():
@@ -99,11 +102,11 @@ class HostedLanes:
             if self.episode[lane] >= 0:
                 self._again(lane)
             for action in self.taken[lane]:
-                self.totals[lane] += float(self.envs[lane].step(self.simulator.enact(action))[1])
+                self.totals[lane] += self.envs[lane].step(action)[1]
 
     def close(self) -> None:
         """Close the simulators that are ours."""
-        for env in self.envs if not self.simulator.lent else ():
+        for env in self.envs:
             env.close()
 
 
@@ -113,8 +116,3 @@ def batched(seen: list[Any], spec: Spec) -> Any:
     if spec.plain:
         return np.asarray(seen, kinds[spec.observations[0].kind])
     return {part.name: np.asarray([one[part.name] for one in seen], kinds[part.kind]) for part in spec.observations}
-
-
-def _copied(seen: Any) -> Any:
-    """Copy an observation, because a simulator may write the next one into the same array."""
-    return jax.tree.map(np.array, seen)

@@ -20,10 +20,10 @@ from .alarms import largest_return
 from .algorithm import Algorithm
 from .compilation import keep_compiled_programs
 from .dataset import Dataset
+from .door import check_reach, check_same, limits_of
 from .engines import Compiled, Hosted
 from .environment import Environment
 from .errors import UserError
-from .policy import check_same
 from .rollout import simulator_of
 from .rounds import Rounds
 from .run import Run
@@ -202,6 +202,8 @@ def finetune(
     keep_compiled_programs()
     world = _world(env)
     check_same(run.spec, _form(world), _name(world))
+    limits = world.limits if isinstance(world, Simulator) else limits_of(world.spec.action)
+    check_reach(run.transform.reach, limits, _name(world))
     evaluate = _evaluation((evaluate_every, evaluate_episodes), steps)
     settings = [_changed(setting, changes or {}, run.transform.inner) for setting in run.settings]
     plan = plan_of(settings, run.spec, steps, run.seeds, None, keep, log_every or evaluate[0], begins=False)

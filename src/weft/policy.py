@@ -15,16 +15,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
 
 from .distributions import Categorical, Deterministic, Distribution, several
+from .door import check_action, check_observation
 from .errors import UserError
 from .fingerprints import Trace
 from .learner import PIECE
 from .networks.critics import between, of_several
 from .pytree import static
-from .spec import ObservationSpec, Spec
+from .spec import Spec
 from .transform import Transform
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
     "UniformAtFirst",
     "acts_greedily",
     "check_parameters",
-    "check_same",
 ]
 
 Memory = PyTree
@@ -239,6 +238,12 @@ class Served(Policy):
         """Return the same policy that draws its actions where nobody says otherwise (False: takes its mode)."""
         return Served(self.inner, self.transform, self.trained_on, drawn)
 
+
+    @property
+    def reach(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The lowest and the highest action that it can take, None for choices."""
+        return self.transform.reach
+
     def reset(self, prompt: PyTree = None) -> Memory:
         if self.transform.stack == 1:
             return self.inner.reset(prompt)
@@ -247,6 +252,7 @@ class Served(Policy):
 
     def _see(self, memory: Memory, observation: PyTree) -> tuple[PyTree, Memory, Callable[[Memory], Memory]]:
         """Return what the policy inside sees, its memory, and how to keep the images with its next memory."""
+        observation = jax.tree.map(jnp.asarray, check_observation(self.spec, observation))
         if self.transform.stack == 1:
             return self.transform.observe(observation), memory, lambda following: following
         kept, begun, inside = memory
@@ -268,11 +274,12 @@ class Served(Policy):
     ) -> tuple[Shaped[Array, "..."], Memory]:
         """Choose an action: codes where actions are choices, unlike a call, which returns labels.
 
-        greedy: take the mode; by default the policy acts as `drawn` says. Categories may be given as codes or labels.
-        Raises UserError for observations of another form than the log's, and for a draw without a key.
+        greedy: take the mode; by default the policy acts as `drawn` says. Categories may be given as codes or labels,
+        columns that had names by name. Raises UserError for observations of another form than the log's
+        (`check_observation`), and for a draw without a key.
         """
         greedy = acts_greedily(self, greedy)
-        seen = jax.tree.map(jnp.asarray, _coded(self.spec, observation))
+        seen = jax.tree.map(jnp.asarray, check_observation(self.spec, observation))
         return _act(self, memory, seen, jax.random.key(0) if key is None and greedy else key, greedy)
 
     def draw(
@@ -296,11 +303,12 @@ class Served(Policy):
     def log_prob(self, memory: Memory, observation: PyTree, action: Array) -> Float[Array, "..."]:
         """Log-probability, or log-density in the user's units, of an action."""
         seen, within, _ = self._see(memory, observation)
+        check_action(self.spec.action, action)
         return self.inner.log_prob(within, seen, self.transform.unenact(action)) - self.transform.volume()
 
     def probabilities(self, observation: PyTree) -> Float[Array, "... choice"]:
         """Probability of every choice when it draws (discrete actions only, policies without memory)."""
-        found = self.distribution(self.reset(), jax.tree.map(jnp.asarray, _coded(self.spec, observation)))
+        found = self.distribution(self.reset(), observation)
         if not isinstance(found, Categorical):
             raise UserError("Only a policy over discrete actions has a probability for every choice; use log_prob.")
         return found.probabilities()
@@ -309,7 +317,8 @@ class Served(Policy):
         """Return the action for one observation or a batch of them, as NumPy, labels where the log had them.
 
         A policy that is `drawn` draws, independently for every observation: with the key, or else with chance of the
-        operating system, so that every call is another draw. Otherwise it takes its mode and needs no key.
+        operating system, so that every call is another draw. Otherwise it takes its mode and needs no key. Where the
+        log was a table, a dictionary or a data frame of its columns does as well as arrays in their order.
         """
         memory = self.reset()
         if jax.tree.leaves(memory):
@@ -343,58 +352,3 @@ def check_parameters(policy: Any) -> None:
             raise UserError(
                 "The policy's actions are not finite, because its parameters are NaN; its training went astray."
             )
-
-
-def check_same(trained: Spec, shown: Spec, where: str) -> None:
-    """Raise UserError when observations or actions of another spec would mean something else to a policy than those
-    that it was trained on. Labels are compared where both sides have them.
-    """
-    here, there = (sorted(_form(part) for part in spec.observations) for spec in (shown, trained))
-    if here != there:
-        raise UserError(f"{where} shows observations {here}, the policy was trained on {there}.")
-    for part in shown.observations:
-        _check_labels(trained.observation(part.name).categories, part.categories, f"{where}: observation '{part.name}'")
-    act, known = shown.action, trained.action
-    if (act.kind, act.size) != (known.kind, known.size):
-        raise UserError(
-            f"{where} takes {act.kind} actions of size {act.size}, the policy gives {known.kind} ones of size "
-            f"{known.size}."
-        )
-    _check_labels(known.labels, act.labels, f"{where}: the action")
-
-
-def _form(part: ObservationSpec) -> tuple[str, str, tuple[int, ...]]:
-    return part.name, part.kind, () if part.kind == "tokens" else part.shape
-
-
-def _check_labels(trained: tuple[str, ...], shown: tuple[str, ...], what: str) -> None:
-    if trained and shown and trained != shown:
-        counted, known = (", ".join(labels) for labels in (shown, trained))
-        raise UserError(f"{what} is coded as {counted}, the policy was trained on {known}.")
-
-
-def _coded(spec: Spec, observation: Any) -> Any:
-    """Turn category labels into codes and check that the observation has the form of the log's.
-
-    Inside a compiled program there are no labels, and who compiles answers for the form.
-    """
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(observation)):
-        return observation
-    parts = {"": observation} if spec.plain else observation
-    if not isinstance(parts, dict) or set(parts) != {part.name for part in spec.observations}:
-        names = ", ".join(part.name for part in spec.observations)
-        raise UserError(f"An observation of this policy is a dictionary with {names}.")
-    coded = {}
-    for part in spec.observations:
-        values = parts[part.name]
-        values = values if isinstance(values, jax.Array) else np.asarray(values)
-        if part.categories and values.dtype.kind in "UO":
-            code = {label: index for index, label in enumerate(part.categories)}
-            missing = [label for label in values.reshape(-1).tolist() if label not in code]
-            if missing:
-                raise UserError(f"Observation '{part.name}' has the category '{missing[0]}', which the log never had.")
-            values = np.vectorize(code.__getitem__)(values).astype(np.int32)
-        if part.kind != "tokens" and values.shape[values.ndim - len(part.shape) :] != part.shape:
-            raise UserError(f"Observation '{part.name}' has shape {values.shape}, the log's have {part.shape}.")
-        coded[part.name] = values
-    return coded[""] if spec.plain else coded

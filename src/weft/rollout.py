@@ -7,6 +7,7 @@ over takes the next one, so that the batch never changes its size. A terminal an
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,10 +20,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from . import environment as worlds
 from .dataset import Dataset
+from .door import check_reach, check_same, limits_of
 from .environment import Environment, Trajectory, episode_keys, unroll
 from .errors import UserError, nearest
-from .policy import Policy, acts_greedily, check_parameters, check_same
-from .simulation import Simulator, check_form, make_simulator
+from .policy import Policy, acts_greedily, check_parameters
+from .simulation import Simulator, Watched, check_form, make_simulator
 
 __all__ = ["collect", "rollout", "simulator_of"]
 
@@ -48,8 +50,8 @@ def rollout(
     """
     world, greedy = _prepare(policy, environment, episodes), acts_greedily(policy, greedy)
     if isinstance(world, Environment) and isinstance(policy, Policy):
-        totals, finite = _totals(policy, world, jnp.int32(seed), episodes, greedy)
-        _check_finite(bool(finite))
+        totals, astray = _totals(policy, world, jnp.int32(seed), episodes, greedy)
+        _check_played(astray, world, episodes)
         return np.asarray(totals, np.float64)
     found = simulate(policy, simulator_of(world), episodes, seed, greedy, SLOTS)
     return np.array([sum(episode.rewards) for episode in found])
@@ -73,7 +75,7 @@ def collect(
     drawn = isinstance(policy, Policy) and not greedy
     if isinstance(world, Environment) and isinstance(policy, Policy):
         found = _trajectories(policy, world, jnp.int32(seed), episodes, greedy)
-        _check_finite(bool(_finite(found)))
+        _check_played(jax.jit(_astray)(found, world), world, episodes)
         dense = bool((jnp.isfinite(found.log_propensity) | ~found.alive).all())
         name, notes = f"collected:{worlds.name_of(world)}", (NO_DENSITY,) if drawn and not dense else ()
         return worlds.flatten(world, found, name, propensities=drawn and dense, notes=notes)
@@ -91,7 +93,9 @@ def _prepare(policy: Any, environment: Any, episodes: int) -> Any:
     world = worlds.environment(environment) if named else environment
     trained = getattr(policy, "spec", None)
     if isinstance(world, Environment) and trained is not None:
-        check_same(trained, world.spec, worlds.name_of(world))
+        name = worlds.name_of(world)
+        check_same(trained, world.spec, name)
+        check_reach(getattr(policy, "reach", None), limits_of(world.spec.action), name)
     return world
 
 
@@ -134,19 +138,56 @@ def _trajectories(policy: Policy, world: Environment, seed: Int[Array, ""], epis
 @partial(jax.jit, static_argnames=("episodes", "greedy"))
 def _totals(
     policy: Policy, world: Environment, seed: Int[Array, ""], episodes: int, greedy: bool
-) -> tuple[Float[Array, "episode"], Bool[Array, ""]]:
-    found = _run(policy, world, seed, episodes, greedy)
-    return jax.vmap(Trajectory.total)(found), _finite(found)
+) -> tuple[Float[Array, "episode"], tuple[Array, Array]]:
+    played = _run(policy, world, seed, episodes, greedy)
+    return jax.vmap(Trajectory.total)(played), _astray(played, world)
 
 
-def _finite(found: Trajectory) -> Bool[Array, ""]:
-    done = jnp.isfinite(found.action)
-    return (done.reshape(*found.alive.shape, -1).all(-1) | ~found.alive).all()
+def _astray(played: Trajectory, world: Environment) -> tuple[Int[Array, "what"], Array]:
+    """Return where (episode times horizon plus step) the first observation is not finite, the first action not finite,
+    the first action none of the world's, the first answer of the world not finite, the number of steps where there is
+    none; and that action.
+    """
+    form, alive = world.spec.action, played.alive
+
+    def any_of(wrong: Array) -> Bool[Array, "episode time"]:
+        return wrong.reshape(*alive.shape, -1).any(-1)
+
+    def broken(values: PyTree) -> Bool[Array, "episode time"]:
+        return functools.reduce(jnp.logical_or, [any_of(~jnp.isfinite(leaf)) for leaf in jax.tree.leaves(values)])
+
+    if form.kind == "continuous" and form.low is not None:
+        low, high = jnp.asarray(form.low), jnp.asarray(form.high)
+        room = 1e-5 * (high - low)  # of rounding
+        outside = any_of((played.action < low - room) | (played.action > high + room))
+    else:
+        outside = any_of((played.action < 0) | (played.action >= form.size)) if form.kind == "discrete" else ~alive
+    answers = broken((played.reward, played.next_observation))
+    kinds = jnp.stack([broken(played.observation), broken(played.action), outside, answers])
+    flat = (kinds & alive).reshape(len(kinds), -1)
+    first = jnp.where(flat.any(1), flat.argmax(1), flat.shape[1])
+    return first, played.action.reshape(flat.shape[1], -1)[first[2] % flat.shape[1]]
 
 
-def _check_finite(finite: bool) -> None:
-    if not finite:
+def _check_played(astray: tuple[Array, Array], world: Environment, episodes: int) -> None:
+    """Raise UserError for the first thing that went wrong in a compiled roll-out."""
+    first = np.asarray(astray[0])
+    what = int(first.argmin())
+    if first[what] == episodes * world.horizon:
+        return
+    name, (episode, step) = worlds.name_of(world), divmod(int(first[what]), world.horizon)
+    if what == 1:
         raise UserError("The policy's actions are not finite; its training went astray.")
+    form = world.spec.action
+    takes = f"choices 0 to {form.size - 1}" if form.kind == "discrete" else f"[{form.low}, {form.high}]"
+    raise UserError(
+        f"{name}, episode {episode}, step {step}: "
+        + {
+            0: "the observation is not finite.",
+            2: f"the policy's action is {np.asarray(astray[1]).tolist()}, and the world takes {takes}.",
+            3: "the reward or the observation that follows is not finite.",
+        }[what]
+    )
 
 
 @dataclasses.dataclass
@@ -177,16 +218,12 @@ class Answers:
             self.memory = jax.tree.map(lambda all_, one: all_.at[slot].set(one), self.memory, self.blank)
 
     def act(self, seen: Any, episodes: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return actions and log-propensities of all slots; raise UserError for actions that are not finite."""
+        """Return actions and log-propensities of all slots."""
         if self.compiled:
             numbers = np.asarray(episodes + self.seed, np.int32), np.asarray(times, np.int32)
             action, log_propensity, self.memory = _answer(self.policy, self.memory, seen, *numbers, self.greedy)
         else:
             action, log_propensity = self.policy(seen), np.zeros(len(times))
-        action = np.asarray(action)
-        if len(action) != len(times):
-            raise UserError(f"The policy answered {len(times)} observations with {len(action)} actions.")
-        _check_finite(bool(np.isfinite(action).all()))
         return action, np.asarray(log_propensity)
 
     def note(self, action: np.ndarray, reward: np.ndarray, terminal: np.ndarray) -> None:
@@ -214,11 +251,13 @@ def _answer(
 def simulate(policy: Any, simulator: Simulator, episodes: int, seed: int, greedy: bool, slots: int) -> list[Recorded]:
     """Run whole episodes, as many side by side as there are slots, and return them in order.
 
-    Raises UserError for forms that do not fit the policy and for an episode that does not end.
+    Raises UserError for forms that do not fit the policy, actions that the simulator does not take, whatever `Watched`
+    refuses, and for an episode that does not end.
     """
-    check_form(getattr(policy, "spec", None), simulator)
+    spec = getattr(policy, "spec", None)
+    check_form(spec, simulator, getattr(policy, "reach", None))
     slots = 1 if simulator.single else min(slots, episodes)
-    envs = [simulator.make() for _ in range(slots)]
+    envs = [Watched(simulator, simulator.form if spec is None else spec) for _ in range(slots)]
     answers = Answers(policy, slots, seed, greedy)
     records: list[Recorded] = []
     current: list[Any] = [None] * slots
@@ -230,7 +269,7 @@ def simulate(policy: Any, simulator: Simulator, episodes: int, seed: int, greedy
         if holds[slot] < 0:
             return
         records.append(Recorded([], [], [], []))
-        current[slot] = _copied(envs[slot].reset(seed=seed + int(holds[slot]))[0])
+        current[slot] = envs[slot].reset(seed + int(holds[slot]), int(holds[slot]))
         answers.start(slot)
 
     try:
@@ -239,17 +278,17 @@ def simulate(policy: Any, simulator: Simulator, episodes: int, seed: int, greedy
         while (holds >= 0).any():
             times = np.array([len(records[number].rewards) if number >= 0 else 0 for number in holds])
             actions, log_propensities = answers.act(_batch(current), holds, times)
+            actions = simulator.fitting(actions, slots)
             for slot in np.flatnonzero(holds >= 0):
                 record = records[holds[slot]]
-                seen, reward, terminal, timeout, _ = envs[slot].step(simulator.enact(actions[slot]))
-                seen = _copied(seen)
+                seen, reward, terminal, timeout, _ = envs[slot].step(actions[slot])
                 record.observations.append(current[slot])
                 record.actions.append(actions[slot])
-                record.rewards.append(float(reward))
+                record.rewards.append(reward)
                 record.log_propensities.append(float(log_propensities[slot]))
                 current[slot], rewards[slot], terminals[slot] = seen, reward, terminal
                 if terminal or timeout:
-                    record.last, record.terminal = seen, bool(terminal)
+                    record.last, record.terminal = seen, terminal
                 elif len(record.rewards) >= LONGEST:
                     raise UserError(f"An episode of {simulator.name} lasts over {LONGEST} steps; give it a time limit.")
             answers.note(actions, rewards, terminals)
@@ -257,7 +296,7 @@ def simulate(policy: Any, simulator: Simulator, episodes: int, seed: int, greedy
                 if records[holds[slot]].last is not None:
                     begin(int(slot))
     finally:
-        for env in envs if not simulator.lent else ():
+        for env in envs:
             env.close()
     return records
 
@@ -266,11 +305,6 @@ def _batch(current: list[Any]) -> Any:
     if isinstance(current[0], dict):
         return {key: np.stack([seen[key] for seen in current]) for key in current[0]}
     return np.stack(current)
-
-
-def _copied(seen: Any) -> Any:
-    """Copy an observation, because a simulator may write the next one into the same array."""
-    return {key: np.array(part) for key, part in seen.items()} if isinstance(seen, dict) else np.array(seen)
 
 
 def log_of(records: list[Recorded], simulator: Simulator, drawn: bool) -> Dataset:

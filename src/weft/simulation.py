@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,11 +11,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from .door import check_columns, check_observation, check_reach, limits_of, slack
 from .environment import Environment, name_of
 from .errors import UserError
 from .spec import ActionSpec, ObservationSpec, Spec
 
-__all__ = ["Simulator", "check_form", "make_simulator", "simulator_versions"]
+__all__ = ["Simulator", "Watched", "check_form", "make_simulator", "simulator_versions"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Simulator:
 
     `form` is what they show and take in weft's words; `single` says that only one can be had, `lent` that it is not
     ours to close. Policies give flat actions and count choices from 0; `shape`, `dtype` and `start` are what the
-    simulator takes.
+    simulator takes, `limits` the lowest and the highest action, flat, infinite ones included.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Simulator:
     lent: bool = False
     shape: tuple[int, ...] = ()
     start: Any = 0
+    limits: tuple[Any, Any] | None = None
 
     @property
     def observations(self) -> dict[str, tuple[int, ...]]:
@@ -70,12 +72,123 @@ class Simulator:
         """
         return self.form
 
+    def fitting(self, actions: Any, count: int) -> np.ndarray:
+        """Return the actions of `count` simulators `(count, ...)`, flat.
+
+        What rounding leads beyond the limits is brought back. Raises UserError for anything that is no action here.
+        """
+        action = self.form.action
+        try:
+            made = np.asarray(actions)
+        except ValueError:
+            raise UserError("The policy's actions have different shapes.") from None
+        if made.ndim == 0 or len(made) != count:
+            many = "one" if made.ndim == 0 else len(made)
+            raise UserError(f"The policy answered {count} observations with {many} actions.")
+        if made.dtype.kind not in "biuf":
+            raise UserError(f"The policy's actions are {made.dtype} values; {self.name} takes numbers.")
+        if made.size != count * int(np.prod(action.shape)):
+            raise UserError(f"The policy's actions have shape {made.shape[1:]}, {self.name} takes {action.shape}.")
+        if not np.isfinite(made).all():
+            raise UserError("The policy's actions are not finite; its training went astray.")
+        made = made.reshape(count, *action.shape)
+        if action.kind != "continuous":
+            most = np.asarray(action.counts) - 1
+            wrong = (made < 0) | (made > (most if action.shape else most[0])) | (made % 1 != 0)
+            if wrong.any():
+                raise UserError(
+                    f"The policy chooses {made[wrong][0]:g}, and {self.name} has the choices 0 to "
+                    f"{', 0 to '.join(map(str, most))} (counted from 0)."
+                )
+            return made.astype(np.int32)
+        if self.limits is None:
+            return made
+        low, high = self.limits
+        room = slack(low, high)
+        wrong = (made < low - room) | (made > high + room)
+        if wrong.any():
+            row, number = np.argwhere(wrong)[0]
+            raise UserError(
+                f"The policy's action has {made[row, number]:.6g} as its number {number}, and {self.name} takes "
+                f"[{low[number]:g}, {high[number]:g}]; clip it in the policy if that is meant."
+            )
+        return np.clip(made, low, high).astype(made.dtype)
+
     def enact(self, action: np.ndarray) -> Any:
         """Return one action of a policy as the simulator takes it."""
         if self.kind == "discrete":
             return int(action) + self.start
         made = np.asarray(action, self.dtype).reshape(self.shape)
         return made + self.start if self.kind == "multidiscrete" else made
+
+
+class Watched:
+    """One simulator, whose answers are looked at before anything is done with them.
+
+    `spec` says what its observations must be. Raises UserError, naming episode and step, for observations of another
+    form or that are not finite, rewards that are no finite numbers, and the answers of old Gym environments.
+    """
+
+    def __init__(self, simulator: Simulator, spec: Spec) -> None:
+        self.simulator, self.spec, self.env = simulator, spec, simulator.make()
+        self.episode = self.time = 0
+
+    def reset(self, seed: int, episode: int) -> Any:
+        """Begin an episode; return a copy of its first observation."""
+        self.episode, self.time = episode, 0
+        try:
+            answer = self.env.reset(seed=seed)
+        except TypeError as problem:
+            if "unexpected keyword argument 'seed'" not in str(problem):
+                raise
+            raise self._refuse("reset takes no seed; give it the form reset(seed=None, options=None)") from None
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise self._refuse("reset answers with an observation alone; Gymnasium's answers (observation, info)")
+        return self._seen(answer[0])
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, Mapping]:
+        """Take one step; return a copy of the observation, reward, terminal, time-out and what else is told."""
+        answer = self.env.step(self.simulator.enact(action))
+        self.time += 1
+        if not isinstance(answer, tuple) or len(answer) != 5:
+            count = f"{len(answer)} values" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
+            raise self._refuse(
+                f"step answers with {count}; Gymnasium's answers (observation, reward, terminated, truncated, info), "
+                "and an old environment has to be wrapped so that terminated and truncated are apart"
+            )
+        seen, reward, terminal, timeout, info = answer
+        gain = self._number(reward, "reward")
+        ends = (bool(self._number(flag, word)) for flag, word in ((terminal, "terminated"), (timeout, "truncated")))
+        return self._seen(seen), gain, *ends, info if isinstance(info, Mapping) else {}
+
+    def close(self) -> None:
+        """Close the simulator if it is ours."""
+        if not self.simulator.lent:
+            self.env.close()
+
+    def _number(self, value: Any, what: str) -> float:
+        if isinstance(value, (bool, int, float)):
+            number = float(value)
+        else:
+            shown = np.asarray(value)
+            if shown.size != 1 or shown.dtype.kind not in "biuf":
+                raise self._refuse(f"{what} is {str(value)[:60]}, which is not one number")
+            number = float(shown.reshape(-1)[0])
+        if not np.isfinite(number):
+            raise self._refuse(f"{what} is {number}, which is not finite")
+        return number
+
+    def _seen(self, seen: Any) -> Any:
+        try:
+            check_observation(self.spec, seen)
+        except UserError as problem:
+            raise self._refuse(str(problem).rstrip(".")) from None
+        if isinstance(seen, Mapping):  # copied, because a simulator may write the next one into the same array
+            return {key: np.array(part) for key, part in seen.items()}
+        return np.array(seen)
+
+    def _refuse(self, what: str) -> UserError:
+        return UserError(f"{self.simulator.name}, episode {self.episode}, step {self.time}: {what}.")
 
 
 class Hosted:
@@ -122,7 +235,8 @@ def make_simulator(source: Any) -> Simulator:
     """
     if isinstance(source, Environment):
         action = source.spec.action
-        return Simulator(name_of(source), partial(Hosted, source), source.spec, action.dtype, shape=action.shape)
+        limits, name, make = limits_of(action), name_of(source), partial(Hosted, source)
+        return Simulator(name, make, source.spec, action.dtype, shape=action.shape, limits=limits)
     import gymnasium
 
     if isinstance(source, gymnasium.Env):
@@ -162,6 +276,7 @@ def _described(env: Any, make: Callable[[], Any], lent: bool = False) -> Simulat
     parts = dict(seen.spaces) if isinstance(seen, gymnasium.spaces.Dict) else {"": seen}
     shown = tuple(_component(name, key, part) for key, part in parts.items())
     start: Any = 0
+    limits = None
     if isinstance(act, gymnasium.spaces.Discrete):
         action, start = ActionSpec("discrete", (), "int32", counts=(int(act.n),)), int(act.start)
     elif isinstance(act, gymnasium.spaces.MultiDiscrete):
@@ -170,12 +285,13 @@ def _described(env: Any, make: Callable[[], Any], lent: bool = False) -> Simulat
         start = np.asarray(act.start, act.dtype)
     elif isinstance(act, gymnasium.spaces.Box):
         low, high = _finite(act)
+        limits = act.low.reshape(-1), act.high.reshape(-1)
         action = ActionSpec("continuous", (int(np.prod(act.shape)),), low=low, high=high)
     else:
         raise UserError(f"{name} takes {type(act).__name__} actions, which weft cannot give.")
     horizon = env.spec.max_episode_steps if env.spec is not None else None
     form = Spec(shown, action, horizon=horizon, longest=horizon or 0)
-    return Simulator(name, make, form, act.dtype, lent, lent, tuple(act.shape or ()), start)
+    return Simulator(name, make, form, act.dtype, lent, lent, tuple(act.shape or ()), start, limits)
 
 
 def _component(name: str, key: str, part: Any) -> ObservationSpec:
@@ -215,8 +331,10 @@ def simulator_versions(name: str) -> dict[str, str]:
     return found
 
 
-def check_form(spec: Spec | None, simulator: Simulator) -> None:
-    """Raise UserError when a simulator's observations or actions are not those that a policy was trained on."""
+def check_form(spec: Spec | None, simulator: Simulator, reach: tuple[Any, Any] | None = None) -> None:
+    """Raise UserError when a simulator's observations or actions are not those that a policy was trained on, or its
+    limits narrower than the reach of the policy.
+    """
     if spec is None:
         return
     trained = {part.name: part.shape for part in spec.observations}
@@ -233,3 +351,6 @@ def check_form(spec: Spec | None, simulator: Simulator) -> None:
             f"{simulator.name} takes {simulator.kind} actions of size {simulator.size}, the policy gives "
             f"{spec.action.kind} ones of size {spec.action.size}."
         )
+    check_reach(reach, simulator.limits, simulator.name)
+    for part in (*spec.observations, spec.action):
+        check_columns(part.names, (), simulator.name, "action" if part is spec.action else "observation")

@@ -22,7 +22,8 @@ class ObservationSpec:
 
     `kind` is `vector` (any numbers, flattened), `image` (uint8, height × width × channels), `category` (an integer
     code) or `tokens` (integers, as long as the longest row, shorter ones end in −1). low, high: declared, or else seen
-    in a log; specs that differ in them alone are equal, so that no compiled program depends on a log's extremes.
+    in a log; `names` are those of a vector's columns in order, where the log has them. Specs that differ in these alone
+    are equal, so that no compiled program depends on a log's extremes or names.
     """
 
     shape: tuple[int, ...]
@@ -33,6 +34,7 @@ class ObservationSpec:
     high: tuple[float, ...] | None = dataclasses.field(default=None, compare=False)
     count: int = 0
     categories: tuple[str, ...] = ()
+    names: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.kind not in ("vector", "image", "category", "tokens"):
@@ -41,7 +43,10 @@ class ObservationSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ActionSpec:
-    """What can be done: `continuous` (shape `(act,)`), `discrete` (one of `counts[0]`) or `multidiscrete`."""
+    """What can be done: `continuous` (shape `(act,)`), `discrete` (one of `counts[0]`) or `multidiscrete`.
+
+    `names` are those of the columns of several numbers, where the log has them; they make no two specs different.
+    """
 
     kind: str
     shape: tuple[int, ...] = ()
@@ -50,7 +55,7 @@ class ActionSpec:
     high: tuple[float, ...] | None = None
     counts: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.kind not in ("continuous", "discrete", "multidiscrete"):

@@ -199,6 +199,7 @@ def agreed(run: Run, folder: Path, resume: bool) -> list[str]:
     parts = ("settings", "seeds", "units", "spec", "online")
     pairs = {"data": (new["data"]["fingerprint"], was["data"]["fingerprint"])}
     pairs |= {part: (new.get(part), was.get(part)) for part in parts}
+    pairs["spec"] = _as_then(new["spec"], was["spec"]), was["spec"]
     for what, (now, then) in pairs.items():
         if now != then:
             raise UserError(f"{folder} cannot be resumed: its {what} differ ({folders.difference(then, now)}).")
@@ -217,6 +218,18 @@ def agreed(run: Run, folder: Path, resume: bool) -> list[str]:
     run.record = {**new, "computed": was["computed"], "log_every": was["log_every"], "extended_from": ended}
     run.record["keep"] = sorted({*was["keep"], *new["keep"], *ended})  # what was kept for good stays
     return said
+
+
+def _as_then(spec: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
+    """Return a spec's record without the names of columns where an older weft wrote none."""
+    spec = json.loads(json.dumps(spec))
+    parts, olds = ([*found["observations"], found["action"]] for found in (spec, then))
+    for part, old in zip(parts, olds, strict=False):
+        if "names" not in old:
+            part.pop("names", None)
+        elif not old["names"]:
+            part["names"] = old["names"]
+    return spec
 
 
 def source_of(data: Dataset) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .errors import UserError
 from .pytree import static
 from .spec import Spec
 
-__all__ = ["Transform", "check_units", "fit_transform"]
+__all__ = ["Transform", "action_reach", "check_units", "fit_transform"]
 
 EDGE = 1e-6  # data actions stay this far inside [−1, 1], so that atanh and squashed densities are finite
 
@@ -59,6 +59,11 @@ class Transform(eqx.Module):
             return self.spec
         parts = (dataclasses.replace(part, shape=(*part.shape, self.stack)) for part in self.spec.observations)
         return dataclasses.replace(self.spec, observations=tuple(parts))
+
+    @property
+    def reach(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The lowest and the highest action that `enact` can return, in float64; None for choices."""
+        return _reach(self.action)
 
     def observe(self, observation: PyTree) -> PyTree:
         """Bring an observation of the user into the units of the method."""
@@ -101,6 +106,18 @@ class Transform(eqx.Module):
             dataclasses.replace(columns, stack=self.stack),
             (self.observe(columns.observation), self.unenact(columns.action), self.reward(columns.reward)[:, None]),
         )
+
+
+def _reach(change: Affine | None) -> tuple[np.ndarray, np.ndarray] | None:
+    if change is None:
+        return None
+    middle, half = np.asarray(change.shift, np.float64), np.asarray(change.scale, np.float64)
+    return np.reshape(middle - half, -1), np.reshape(middle + half, -1)
+
+
+def action_reach(data: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the lowest and the highest action of policies that are trained on a log; None for choices."""
+    return _reach(_action_change(data))
 
 
 def _apply(change: Affine | None, values: Array) -> Array:

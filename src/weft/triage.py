@@ -27,6 +27,7 @@ from .curves import (
     underfitting,
 )
 from .dataset import Dataset
+from .door import aligned
 from .errors import UserError
 from .estimator import tabulate
 from .run import Run, structure
@@ -231,11 +232,12 @@ def _held_out(run: Run, setting: int, checkpoint: int, data: Dataset, curves: di
     for place in range(len(run.seeds)):
         policy = run.policy(place, setting, checkpoint)
         candidate = tabulate(policy, data, columns, change, jax.random.key(0))
+        shown = dataclasses.replace(columns, observation=aligned(run.spec, data.spec, columns.observation))
         shares.append(unsupported(candidate, change(columns), data.rows, jax.random.key(0)))
         if name is not None:
             method = pytree.as_arrays(run.settings[setting])
             state = run.state(setting, place, checkpoint)
-            errors.append(float(_measured(method, state, run.transform(columns), jax.random.key(1))[name]))
+            errors.append(float(_measured(method, state, run.transform(shown), jax.random.key(1))[name]))
     found = []
     if name is not None:
         trained = float(curves[name][max(0, near - max(1, near // 5)) : near].mean())

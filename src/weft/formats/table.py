@@ -6,6 +6,7 @@ episodes end; where nothing does, each ends in a terminal, and a note says so. W
 from 0.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -97,9 +98,8 @@ class Table(Format):
         observed = _observed(frame, observations, others, origin, notes)
         following = next_observations and frames.pick(frame, next_observations, "next_observations", origin)
         seen, after, facts = reader.observations(observed, following)
-        taken, names = reader.actions(
-            frames.pick(frame, action, "action", origin), "action_bounds" in shared, bool(shared.get("action_labels"))
-        )
+        acted = frames.pick(frame, action, "action", origin)
+        taken, names = reader.actions(acted, "action_bounds" in shared, bool(shared.get("action_labels")))
         if silent := [name for name in frame.columns if name.lower() in UNSAID and name not in {*others, *observed}]:
             notes.append(f"Columns that may say how episodes end are not used: {', '.join(silent)}.")
         rewards = frames.pick(frame, reward, "reward", origin)
@@ -107,7 +107,7 @@ class Table(Format):
         names |= {"observations": ", ".join(observed), "terminals": str(terminal), "timeouts": str(timeout)}
         names |= {"next_observations": ", ".join(following or ()), "rewards": rewards[0], NUMBERS: ", ".join(observed)}
         names |= reader.places
-        return Dataset.from_arrays(
+        made = Dataset.from_arrays(
             _taken(seen, order),
             taken[order],
             earned if len(rewards) > 1 else earned[rewards[0]],
@@ -125,6 +125,7 @@ class Table(Format):
             **facts,
             **shared,
         )
+        return _named(made, reader.numeric, acted)
 
 
 class _Columns:
@@ -134,6 +135,7 @@ class _Columns:
         self.frame, self.origin, self.kinds = frame, origin, kinds
         self.notes: list[str] = []
         self.places: dict[str, str] = {}
+        self.numeric: list[str] = []  # the columns that become one array, in its order
         for name in kinds:
             frames.pick(frame, name, "kinds", origin)
 
@@ -182,6 +184,7 @@ class _Columns:
                 for side, place in zip(("observations", "next_observations"), (name, *others), strict=False):
                     self.places[f"{side}[{len(numeric[0])}]"] = place
                 self.places[f"{NUMBERS}[{len(numeric[0])}]"] = name
+                self.numeric.append(name)
                 for block, column in zip(numeric, found, strict=True):
                     block.append(column)
                 continue
@@ -289,6 +292,16 @@ def _gathered(parts: list[dict], numeric: list[list[np.ndarray]], facts: dict[st
         facts["kinds"] = {"": facts["kinds"][only]} if only in facts["kinds"] else {}
         parts = [part[only] for part in parts]
     return parts[0], parts[1] if len(parts) > 1 else None
+
+
+def _named(data: Dataset, numeric: list[str], acted: list[str]) -> Dataset:
+    """Return the log with the names of its numeric columns, by which it meets policies and other logs."""
+    spec = data.spec
+    *others, last = spec.observations  # the numbers come last
+    last = dataclasses.replace(last, names=tuple(numeric)) if numeric else last
+    several = len(acted) > 1 and spec.action.kind != "discrete"
+    action = dataclasses.replace(spec.action, names=tuple(acted)) if several else spec.action
+    return dataclasses.replace(data, spec=dataclasses.replace(spec, observations=(*others, last), action=action))
 
 
 def _taken(part: Any, order: np.ndarray) -> Any:
