@@ -293,13 +293,13 @@ def _array(answer: Any, what: str) -> Array:
     """Return what a person's own policy answered as an array of numbers."""
     who = f"The policy's {what}" if what else "The policy"
     try:
-        made = answer if isinstance(answer, jax.Array) else np.asarray(answer)
+        values = answer if isinstance(answer, jax.Array) else np.asarray(answer)
     except ValueError:
         raise UserError(f"{who} answers with rows of different lengths; one array of numbers is needed.") from None
-    if not (isinstance(made, jax.Array) or made.dtype.kind in "biuf") or jnp.issubdtype(made.dtype, complex):
-        kind = "None" if answer is None else "words" if made.dtype.kind in "US" else f"{made.dtype} values"
+    if not (isinstance(values, jax.Array) or values.dtype.kind in "biuf") or jnp.issubdtype(values.dtype, complex):
+        kind = "None" if answer is None else "words" if values.dtype.kind in "US" else f"{values.dtype} values"
         raise UserError(f"{who} answers with {kind}; one array of numbers is needed (choices as codes from 0).")
-    return jnp.asarray(made)
+    return jnp.asarray(values)
 
 
 def check_density(values: np.ndarray, who: str) -> None:

@@ -79,40 +79,40 @@ class Simulator:
         """
         action = self.form.action
         try:
-            made = np.asarray(actions)
+            taken = np.asarray(actions)
         except ValueError:
             raise UserError("The policy's actions have different shapes.") from None
-        if made.ndim == 0 or len(made) != count:
-            many = "one" if made.ndim == 0 else len(made)
+        if taken.ndim == 0 or len(taken) != count:
+            many = "one" if taken.ndim == 0 else len(taken)
             raise UserError(f"The policy answered {count} observations with {many} actions.")
-        if made.dtype.kind not in "biuf":
-            raise UserError(f"The policy's actions are {made.dtype} values; {self.name} takes numbers.")
-        if made.size != count * int(np.prod(action.shape)):
-            raise UserError(f"The policy's actions have shape {made.shape[1:]}, {self.name} takes {action.shape}.")
-        if not np.isfinite(made).all():
+        if taken.dtype.kind not in "biuf":
+            raise UserError(f"The policy's actions are {taken.dtype} values; {self.name} takes numbers.")
+        if taken.size != count * int(np.prod(action.shape)):
+            raise UserError(f"The policy's actions have shape {taken.shape[1:]}, {self.name} takes {action.shape}.")
+        if not np.isfinite(taken).all():
             raise UserError("The policy's actions are not finite; its training went astray.")
-        made = made.reshape(count, *action.shape)
+        taken = taken.reshape(count, *action.shape)
         if action.kind != "continuous":
             most = np.asarray(action.counts) - 1
-            wrong = (made < 0) | (made > (most if action.shape else most[0])) | (made % 1 != 0)
+            wrong = (taken < 0) | (taken > (most if action.shape else most[0])) | (taken % 1 != 0)
             if wrong.any():
                 raise UserError(
-                    f"The policy chooses {made[wrong][0]:g}, and {self.name} has the choices 0 to "
+                    f"The policy chooses {taken[wrong][0]:g}, and {self.name} has the choices 0 to "
                     f"{', 0 to '.join(map(str, most))} (counted from 0)."
                 )
-            return made.astype(np.int32)
+            return taken.astype(np.int32)
         if self.limits is None:
-            return made
+            return taken
         low, high = self.limits
         room = slack(low, high)
-        wrong = (made < low - room) | (made > high + room)
+        wrong = (taken < low - room) | (taken > high + room)
         if wrong.any():
             row, number = np.argwhere(wrong)[0]
             raise UserError(
-                f"The policy's action has {made[row, number]:.6g} as its number {number}, and {self.name} takes "
+                f"The policy's action has {taken[row, number]:.6g} as its number {number}, and {self.name} takes "
                 f"[{low[number]:g}, {high[number]:g}]; clip it in the policy if that is meant."
             )
-        return np.clip(made, low, high).astype(made.dtype)
+        return np.clip(taken, low, high).astype(taken.dtype)
 
     def enact(self, action: np.ndarray) -> Any:
         """Return one action of a policy as the simulator takes it."""
@@ -158,8 +158,8 @@ class Watched:
             )
         seen, reward, terminal, timeout, info = answer
         gain = self._number(reward, "reward")
-        ends = (bool(self._number(flag, word)) for flag, word in ((terminal, "terminated"), (timeout, "truncated")))
-        return self._seen(seen), gain, *ends, info if isinstance(info, Mapping) else {}
+        over, cut = bool(self._number(terminal, "terminated")), bool(self._number(timeout, "truncated"))
+        return self._seen(seen), gain, over, cut, info if isinstance(info, Mapping) else {}
 
     def close(self) -> None:
         """Close the simulator if it is ours."""
@@ -167,7 +167,7 @@ class Watched:
             self.env.close()
 
     def _number(self, value: Any, what: str) -> float:
-        if isinstance(value, (bool, int, float)):
+        if isinstance(value, (bool, int, float, np.bool_)):
             number = float(value)
         else:
             shown = np.asarray(value)

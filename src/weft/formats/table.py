@@ -107,7 +107,7 @@ class Table(Format):
         names |= {"observations": ", ".join(observed), "terminals": str(terminal), "timeouts": str(timeout)}
         names |= {"next_observations": ", ".join(following or ()), "rewards": rewards[0], NUMBERS: ", ".join(observed)}
         names |= reader.places
-        made = Dataset.from_arrays(
+        data = Dataset.from_arrays(
             _taken(seen, order),
             taken[order],
             earned if len(rewards) > 1 else earned[rewards[0]],
@@ -125,7 +125,7 @@ class Table(Format):
             **facts,
             **shared,
         )
-        return _named(made, reader.numeric, acted)
+        return _named(data, reader.numeric, acted)
 
 
 class _Columns:
