@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .candidate import NO_DENSITY
 from .certify import declared_range
 from .compilation import Program
 from .dataset import Dataset
 from .declared import check_ranges, unevenly_discounted
 from .errors import UserError
-from .estimator import EPISODES, NO_DENSITY, check_density, per_unit, question
+from .estimator import EPISODES, check_density, per_unit, question
 from .issue import DIFFER, DOUBT, FEW, SHOWN, Issued, issue
 from .provenance import doubts
 

@@ -32,6 +32,7 @@ from .errors import UserError
 from .fit import fit
 from .folder import RECORD as RUN_RECORD
 from .load import load
+from .plan import plan_of, seeds_of, whole
 from .progress import Progress, Silent
 from .pytree import replace, require
 from .results import (
@@ -52,7 +53,6 @@ from .results import (
 from .rollout import rollout, simulator_of
 from .run import Run
 from .simulation import check_form, simulator_versions
-from .training import plan_of, seeds_of, whole
 from .transform import action_reach, check_units
 
 __all__ = ["Protocol", "Task", "benchmark"]

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import gate
+from .candidate import NO_DENSITY
 from .certificate import Range
 from .compilation import Program
 from .dataset import Dataset
@@ -27,7 +28,7 @@ from .diagnostics import Diagnostics, diagnose, ratio_test
 from .difference import difference
 from .errors import UserError
 from .estimate import effective
-from .estimator import NO_DENSITY, Candidate, Weighing, question, tabulate
+from .estimator import Candidate, Weighing, question, tabulate
 from .ledger import GRANTED, Ledger
 from .policy import Policy, acts_greedily
 from .provenance import refuse_touched, repetitions

@@ -26,11 +26,12 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from .betting import lower_bound
+from .candidate import NO_DENSITY
 from .certificate import Range, improvement, unit_means
 from .dataset import Dataset
 from .declared import check_ranges
 from .errors import UserError
-from .estimator import NO_DENSITY, Weighing, mean, question
+from .estimator import Weighing, mean, question
 from .interval import spread
 from .paths import Paths, paths
 from .pytree import require

@@ -23,11 +23,12 @@ from .environment import name_of
 from .errors import UserError
 from .interaction import Live
 from .lanes import HostedLanes
+from .plan import Plan
 from .policy import Served
 from .ring import Step
 from .rollout import rollout
 from .rounds import Rounds
-from .training import Engine, Plan
+from .training import Engine
 from .transform import Transform
 
 __all__ = ["Acting", "Compiled", "Hosted"]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import pytree
+from .candidate import NO_DENSITY
 from .columns import Columns
 from .compilation import Program
 from .dataset import Dataset
@@ -16,7 +17,6 @@ from .declared import check_ranges, cut_early, declared_discount
 from .errors import UserError
 from .estimator import (
     EPISODES,
-    NO_DENSITY,
     Candidate,
     Estimate,
     Estimator,

@@ -19,10 +19,11 @@ from .dataset import Dataset
 from .errors import UserError, nearest
 from .fingerprints import Trace, fingerprints
 from .online import fit_online
+from .plan import listed, plan_of
 from .rounds import Rounds
 from .run import Run
 from .spec import Spec
-from .training import Engine, listed, plan_of, record_of, source_of, train_runs, transformed
+from .training import Engine, record_of, source_of, train_runs, transformed
 from .transform import fit_transform
 
 __all__ = ["check_options", "fit"]

@@ -24,13 +24,14 @@ from .door import check_reach, check_same, limits_of
 from .engines import Compiled, Hosted
 from .environment import Environment
 from .errors import UserError
+from .plan import Plan, plan_of, whole
 from .rollout import simulator_of
 from .rounds import Rounds
 from .run import Run
 from .search import applied
 from .simulation import Simulator
 from .spec import Spec
-from .training import Engine, Plan, plan_of, record_of, source_of, train_runs, transformed, whole
+from .training import Engine, record_of, source_of, train_runs, transformed
 from .transform import declared_units
 
 __all__ = ["finetune", "fit_online", "switch"]

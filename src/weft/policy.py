@@ -238,7 +238,6 @@ class Served(Policy):
         """Return the same policy that draws its actions where nobody says otherwise (False: takes its mode)."""
         return Served(self.inner, self.transform, self.trained_on, drawn)
 
-
     @property
     def reach(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The lowest and the highest action that it can take, None for choices."""

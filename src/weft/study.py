@@ -38,8 +38,8 @@ from .folds import Folds, seal
 from .interval import influence, spread
 from .ledger import GRANTED, Ledger
 from .paths import paths
+from .plan import whole
 from .run import Run
-from .training import whole
 from .triage import triage
 
 __all__ = ["Row", "Study", "judge", "study"]

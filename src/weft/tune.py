@@ -27,11 +27,11 @@ from .declared import check_kept
 from .errors import UserError
 from .fit import check_options, fit
 from .folds import Folds, seal
+from .plan import whole
 from .policy import Served, check_parameters
 from .run import Run, load_run
 from .search import Space, applied, ask, checked, own
 from .study import STEPS, Row, judge
-from .training import whole
 
 __all__ = ["Trial", "Tuned", "best_setting", "tune"]
 
