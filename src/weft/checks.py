@@ -139,8 +139,9 @@ def _observation(values: Any, count: int, part: str, name: Naming, coded: bool =
     elif found.dtype == bool:
         found = found.astype(np.float32)
     elif found.dtype != np.uint8 or found.ndim < 3:
-        small = int(found.min()) >= -(2**31) and int(found.max()) < 2**31
-        if not coded:
+        least, most = int(found.min()), int(found.max())
+        small = least >= -(2**31) and most < 2**31
+        if not coded and max(-least, most) > 2**24:
             # networks see float32, whatever is stored
             say_merged(found.reshape(count, -1), found.reshape(count, -1).astype(np.float32), part, name)
         found = found if coded and not small else found.astype(np.int32 if small else np.float32)
