@@ -262,15 +262,18 @@ class Dataset:
         place = rank[member]
         return [self.select((place >= low) & (place < high)) for low, high in itertools.pairwise(edges)]
 
-    def units(self, by: str) -> np.ndarray:
-        """Return the value of a column for each episode of this view (its first step decides)."""
+    def units(self, by: str, time: bool = False) -> np.ndarray:
+        """Return the value of a column for each episode of this view (its first step decides).
+
+        Raises UserError for an unknown column, and where a unit has no name (a `time` may be missing).
+        """
         known = self.columns if self.store_sources is None else {"source": self.store_sources, **self.columns}
         if by not in known:
             raise UserError(
                 f"{self.origin} has no column '{by}' of units.{nearest(by, known)} Known: {', '.join(known) or 'none'}."
             )
         found = np.asarray(known[by])[self.starts[self.chosen]]
-        if refused := named(found, f"column '{by}' of units"):
+        if not time and (refused := named(found, f"column '{by}' of units")):
             raise UserError(f"{self.origin}: {refused}")
         return found
 

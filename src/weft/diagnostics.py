@@ -222,7 +222,7 @@ def diagnose(
 
 def _order(data: Dataset, time: str | None) -> np.ndarray:
     """Return the place of every episode in time, evenly from −1 to 1; equal times share a place."""
-    found = np.arange(data.episodes) if time is None else data.units(time)
+    found = np.arange(data.episodes) if time is None else data.units(time, time=True)
     known = found.astype(str) if found.dtype == object else found
     place = np.unique(known, return_inverse=True)[1]
     return 2.0 * place / max(1, place.max()) - 1.0

@@ -114,7 +114,7 @@ def _hashed(distinct: np.ndarray, seed: int) -> np.ndarray:
 
 def _times(data: Dataset, by_time: str) -> tuple[np.ndarray, np.ndarray]:
     """Return when every episode began and when it took its last decision, as ranks among all times."""
-    begun = data.units(by_time)
+    begun = data.units(by_time, time=True)
     column = np.asarray(data.columns[by_time]) if by_time in data.columns else None
     ended = begun if column is None else column[data.starts[data.chosen + 1] - 1]
     both = np.concatenate([begun, ended])
