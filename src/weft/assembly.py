@@ -347,7 +347,6 @@ def _joined_spec(parts: Sequence[Any], lost: list[str]) -> Spec:
             if here != there:
                 shown = f"{_short(here)} and {_short(there)}"
                 raise UserError(f"{parts[0].origin} and {part.origin} differ in their {what}: {shown}.")
-    names = [_joined_names(parts, number, lost) for number in range(len(first.observations) + 1)]
     for fact in ("horizon", "discount", "propensity_low", "unit"):
         told = list(dict.fromkeys(getattr(part.spec, fact) for part in parts))
         if len(told) > 1:
@@ -355,14 +354,16 @@ def _joined_spec(parts: Sequence[Any], lost: list[str]) -> Spec:
     names = [part.name for part in first.observations]
     seen = tuple(_widest([part.spec.observation(name) for part in parts]) for name in names)
     counts = tuple(max(c) for c in zip(*(part.spec.action.counts for part in parts), strict=True))
-    seen = tuple(dataclasses.replace(part, names=told) for part, told in zip(seen, names[:-1], strict=True))
-    action = dataclasses.replace(first.action, counts=counts, names=names[-1])
+    columns = [_joined_names(parts, [part.spec.observation(name) for part in parts], lost) for name in names]
+    seen = tuple(dataclasses.replace(part, names=told) for part, told in zip(seen, columns, strict=True))
+    acted = _joined_names(parts, [part.spec.action for part in parts], lost)
+    action = dataclasses.replace(first.action, counts=counts, names=acted)
     return dataclasses.replace(first, observations=seen, action=action)
 
 
-def _joined_names(parts: Sequence[Any], number: int, lost: list[str]) -> tuple[str, ...]:
-    """Return the names of a component's columns (the last number is the action's), which must be the same."""
-    told = [(part.origin, (*part.spec.observations, part.spec.action)[number].names) for part in parts]
+def _joined_names(parts: Sequence[Any], specs: Sequence[Any], lost: list[str]) -> tuple[str, ...]:
+    """Return the names of a component's or an action's columns in several logs, which must be the same."""
+    told = [(part.origin, spec.names) for part, spec in zip(parts, specs, strict=True)]
     first, names = next(((origin, names) for origin, names in told if names), ("", ()))
     for origin, others in told:
         if others and others != names:
