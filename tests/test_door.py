@@ -28,6 +28,7 @@ from weft.lanes import HostedLanes
 from weft.policy import Served
 from weft.pytree import static
 from weft.rollout import collect, rollout
+from weft.rounds import Rounds
 from weft.simulation import make_simulator
 from weft.spec import ActionSpec, Spec
 from weft.transform import fit_transform
@@ -160,7 +161,7 @@ def table(order=("x1", "x2"), actions=("a",), **more) -> Dataset:
     generator = np.random.default_rng(0)
     x1, x2 = generator.normal(size=STEPS), 5 + 3 * generator.normal(size=STEPS)
     frame = pandas.DataFrame({"x1": x1, "x2": x2, "a": (x1 > 0).astype(int), "b": x1, "c": x2, "r": x1 > 0})
-    frame["p"], frame["arm"] = 0.5, 1
+    frame["p"], frame["arm"] = 0.5, np.arange(STEPS) % 2
     frame = frame.rename(columns=more.pop("renamed", {})).astype({"r": float})
     chance = {"propensity": "p"} if actions == ("a",) else {}
     return weft.load(
@@ -576,7 +577,7 @@ def test_a_world_in_jax_that_answers_nan_is_named(act, reward):
 @pytest.mark.parametrize("reward", [False, True])
 def test_learning_in_a_world_that_answers_nan_stops(reward):
     with pytest.raises(UserError, match="not finite"):
-        weft.fit(DQN(hidden=(4,)), env=Faulty(reward), steps=20)
+        weft.fit(DQN(hidden=(4,)), env=Faulty(reward), steps=20, rounds=Rounds(warm_up=4))
 
 
 def test_ragged_rows_of_a_log_are_tokens_still():
