@@ -10,6 +10,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+from jax.core import Tracer
 
 from .memory import require_memory
 
@@ -30,12 +31,13 @@ class Program:
 
     def __init__(self, function: Callable[..., Any], what: str) -> None:
         functools.update_wrapper(self, function)
-        self.function, self.what = eqx.filter_jit(function), what
+        self.function: Any = eqx.filter_jit(function)
+        self.what = what
 
     def __call__(self, *args: Any, **more: Any) -> Any:
         """Run the program. Raises UserError where it needs more memory than there is."""
         leaves, structure = jax.tree.flatten((args, more))
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
             return self.function(*args, **more)
         key = self, structure, tuple(_form(leaf) for leaf in leaves)
         if key not in _held:

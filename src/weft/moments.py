@@ -216,7 +216,7 @@ def summed(part: Callable[[Array, Array], Any], count: int, width: int) -> Any:
     return jax.lax.scan(lambda total, these: (jax.tree.map(jnp.add, total, piece(these)), None), blank, numbers)[0]
 
 
-def mapped(part: Callable[[Array], Array], count: int, width: int) -> Array:
+def mapped(part: Callable[[Array], Any], count: int, width: int) -> Any:
     """Return `part(numbers)` for all of `range(count)`, made piece by piece."""
     together = min(count, _together(width))
     numbers = jnp.arange(-(-count // together) * together).reshape(-1, together)
