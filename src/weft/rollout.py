@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from . import environment as worlds
+from .compilation import keep_compiled_programs
 from .dataset import Dataset
 from .door import check_reach, check_same, limits_of
 from .environment import Environment, Trajectory, episode_keys, unroll
@@ -89,6 +90,7 @@ def _prepare(policy: Any, environment: Any, episodes: int) -> Any:
     if not callable(policy) and not isinstance(policy, Policy):
         raise UserError(f"A policy is a weft policy or a function of observations, not a {type(policy).__name__}.")
     check_parameters(policy)
+    keep_compiled_programs()
     named = isinstance(environment, str) and worlds.known(environment)
     world = worlds.environment(environment) if named else environment
     trained = getattr(policy, "spec", None)
