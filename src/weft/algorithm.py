@@ -173,6 +173,7 @@ class Algorithm(eqx.Module):
         """Raise UserError where more than half of a run of so many steps would go by before the policy learns."""
         for name in self.openings:
             length = getattr(self, name)
+            pytree.require(length >= 0, f"{self.title}: {name} may not be negative, got {length}.")
             count = length if length >= 1 else length * steps
             if count > steps / 2:
                 raise UserError(

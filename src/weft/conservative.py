@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 REGULARISERS = ("entropy", "policy", "uniform")
-BACKUPS = {"discrete": ("plain", "greedy"), "continuous": ("plain", "soft", "greedy", "sampled_max")}
+BACKUPS = {"discrete": ("auto", "plain", "greedy"), "continuous": ("auto", "plain", "soft", "greedy", "sampled_max")}
 Scores = tuple[Array, Float[Array, "batch"], Float[Array, "batch"]]
 
 
@@ -83,7 +83,7 @@ def next_values(
     count: int,
     temperature: Float[Array, ""],
 ) -> Float[Array, "batch"]:
-    """Return what continuous CQL backs up of s': `min_i Q_i(s', a')` with a' of the policy (`plain`), less the
+    """Return what continuous CQL backs up of s': `min_i Q_i(s', a')` with a' of the policy (`plain`, `auto`), less the
     temperature times its log-density (`soft`), or its mode (`greedy`); or `min_i max_k Q_i(s', a_k)` over `count`
     actions of the policy, as the authors' code does for AntMaze (`sampled_max`).
     """

@@ -12,7 +12,6 @@ D at its threshold; `entropy_weight` is c: w = 0 and c > 0 is soft actor-critic.
 
 Order of updates: b, of which pi becomes a copy, and nothing else, for `behaviour_steps`, a share of the run (or, from 1
 on, so many updates); from then on Q with the old pi; w with the old pi; pi with the new Q and w; target critics.
-
 Differs from the reference: pi begins as b, there it is drawn towards b for 20 000 updates first; KL by samples only
 (there also MMD, Wasserstein and dual estimates), of the Gaussians before their tanh (there b is read at clipped
 actions); one learning rate; two layers of 256, there 200 and 300.

@@ -8,14 +8,12 @@ There is no 1/2 as in eq. 4, like in the authors' code, so a weight w acts like 
 `regulariser` chooses the variant: `entropy` is CQL(H), above; `policy` and `uniform` are CQL(rho), log E_rho exp Q_i in
 its place, rho the policy or uniform (`conservative`). Discrete actions: one critic, greedy policy, rho = softmax Qbar,
 `backup` by double Q-learning (`plain`) or the largest target (`greedy`); with `quantiles` Q_i is the mean of so many,
-learned by `losses.quantile_loss` (arXiv:1710.10044). Continuous: the integral is estimated from `samples` actions
-each, uniform, of pi(. | s) and of pi(. | s'), scored at s less their log-densities (app. F), without gradient; for
-CQL(rho) from `samples` of rho. y = r + gamma min_i Qbar_i(s', a') with a' of pi (`plain`), also its entropy (`soft`),
-the mode (`greedy`), or each Qbar_i's best of `samples` actions (`sampled_max`). By default (`auto`) choices are backed
-up greedily and continuous actions plainly: a mode that nobody took is believed more than it can be worth. For
-`warm_up` updates (below 1 a share of the run) pi imitates.
-`calibrated` (Cal-QL, arXiv:2303.05479): max(Q_i, G(s)) stands for Q_i of all but uniform actions in the integral.
-
+learned by `losses.quantile_loss` (arXiv:1710.10044). Continuous: the integral is estimated from `samples` actions each,
+uniform, of pi(. | s) and of pi(. | s'), scored at s less their log-densities (app. F), without gradient; for CQL(rho)
+from `samples` of rho. y = r + gamma min_i Qbar_i(s', a') with a' of pi (`plain`), also its entropy (`soft`), the mode
+(`greedy`), or each Qbar_i's best of `samples` actions (`sampled_max`); `auto` is `greedy` for choices, else `plain`: a
+mode that nobody took is overrated. For `warm_up` updates (below 1: a share of the run) pi imitates. `calibrated`
+(Cal-QL, arXiv:2303.05479): max(Q_i, G(s)) stands for Q_i of all but uniform actions in the integral.
 Order of updates: Q with the old w, alpha and pi; w; alpha; pi with the new alpha and the new Q; target critics.
 Differs from the reference: the estimate subtracts log(3 samples), so thresholds are 3.4 lower for 10 samples, and are
 not multiplied by a weight; one multiplier for both critics; no warm-up, there 40 000 updates.
@@ -80,8 +78,7 @@ class CQL(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        require(self.backup in ("auto", *BACKUPS["continuous"]), f"CQL has no backup '{self.backup}'.")
-        require(self.warm_up >= 0, f"The warm-up may not be negative, got {self.warm_up}.")
+        require(self.backup in BACKUPS["continuous"], f"CQL has no backup '{self.backup}'.")
         check_loss("CQL", self.error, self.quantiles)
         require(self.regulariser in REGULARISERS, f"CQL has no regulariser '{self.regulariser}'.")
         require(self.samples >= 1, f"CQL needs at least one action of each kind, got {self.samples}.")
@@ -89,7 +86,7 @@ class CQL(Algorithm):
     def init(self, key, spec, prior=None):
         self.check(spec)
         wrong = f"CQL has no {self.backup} backup for discrete actions; take plain or greedy."
-        require(self.backup in ("auto", *BACKUPS[spec.action.kind]), wrong)
+        require(self.backup in BACKUPS[spec.action.kind], wrong)
         require(spec.discrete or not self.quantiles, "CQL learns quantiles for discrete actions only.")
         actor_key, critic_key = jax.random.split(key)
         models = critics(critic_key, spec, self.hidden, 1 if spec.discrete else 2, self.quantiles)
@@ -141,8 +138,7 @@ class CQL(Algorithm):
         """Continuous actions: the same; a critic scores the logged and the sampled actions in one product."""
         here, there = state.actor.model(batch.observation), state.actor.model(batch.next_observation)
         heat, count = self.temperature.at(state.temperature), self.samples
-        how = "plain" if self.backup == "auto" else self.backup
-        after = next_values(next_key, how, state.target, batch.next_observation, there, count, heat)
+        after = next_values(next_key, self.backup, state.target, batch.next_observation, there, count, heat)
         sampled, density, own = compared(sample_key, self.regulariser, here, there, count)
         actions = jnp.concatenate([batch.action[:, None], sampled], axis=1)
         return after, partial(score_actions, own), (batch.observation, actions, density), actions.shape[1]
