@@ -344,8 +344,8 @@ CHOICES = {
     "words": (lambda seen: ["left"] * len(seen), "answers with words"),
     "shape": (lambda seen: np.zeros((len(seen), 4)), "got"),
     "floats": (lambda seen: np.zeros(len(seen)), "whole numbers"),
-    "a choice below": (lambda seen: np.where(np.arange(len(seen)) == 4, -1, 0), "action -1 at observation 4"),
-    "a choice above": (lambda seen: np.where(np.arange(len(seen)) == 4, 3, 0), "action 3 at observation 4"),
+    "a choice below": (lambda seen: np.where(np.arange(len(seen)) == 4, -1, 0), r"action -1; .*observation 4"),
+    "a choice above": (lambda seen: np.where(np.arange(len(seen)) == 4, 3, 0), r"action 3; .*observation 4"),
     "ragged": (lambda seen: [[0.5], [0.5, 0.5]], "different lengths"),
 }
 NUMBERS = {

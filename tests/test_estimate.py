@@ -91,7 +91,7 @@ class Sampler:
         (lambda: estimate(lambda s: np.full((len(s), 2), 0.4), made()), "sum to 1; at observation 0 they sum to 0.8"),
         (lambda: estimate(lambda s: np.log(policy(s)), made()), "Pass probabilities, not their logarithms"),
         (lambda: estimate(lambda s: np.full((len(s), 3), 1 / 3), made()), r"probabilities \(\d+, 2\), got \(\d+, 3\)"),
-        (lambda: estimate(lambda s: np.full(len(s), 5), made()), "chooses action 5 at observation 0"),
+        (lambda: estimate(lambda s: np.full(len(s), 5), made()), "chooses action 5; the log's choices are 0 to 1"),
         (lambda: estimate(lambda s: np.zeros((len(s), 2), np.float32), made(continuous=True)), "answer with actions"),
         (lambda: estimate(Sampler(), made(continuous=True)), "one number per action"),
         (lambda: estimate(Sampler(), made()), "actions are choices; pass a function"),

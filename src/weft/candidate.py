@@ -223,8 +223,8 @@ def _answered(answer: Array, columns: Columns, spec: Spec, transform: Transform,
         if count and (int(answer.min()) < 0 or int(answer.max()) >= size):
             first = np.flatnonzero((np.asarray(answer) < 0) | (np.asarray(answer) >= size))[0]
             raise UserError(
-                f"The policy chooses action {int(answer[first])} at observation {first}; the log's choices are 0 to "
-                f"{size - 1}."
+                f"The policy chooses action {int(answer[first])}; the log's choices are 0 to {size - 1} (observation "
+                f"{first})."
             )
         return _chances(jax.nn.one_hot(answer, size), columns, spec)
     return Candidate(None, _inward(_shaped(answer, spec, count), spec, transform)[:, None], None, spec)
