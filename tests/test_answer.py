@@ -108,10 +108,12 @@ def test_an_answer_has_one_estimand_and_names_it():
         assert estimate.value == pytest.approx(0.5, abs=1e-5)
         assert "mean over values of 'user'" in str(estimate)
     estimate = weft.estimate(half, data, "per_decision", "student")
-    assert estimate.low <= estimate.value == pytest.approx(0.23, abs=1e-5) <= estimate.high
+    assert estimate.low <= estimate.value <= estimate.high
+    assert estimate.value == pytest.approx(0.23, abs=1e-5)
     assert "mean over episodes" in str(estimate)
     answer = weft.answer(half, data)
-    assert answer.low <= answer.value == pytest.approx(0.5, abs=0.01) <= answer.high
+    assert answer.low <= answer.value <= answer.high
+    assert answer.value == pytest.approx(0.5, abs=0.01)
     assert "mean over values of 'user'" in str(answer)
 
 
