@@ -72,10 +72,11 @@ class Simulator:
         """
         return self.form
 
-    def fitting(self, actions: Any, count: int) -> np.ndarray:
+    def fitting(self, actions: Any, count: int, live: np.ndarray | None = None) -> np.ndarray:
         """Return the actions of `count` simulators `(count, ...)`, flat.
 
-        What rounding leads beyond the limits is brought back. Raises UserError for anything that is no action here.
+        What rounding leads beyond the limits is brought back. live: the simulators that hold an episode, by default
+        all; what the others would do is no action. Raises UserError for anything that is no action here.
         """
         action = self.form.action
         try:
@@ -89,9 +90,11 @@ class Simulator:
             raise UserError(f"The policy's actions are {taken.dtype} values; {self.name} takes numbers.")
         if taken.size != count * int(np.prod(action.shape)):
             raise UserError(f"The policy's actions have shape {taken.shape[1:]}, {self.name} takes {action.shape}.")
+        taken = taken.reshape(count, *action.shape)
+        if live is not None:
+            taken = taken[np.where(live, np.arange(count), int(np.argmax(live)))]
         if not np.isfinite(taken).all():
             raise UserError("The policy's actions are not finite; its training went astray.")
-        taken = taken.reshape(count, *action.shape)
         if action.kind != "continuous":
             most = np.asarray(action.counts) - 1
             wrong = (taken < 0) | (taken > (most if action.shape else most[0])) | (taken % 1 != 0)
