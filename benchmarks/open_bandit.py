@@ -68,7 +68,7 @@ def recorded_means(data: weft.Dataset) -> np.ndarray:
 def like_thompson(data: weft.Dataset) -> Callable[[Any], np.ndarray]:
     """Return the fixed policy of the recorded means, normalised at every position. It is not what was served."""
     table = recorded_means(data)
-    table /= table.sum(1, keepdims=True)
+    table /= np.maximum(table.sum(1, keepdims=True), 1e-30)  # position 0 never comes
     return lambda observations: table[observations["position"]]
 
 
