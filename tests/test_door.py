@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import json
 
 import gymnasium
@@ -582,3 +583,24 @@ def test_learning_in_a_world_that_answers_nan_stops(reward):
 
 def test_ragged_rows_of_a_log_are_tokens_still():
     assert isinstance(logs()["tokens"].store_observations, Ragged)
+
+
+def test_a_slot_without_an_episode_may_answer_anything():
+    """Three episodes in two slots leave one slot idle, whose policy goes on being asked."""
+
+    class Ageing(World):
+        action_space = Taking.action_space
+
+        def step(self, action):
+            self.time += 1
+            return np.zeros(3, np.float32), 1.0, self.time > 4, False, {}
+
+    def growing(seen, ages=[]):  # noqa: B006
+        ages.append(len(seen))
+        late = len(ages) > 5  # the second round: slot 0 has the third episode, slot 1 none
+        return np.array([[0.0], [5.0 if late else 0.0]])[: len(seen)]
+
+    module = importlib.import_module("weft.rollout")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SLOTS", 2)
+        assert rollout(growing, Ageing, 3).tolist() == [5.0] * 3

@@ -58,7 +58,7 @@ class HostedLanes:
         reward = np.zeros(self.count, np.float32)
         terminal, over = np.zeros(self.count, bool), np.zeros(self.count, bool)
         ended = []
-        actions = self.simulator.fitting(actions, self.count)
+        actions = self.simulator.fitting(actions, alive)
         for lane in range(self.count):
             if not alive[lane]:
                 continue

@@ -280,7 +280,7 @@ def simulate(policy: Any, simulator: Simulator, episodes: int, seed: int, greedy
         while (holds >= 0).any():
             times = np.array([len(records[number].rewards) if number >= 0 else 0 for number in holds])
             actions, log_propensities = answers.act(_batch(current), holds, times)
-            actions = simulator.fitting(actions, slots, holds >= 0)
+            actions = simulator.fitting(actions, holds >= 0)
             for slot in np.flatnonzero(holds >= 0):
                 record = records[holds[slot]]
                 seen, reward, terminal, timeout, _ = envs[slot].step(actions[slot])

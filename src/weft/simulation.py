@@ -72,12 +72,13 @@ class Simulator:
         """
         return self.form
 
-    def fitting(self, actions: Any, count: int, live: np.ndarray | None = None) -> np.ndarray:
-        """Return the actions of `count` simulators `(count, ...)`, flat.
+    def fitting(self, actions: Any, alive: np.ndarray) -> np.ndarray:
+        """Return the actions of several simulators `(count, ...)`, flat; nothing is done with those that are not alive.
 
         What rounding leads beyond the limits is brought back. live: the simulators that hold an episode, by default
         all; what the others would do is no action. Raises UserError for anything that is no action here.
         """
+        count = len(alive)
         action = self.form.action
         try:
             taken = np.asarray(actions)
@@ -90,14 +91,12 @@ class Simulator:
             raise UserError(f"The policy's actions are {taken.dtype} values; {self.name} takes numbers.")
         if taken.size != count * int(np.prod(action.shape)):
             raise UserError(f"The policy's actions have shape {taken.shape[1:]}, {self.name} takes {action.shape}.")
-        taken = taken.reshape(count, *action.shape)
-        if live is not None:
-            taken = taken[np.where(live, np.arange(count), int(np.argmax(live)))]
-        if not np.isfinite(taken).all():
+        if not np.isfinite(taken[alive]).all():
             raise UserError("The policy's actions are not finite; its training went astray.")
         if action.kind != "continuous":
             most = np.asarray(action.counts) - 1
             wrong = (taken < 0) | (taken > (most if action.shape else most[0])) | (taken % 1 != 0)
+            wrong[~alive] = False
             if wrong.any():
                 raise UserError(
                     f"The policy chooses {taken[wrong][0]:g}, and {self.name} has the choices 0 to "
@@ -109,6 +108,7 @@ class Simulator:
         low, high = self.limits
         room = slack(low, high)
         wrong = (taken < low - room) | (taken > high + room)
+        wrong[~alive] = False
         if wrong.any():
             row, number = np.argwhere(wrong)[0]
             raise UserError(
