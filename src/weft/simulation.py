@@ -75,8 +75,7 @@ class Simulator:
     def fitting(self, actions: Any, alive: np.ndarray) -> np.ndarray:
         """Return the actions of several simulators `(count, ...)`, flat; nothing is done with those that are not alive.
 
-        What rounding leads beyond the limits is brought back. live: the simulators that hold an episode, by default
-        all; what the others would do is no action. Raises UserError for anything that is no action here.
+        What rounding leads beyond the limits is brought back. Raises UserError for anything that is no action here.
         """
         count = len(alive)
         action = self.form.action
@@ -93,6 +92,7 @@ class Simulator:
             raise UserError(f"The policy's actions have shape {taken.shape[1:]}, {self.name} takes {action.shape}.")
         if not np.isfinite(taken[alive]).all():
             raise UserError("The policy's actions are not finite; its training went astray.")
+        taken = taken.reshape(count, *action.shape)
         if action.kind != "continuous":
             most = np.asarray(action.counts) - 1
             wrong = (taken < 0) | (taken > (most if action.shape else most[0])) | (taken % 1 != 0)
