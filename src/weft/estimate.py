@@ -34,7 +34,7 @@ from .interval import Bounds, Interval
 from .interval import interval as interval_by_name
 from .intervals.bootstrap import Bootstrap
 from .paths import paths, relative
-from .provenance import doubts
+from .provenance import doubts, experience, repetitions
 from .support import comparable, compared, outside, unsupported
 
 __all__ = ["estimate", "estimate_fitted_q"]
@@ -256,7 +256,7 @@ def _side_by_side(
     _check_density(method, first, data)
     room = max(1, ROOM // max(1, sum(leaf.size for leaf in jax.tree.leaves(first))))
     room = min(room, len(policies))
-    key = jax.random.key(seed)
+    key, twice = jax.random.key(seed), tuple(repetitions(data))  # of the log, whatever the policy
     logged = compared(data.rows, jax.random.split(key)[0]) if comparable(first) else None
     for begin in range(0, len(policies), room):
         some = [ask(one) for one in policies[begin : begin + room]]
@@ -275,7 +275,7 @@ def _side_by_side(
         )
         for number in range(len(policies[begin : begin + room])):
             bounds, part, weight = jax.tree.map(lambda leaf, number=number: leaf[number], (found, share, size))
-            speaking = tuple(doubts(policies[begin + number], data))
+            speaking = (*experience(policies[begin + number], data), *twice)
             told.append(_told(method, ranged, data, bounds, part, weight, discount, level, speaking))
     return told
 

@@ -14,7 +14,7 @@ from .folder import RECORD
 from .policy import Served
 from .run import Run, load_policy, load_run
 
-__all__ = ["doubts", "refuse_touched", "touched"]
+__all__ = ["doubts", "experience", "refuse_touched", "repetitions", "touched"]
 
 COINCIDENCE = 0.02  # share of units
 
@@ -57,13 +57,18 @@ def refuse_touched(source: Any, fold: Dataset, by: str | None = None) -> bool:
 
 def doubts(policy: Any, data: Dataset) -> Iterator[str]:
     """Yield what speaks against judging a policy by a log: that it was trained on it, or that rows are there twice."""
+    yield from experience(policy, data)
+    yield from repetitions(data)
+
+
+def experience(policy: Any, data: Dataset) -> Iterator[str]:
+    """Yield that a policy was trained on a log, where it was."""
     share = touched(policy, data)
     if share and share >= COINCIDENCE:
         yield (
             f"The policy was trained on {share:.0%} of the units of {data.origin}, so what they say of it is too good; "
             "judge it by units that it has not seen."
         )
-    yield from repetitions(data)
 
 
 def repetitions(data: Dataset) -> Iterator[str]:
