@@ -302,11 +302,11 @@ def test_a_run_of_an_older_weft_goes_on(tmp_path):
 
     how = {"batch_size": 16, "out": tmp_path / "run"}
     weft.fit(BC(hidden=(4,)), table(), steps=4, **how)
-    record = storage.read_json(tmp_path / "run" / "run.json")
+    record = storage.read_record(tmp_path / "run" / "run.json")
     for part in (*record["spec"]["observations"], record["spec"]["action"]):
         part["names"] = []
     del record["spec"]["observations"][0]["names"]
-    storage.write_json(tmp_path / "run" / "run.json", record)
+    storage.write_record(tmp_path / "run" / "run.json", record)
     assert weft.load_run(tmp_path / "run").policy()(np.zeros(2)) in (0, 1)
     assert weft.fit(BC(hidden=(4,)), table(), steps=8, resume=True, **how).steps[-1] == 8
 

@@ -7,10 +7,10 @@ import pytest
 from small import bc, child, continuous, iql, labelled, same
 
 import weft
+from weft import folder as folders
 from weft import pytree, storage, train
-from weft.algorithm import describe
+from weft.algorithm import describe, rebuild
 from weft.errors import UserError
-from weft.run import rebuild
 
 
 @pytest.fixture(scope="module")
@@ -304,8 +304,7 @@ def test_a_grid_resumes_where_each_program_stopped(data, tmp_path):
     whole = weft.fit(settings, data, 20, 1, tmp_path / "whole", log_every=5)
     weft.fit(settings, data, 20, 1, tmp_path / "run", log_every=5, keep=[10])
     folder = tmp_path / "run"
-    rows = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if '"setting": 2' not in line]
-    (folder / "metrics.jsonl").write_text("".join(line + "\n" for line in rows[:12]))
+    folders.replace_rows(folder, [row for row in folders.read_rows(folder) if row["setting"] < 2])
     (folder / "checkpoints/group-1-step-000000020.safetensors").unlink()
     (folder / "checkpoints/group-1-step-000000010.safetensors").unlink()
     run = weft.fit(settings, data, 20, 1, folder, log_every=5, resume=True)
@@ -383,10 +382,21 @@ def test_a_torn_first_row_and_half_written_files_do_not_stay(tmp_path):
     run = tmp_path / "run"
     weft.fit(weft.BC(hidden=(4,)), continuous(), 4, out=run, log_every=2)
     (run / "metrics.jsonl").write_text('{"step": 2, "se')
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged: it ends before step 4.*delete it"):
+        weft.fit(weft.BC(hidden=(4,)), continuous(), 8, out=run, resume=True, log_every=2)
+    (run / "checkpoints" / "group-0-step-000000004.safetensors").unlink()
     (run / "checkpoints" / ".group-0-step-000000002.safetensors.part").write_bytes(b"half")
     weft.fit(weft.BC(hidden=(4,)), continuous(), 8, out=run, resume=True, log_every=2)
-    assert [row["step"] for row in weft.load_run(run).metrics] == [6, 8]
+    assert [row["step"] for row in weft.load_run(run).metrics] == [2, 4, 6, 8]
     assert not list((run / "checkpoints").glob(".*.part"))
+
+
+def test_metrics_that_were_deleted_are_done_without(tmp_path):
+    run = tmp_path / "run"
+    weft.fit(weft.BC(hidden=(4,)), continuous(), 4, out=run, log_every=2)
+    (run / "metrics.jsonl").unlink()
+    weft.fit(weft.BC(hidden=(4,)), continuous(), 8, out=run, resume=True, log_every=2)
+    assert [row["step"] for row in weft.load_run(run).metrics] == [6, 8]
 
 
 def test_another_discount_than_the_declared_one_is_said(capsys):

@@ -60,6 +60,18 @@ def test_a_killed_run_goes_on_bit_for_bit(name, tmp_path):
     assert not same(whole.state(0, 0), whole.state(0, 1))
 
 
+def test_a_kill_before_the_first_checkpoint_leaves_step_0_once(tmp_path):
+    method, env, rounds = CASES["dqn-cartpole"]
+    how = {"env": env, "rounds": rounds, "evaluate_every": 80, "evaluate_episodes": 2}
+    weft.fit(method, steps=160, seeds=2, out=tmp_path / "whole", **how)
+    weft.fit(method, steps=160, seeds=2, out=tmp_path / "run", **how)
+    cut(tmp_path / "run", 0)
+    assert [row["step"] for row in weft.load_run(tmp_path / "run").metrics] == [0, 0]
+    resumed = weft.fit(method, steps=160, seeds=2, out=tmp_path / "run", resume=True, **how)
+    assert [row["step"] for row in resumed.metrics] == [0, 0, 80, 80, 160, 160]
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["dqn-cartpole", "dqn-CartPole-v1"])
 def test_chunks_change_no_bit(name):
     method, env, rounds = CASES[name]

@@ -29,7 +29,7 @@ def cell(folder, method, seed, *returns, task="maze", reference=(0.0, 2.0), **mo
 @pytest.fixture
 def folder(tmp_path):
     """Return a folder with three runs of BC, and two of IQL, one of which failed."""
-    storage.write_json(tmp_path / RECORD, PLAN)
+    storage.write_record(tmp_path / RECORD, PLAN)
     for seed, returns in enumerate([(1.0, 0.5), (0.0, 1.0), (2.0, 0.0)]):
         cell(tmp_path, "bc", seed, *returns)
     cell(tmp_path, "iql", 0, 1.0, 1.5)

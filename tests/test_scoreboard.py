@@ -30,7 +30,7 @@ def made(folder, references=True, tasks=("near", "far"), methods=("bc", "iql", "
     }
     protocol = {"steps": 2000, "every": 1000, "episodes": 4, "rewards": "none"}
     plan = {"version": VERSION, "protocol": protocol, "methods": {name: {"algorithm": name} for name in methods}}
-    storage.write_json(folder / RECORD, {**plan, "tasks": about})
+    storage.write_record(folder / RECORD, {**plan, "tasks": about})
     for (method, task), returns in FINAL.items():
         for seed, value in enumerate(returns if method in methods and task in tasks else ()):
             curve = [

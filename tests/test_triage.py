@@ -1,4 +1,4 @@
-import json
+import dataclasses
 
 import numpy as np
 import pytest
@@ -7,7 +7,8 @@ from small import bc, continuous, iql
 import weft
 from weft import pytree
 from weft.errors import UserError
-from weft.triage import triage
+from weft.folder import replace_rows
+from weft.triage import choose_checkpoint, triage
 
 
 def cql(**settings):
@@ -39,8 +40,7 @@ def rewritten(folder, tmp_path, **curves):
             place = tmp_path / "copy" / path.relative_to(folder)
             place.parent.mkdir(exist_ok=True)
             place.write_bytes(path.read_bytes())
-    text = "".join(json.dumps(row) + "\n" for row in run.metrics)
-    (tmp_path / "copy" / "metrics.jsonl").write_text(text)
+    replace_rows(tmp_path / "copy", run.metrics)
     return weft.load_run(tmp_path / "copy")
 
 
@@ -77,6 +77,22 @@ def test_a_run_that_over_fits_gets_the_checkpoint_before_its_peak(conservative, 
     found = triage(weft.load_run(tmp_path / "copy"))
     assert found.checkpoint == 60
     assert any("train again with --keep" in sentence for sentence in found.advice)
+
+
+def test_what_is_kept_to_resume_from_is_never_chosen(data, tmp_path):
+    """Neither interruption nor the speed of the machine decides which checkpoint is taken."""
+    weft.fit(cql(), data, 80, 1, tmp_path / "timed", log_every=2, keep=[20, 40], checkpoint_seconds=0)
+    run = rewritten(tmp_path / "timed", tmp_path, mean_q=lambda time, _: 10 * min(time / 0.985, 1 - 5 * (time - 0.985)))
+    assert run.kept() == [20, 40, 78, 80]
+    over = dataclasses.replace(triage(run).finding("over-fitting"), verdict="alarm", step=79)
+    assert choose_checkpoint(run.kept(), over) == 78  # which is what was chosen once
+    assert choose_checkpoint(run.lasting(), over) == 40
+    for path in (tmp_path / "copy" / "checkpoints").glob("*[24]0.safetensors"):
+        path.unlink()
+    (tmp_path / "copy" / "checkpoints" / "group-0-step-000000080.safetensors").unlink()
+    found = triage(weft.load_run(tmp_path / "copy"))
+    assert found.checkpoint is None
+    assert "No step is kept for good yet" in str(found)
 
 
 def test_inflated_values_of_a_conservative_method_are_said(conservative, tmp_path):

@@ -7,7 +7,9 @@ a real branch under `vmap`.
 
 import abc
 import dataclasses
+import inspect
 import math
+import typing
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -22,7 +24,7 @@ from .rounds import Rounds
 from .sampler import Sampler
 from .spec import Spec
 
-__all__ = ["Algorithm", "Tick", "algorithm", "algorithms"]
+__all__ = ["Algorithm", "Tick", "algorithm", "algorithms", "describe", "rebuild"]
 
 State = PyTree
 Metrics = dict[str, Float[Array, ""]]
@@ -212,3 +214,59 @@ def _plain(module: eqx.Module) -> dict[str, Any]:
             value = value.item()
         found[name] = list(value) if isinstance(value, tuple) else value
     return found
+
+
+def rebuild(described: Any) -> Algorithm:
+    """Return the instance that `describe` described, from classes and values of the declared types alone.
+
+    Raises UserError for a method, a hyperparameter or a module that this weft does not know, and for a value of
+    another type.
+    """
+    if not isinstance(described, dict) or not isinstance(described.get("algorithm"), str):
+        raise UserError("This describes no method: it names no algorithm.")
+    return _made(algorithm(described["algorithm"]), {k: v for k, v in described.items() if k != "algorithm"})
+
+
+def _made(kind: type, described: dict[str, Any]) -> Any:
+    hints, values = typing.get_type_hints(kind), {}
+    known = {field.name for field in dataclasses.fields(kind)}
+    for name, given in described.items():
+        if name not in known:
+            raise UserError(f"{kind.__name__} has no '{name}' here: another version of weft wrote its settings.")
+        value = tuple(given) if isinstance(given, list) else given
+        if isinstance(given, dict):
+            word, choices = given.get("kind"), _modules(hints[name])
+            if not isinstance(word, str) or word not in choices:
+                shown = ", ".join(choices) or "none"
+                raise UserError(f"This weft has no '{word}' for '{name}' of {kind.__name__}; known: {shown}.")
+            value = _made(choices[word], {k: v for k, v in given.items() if k != "kind"})
+        elif not _fits(value, hints[name]):
+            raise UserError(f"{kind.__name__} cannot take {given!r:.80} for '{name}'.")
+        values[name] = value
+    try:
+        return kind(**values)
+    except TypeError as problem:
+        raise UserError(
+            f"The settings of {kind.__name__} were written by another version of weft: {problem}."
+        ) from None
+
+
+def _modules(hint: Any) -> dict[str, type]:
+    """Return the modules that a field of a declared type may hold, by the names that `describe` gives them."""
+    if Sampler in (hints := typing.get_args(hint) or (hint,)):
+        pytree.discover("weft.samplers", pytree.final(Sampler))
+    kinds = [kind for kind in hints if isinstance(kind, type) and issubclass(kind, eqx.Module)]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return {kind.__name__: kind for kind in kinds if not inspect.isabstract(kind)}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Say whether a plain value is of a declared type; whole numbers are fractions, too, truth values are neither."""
+    if typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)[0]
+        return isinstance(value, tuple) and all(_fits(part, inner) for part in value)
+    hints = typing.get_args(hint) or (hint,)
+    if isinstance(value, bool):
+        return bool in hints
+    return isinstance(value, (int, float) if float in hints else hints)

@@ -149,7 +149,7 @@ def benchmark(
     storage.make_folder(folder)
     with storage.locked(folder / LOCK, f"{folder} is in use by another process; wait for it or choose another folder."):
         record = agreed(folder, asked)
-        storage.write_json(folder / RECORD, record)
+        storage.write_record(folder / RECORD, record)
         shown = Progress() if progress else Silent()
         for name, task in given.items():
             rescore(folder, name, record["tasks"][name]["reference"])
@@ -265,7 +265,7 @@ def _places(root: Path, missing: Sequence[int]) -> list[tuple[Path, list[int], l
 
 def _trained(place: Path) -> list[int]:
     """Return the seeds of a run's folder."""
-    return list(storage.read_json(place / RUN_RECORD)["seeds"]) if (place / RUN_RECORD).exists() else []
+    return list(storage.read_record(place / RUN_RECORD)["seeds"]) if (place / RUN_RECORD).exists() else []
 
 
 # --- arguments ----------------------------------------------------------------------------------------------------

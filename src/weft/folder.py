@@ -1,14 +1,16 @@
 """What lies where in a run's folder, who may write there, and what is kept.
 
 `run.json`, `transform.safetensors`, `episodes.safetensors` (fingerprints of the log), `metrics.jsonl` (one row per
-logged step, setting and seed) and `checkpoints/` (one file per compiled program and step: the last two and those asked
-for; beside the last two of an online run what it collected and where its worlds stand). A row of metrics is appended
-before the checkpoint that follows it, so that rows past the last checkpoint are the only thing that a killed process
-leaves over.
+logged step, setting and seed, each with a checksum over all before it) and `checkpoints/` (one file per compiled
+program and step: the last two and those asked for; beside the last two of an online run what it collected and where its
+worlds stand). A row of metrics is appended before the checkpoint that follows it, so that rows past the last checkpoint
+are the only thing that a killed process leaves over.
 """
 
 import json
+import os
 import re
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from jaxtyping import PyTree
 
 from . import storage
 from .errors import UserError
+from .files import regular
 
 __all__ = [
     "append_rows",
@@ -35,6 +38,8 @@ __all__ = [
 CHECKPOINTS = "checkpoints"
 RECORD, TRANSFORM, METRICS, LOCK = "run.json", "transform.safetensors", "metrics.jsonl", ".lock"
 EPISODES = "episodes.safetensors"
+CHECK = b', "check": "'
+SEALED = re.compile(rb"(.*)%b([0-9a-f]{8})\"\}" % CHECK)
 NUMBER = re.compile(r"group-(\d+)-step-(\d+)\.safetensors")
 
 
@@ -69,11 +74,14 @@ def kept_steps(folder: Path | None, group: int) -> list[int]:
     return sorted(int(match[2]) for match in found if match and int(match[1]) == group)
 
 
-def last_states(folder: Path, group: int, like: PyTree) -> Iterator[tuple[int, PyTree | storage.DamagedFile]]:
-    """Yield the checkpoints of a group, the last first: their step and their states, or why they cannot be read."""
+def last_states(folder: Path, group: int, like: PyTree, run: str) -> Iterator[tuple[int, PyTree | storage.DamagedFile]]:
+    """Yield the checkpoints of a group, the last first: their step and their states, or why they cannot be read.
+
+    run: the name of the run that they must be of (`Run.identity`).
+    """
     for step in reversed(kept_steps(folder, group)):
         try:
-            yield step, storage.read_tree(checkpoint_path(folder, group, step), like)
+            yield step, storage.read_tree(checkpoint_path(folder, group, step), like, run=run, step=step)
         except storage.DamagedFile as problem:
             yield step, problem
 
@@ -96,25 +104,55 @@ def tidy(folder: Path) -> None:
 
 def append_rows(folder: Path, rows: list[dict[str, Any]], durable: bool) -> None:
     """Append rows of metrics; `durable` before a checkpoint that counts on them."""
-    storage.append_lines(folder / METRICS, [json.dumps(row) for row in rows], durable)
+    path, before = folder / METRICS, 0
+    if path.exists() and path.stat().st_size:
+        with open(path, "rb") as file:
+            file.seek(-len('01234567"}\n'), os.SEEK_END)
+            before = int(file.read(8), 16)
+    storage.append_lines(path, _lines(rows, before), durable)
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of metrics; a torn last line is dropped."""
-    path = folder / METRICS
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []:
+def read_rows(folder: Path, sealed: bool = True) -> list[dict[str, Any]]:
+    """Return the rows of metrics; a torn last line, which a killed process leaves, is dropped.
+
+    sealed: whether every line must have its checksum, which runs of the first format lack. Raises DamagedFile, naming
+    the line, where the file is not what was written.
+    """
+    path, rows, before = folder / METRICS, [], 0
+    if not path.exists():
+        return rows
+    *lines, last = regular(path).read_bytes().split(b"\n")
+    sealed = sealed or CHECK in (lines[0] if lines else last)
+    for number, line in enumerate([*lines, last]):
+        match = SEALED.fullmatch(line)
+        body = b"%b}" % match[1] if sealed and match else line
         try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        rows.append(row)
+            if sealed and (not match or int(match[2], 16) != (before := zlib.crc32(body, before))):
+                raise ValueError
+            rows.append(dict(storage.parsed(body)))
+        except (ValueError, TypeError):
+            if number == len(lines) and b"}" not in line:
+                break
+            raise storage.DamagedFile(
+                f"{path} is damaged in line {number + 1}; restore it from a copy, or delete it and do without what was "
+                "measured (the states of the run do not depend on it)."
+            ) from None
     return rows
 
 
 def replace_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Write all rows of metrics anew."""
-    storage.write_bytes(folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    storage.write_bytes(folder / METRICS, "".join(line + "\n" for line in _lines(rows, 0)).encode())
+
+
+def _lines(rows: list[dict[str, Any]], before: int) -> list[str]:
+    """Return rows as lines, each with a checksum over it and all before it."""
+    made = []
+    for row in rows:
+        line = json.dumps(row)
+        before = zlib.crc32(line.encode(), before)
+        made.append(f'{line[:-1]}{CHECK.decode()}{before:08x}"}}')
+    return made
 
 
 def difference(then: Any, now: Any) -> str:

@@ -226,7 +226,7 @@ class Ledger:
         before = ""
         for number, line in enumerate(content.splitlines()):
             try:
-                read: dict[str, Any] = json.loads(line)
+                read: dict[str, Any] = storage.parsed(line)
                 checksum = read.pop("checksum")
                 entry = Entry(**read)
             except (ValueError, TypeError, KeyError, AttributeError):

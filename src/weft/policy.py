@@ -23,7 +23,7 @@ from .errors import UserError
 from .fingerprints import Trace
 from .learner import PIECE
 from .networks.critics import between, of_several
-from .pytree import static
+from .pytree import named_leaves, static
 from .spec import Spec
 from .transform import Transform
 
@@ -38,6 +38,7 @@ __all__ = [
     "Served",
     "UniformAtFirst",
     "acts_greedily",
+    "check_finite",
     "check_parameters",
 ]
 
@@ -350,4 +351,14 @@ def check_parameters(policy: Any) -> None:
         if eqx.is_inexact_array_like(leaf) and np.isnan(np.asarray(leaf)).any():
             raise UserError(
                 "The policy's actions are not finite, because its parameters are NaN; its training went astray."
+            )
+
+
+def check_finite(policy: Policy, name: str) -> None:
+    """Raise UserError, with the name of the policy, where one of its numbers is NaN or infinite."""
+    for path, leaf in named_leaves(policy):
+        if eqx.is_inexact_array_like(leaf) and not np.isfinite(np.asarray(leaf)).all():
+            raise UserError(
+                f"The policy of {name} has numbers that are not finite ({path}): its training went astray, so take an "
+                "earlier step, or train it anew."
             )

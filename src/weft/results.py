@@ -9,6 +9,7 @@ by the very episodes that it reports, so it is too high, and nobody without the 
 figure mixes the two.
 """
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping
@@ -127,14 +128,16 @@ def write_cell(folder: Path, record: Mapping[str, Any]) -> None:
     """Write a cell's whole file, with final and best of its curve if it is done."""
     path = cell_path(folder, record["task"], record["method"], record["seed"])
     storage.make_folder(path.parent)
-    storage.write_json(path, plain({"version": VERSION, **_pointed(record)}))
+    storage.write_record(path, plain({"version": VERSION, **_pointed(record)}))
 
 
 def read_cell(path: Path) -> Cell:
     """Return a cell from its file; raise UserError where it is damaged."""
-    record = storage.read_json(path)
     names = [field.name for field in dataclasses.fields(Cell) if field.name != "record"]
-    if not isinstance(record, dict) or record.get("version") != VERSION or not {*names} <= set(record):
+    record: dict[str, Any] = {}
+    with contextlib.suppress(storage.DamagedFile):
+        record = storage.read_record(path, alone=False)
+    if record.get("version") != VERSION or not {*names} <= set(record):
         raise UserError(f"{path} is damaged, or another version of weft wrote it; delete it to run that cell again.")
     found = {name: record[name] for name in names}
     return Cell(**{**found, "curve": tuple(found["curve"])}, record=record)
@@ -165,9 +168,9 @@ def _point(point: Mapping[str, Any], reference: Any) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    record = storage.read_json(folder / RECORD)
+    record = storage.read_record(folder / RECORD)
     known = {"protocol", "methods", "tasks"}
-    if not isinstance(record, dict) or record.get("version") != VERSION or not known <= set(record):
+    if record.get("version") != VERSION or not known <= set(record):
         raise UserError(f"{folder / RECORD} is damaged, or another version of weft wrote it.")
     return record
 

@@ -6,7 +6,6 @@ computed; `weft.folder` says what else lies there. Nothing in it is a pickle.
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,18 @@ import jax
 from jaxtyping import PyTree
 
 from . import folder as folders
-from . import pytree, storage
+from . import plan, pytree, storage
 from . import ring as rings
-from .algorithm import Algorithm, algorithm, describe
+from .algorithm import Algorithm, describe, rebuild
 from .columns import Lanes
 from .dataset import Dataset
 from .errors import UserError
 from .fingerprints import Trace
-from .policy import Served
+from .policy import Served, check_finite
 from .spec import Spec
 from .transform import Transform, skeleton
 
 __all__ = ["Run", "load_policy", "load_run", "rebuild", "structure"]
-
-FORMAT = 1  # of run.json
 
 
 @dataclasses.dataclass
@@ -93,6 +90,22 @@ class Run:
         """Return the steps whose states are kept of one setting, ascending."""
         return sorted(self._known(self._group(setting)))
 
+    def lasting(self, setting: int = 0) -> list[int]:
+        """Return the steps of one setting that are kept for good, ascending: those asked for, and where it ended.
+
+        Others of `kept` are there to resume from: when they were written depends on the machine, so that nothing may be
+        chosen among them.
+        """
+        stops = [stop["step"] for stop in self.record.get("stopped", []) if setting in stop["settings"]]
+        lasting = {*self.record["keep"], self.record["steps"], *stops}
+        return [step for step in self.kept(setting) if step in lasting]
+
+    @property
+    def identity(self) -> str:
+        """A name for what was asked of the run, whose files bear it: settings, seeds, units and log."""
+        parts = [self.record[part] for part in ("settings", "seeds", "units")]
+        return storage.digest([*parts, self.record["data"]["fingerprint"]])[:16]
+
     def state(self, setting: int = 0, seed: int = 0, step: int | None = None) -> PyTree:
         """Return one run's state at a kept step (the last by default); `seed` counts from 0 within the run's seeds."""
         group = self._group(setting)
@@ -109,7 +122,8 @@ class Run:
         if step not in self.states[group]:
             assert self.folder is not None
             like = structure(self.settings[setting], self.transform.inner)
-            self.states[group][step] = storage.read_tree(folders.checkpoint_path(self.folder, group, step), like)
+            path = folders.checkpoint_path(self.folder, group, step)
+            self.states[group][step] = storage.read_tree(path, like, run=self.identity, step=step)
         place = self.groups[group].index(setting) * len(self.seeds) + seed
         return pytree.run_axis(self.states[group][step], place)
 
@@ -137,7 +151,7 @@ class Run:
             one = jax.eval_shape(lambda: rings.empty(self.spec, lanes, self.transform.stack))
             path = folders.other_path(self.folder, "ring", group, last)
             runs = len(self.groups[group]) * len(self.seeds)
-            self.others[group] = {"ring": storage.read_tree(path, [one] * runs)}
+            self.others[group] = {"ring": storage.read_tree(path, [one] * runs, run=self.identity, step=last)}
         origin = f"collected:{self.record['online']['environment']}"
         return rings.collected(pytree.host(self.others[group]["ring"][place]), self.transform, origin)
 
@@ -146,9 +160,11 @@ class Run:
     ) -> None:
         """Write one policy as a single safetensors file that `weft.load_policy` reads without the log.
 
-        drawn: the policy that is read draws its actions (`Served.drawing`) rather than takes its mode.
+        drawn: the policy that is read draws its actions (`Served.drawing`) rather than takes its mode. Raises UserError
+        for a policy with parameters that are not finite.
         """
         policy = self.policy(seed, setting, step)
+        check_finite(policy, self.name)
         about = {
             "setting": describe(self.settings[setting]),
             "spec": json.loads(self.spec.to_json()),
@@ -177,67 +193,67 @@ class Run:
 def load_run(folder: str | Path) -> Run:
     """Read a run's folder (states are read when asked for). Raises UserError when it is not one, or is damaged."""
     folder = Path(folder)
-    if not (folder / folders.RECORD).exists():
+    path = folder / folders.RECORD
+    if not path.exists():
         raise UserError(f"{folder} is no run: it has no {folders.RECORD}.")
-    record = storage.read_json(folder / folders.RECORD)
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise UserError(f"{folder / folders.RECORD} is damaged, or another version of weft wrote it.")
-    try:
+    record = storage.read_record(path)
+    with storage.rebuilding(path):
         spec = Spec.from_json(record["spec"])
-        settings = [rebuild(found) for found in record["settings"]]
+        settings = [rebuild(described) for described in record["settings"]]
         blank = skeleton(spec, record["transform"])
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{folder / folders.RECORD} is damaged, or another version of weft wrote it.") from None
-    transform = storage.read_tree(folder / folders.TRANSFORM, blank)
-    groups = pytree.groups([pytree.as_arrays(setting) for setting in settings])
-    rows = folders.read_rows(folder)
-    kept = folder / folders.EPISODES
-    trace = Trace.unpack(storage.read_tree(kept, 0)) if kept.exists() else Trace()
-    return Run(record, settings, record["seeds"], spec, transform, groups, [{} for _ in groups], rows, folder, trace)
+        groups = pytree.groups([pytree.as_arrays(setting) for setting in settings])
+        seeds, sealed = plan.seeds_of(record["seeds"]), record["format"] > 1
+        run = Run(record, settings, seeds, spec, blank, groups, [{} for _ in groups], [], folder)
+        latest = [max(folders.kept_steps(folder, group), default=0) for group in range(len(groups))]
+        identity = run.identity
+    run.transform = storage.read_tree(folder / folders.TRANSFORM, blank, run=identity)
+    run.metrics = folders.read_rows(folder, sealed)
+    _check_rows(run, latest)
+    if (trace := folder / folders.EPISODES).exists():
+        run.trained_on = Trace.unpack(storage.read_tree(trace, 0, run=identity))
+    return run
+
+
+def _check_rows(run: Run, latest: list[int]) -> None:
+    """Raise DamagedFile where rows lack what was written before the last checkpoint of a group (`latest`)."""
+    assert run.folder is not None
+    path = run.folder / folders.METRICS
+    if not path.exists():
+        return
+    rows = {(row.get("step"), row.get("setting"), row.get("seed")) for row in run.metrics}
+    for step, members in zip(latest, run.groups, strict=True):
+        wanted = {(step, setting, seed) for setting in members for seed in run.seeds} if step else set()
+        if not wanted <= rows:
+            raise storage.DamagedFile(
+                f"{path} is damaged: it ends before step {step:,}, whose checkpoint is there; restore it from a copy, "
+                "or delete it and do without what was measured (the states of the run do not depend on it)."
+            )
 
 
 def load_policy(path: str | Path) -> Served:
     """Read a policy written by `Run.save_policy`; no log is needed. It acts as it was saved: by its mode, or drawn.
 
-    Raises UserError for anything else.
+    Raises UserError for anything else, and for a policy with parameters that are not finite.
     """
     path = Path(path)
     about = storage.read_about(path)
     if "setting" not in about or "spec" not in about:
         raise UserError(f"{path} is not a policy that weft wrote.")
-    spec, setting = Spec.from_json(about["spec"]), rebuild(about["setting"])
-    inner = jax.eval_shape(
-        pytree.as_arrays(setting).policy, structure(setting, skeleton(spec, about["transform"]).inner)
-    )
-    like = Served(inner, skeleton(spec, about["transform"]))
-    if not about.get("traced"):
-        return storage.read_tree(path, like)
-    policy, packed = storage.read_tree(path, (like, 0))
-    return Served(policy.inner, policy.transform, Trace.unpack(packed), bool(about.get("drawn", False)))
-
-
-def rebuild(found: dict[str, Any]) -> Algorithm:
-    """Return the instance that `describe` described; raise UserError if this weft does not know it."""
-    made = algorithm(found["algorithm"])
-    return _module(made, {key: value for key, value in found.items() if key != "algorithm"}, made.__module__)
-
-
-def _module(kind: type, found: dict[str, Any], home: str) -> Any:
-    values = {}
-    for key, given in found.items():
-        value = given
-        if isinstance(value, dict) and "kind" in value:
-            nested = getattr(sys.modules[home], value["kind"], None)
-            if nested is None:
-                raise UserError(f"This weft has no '{value['kind']}', which the run used for '{key}'.")
-            value = _module(nested, {k: v for k, v in value.items() if k != "kind"}, home)
-        values[key] = tuple(value) if isinstance(value, list) else value
-    try:
-        return kind(**values)
-    except TypeError as problem:
-        raise UserError(
-            f"The settings of {kind.__name__} were written by another version of weft: {problem}."
-        ) from None
+    if "checksum" in about:
+        storage.unvouched(path)
+    with storage.rebuilding(path):
+        spec, setting = Spec.from_json(about["spec"]), rebuild(about["setting"])
+        blank = skeleton(spec, about["transform"])
+        inner = jax.eval_shape(pytree.as_arrays(setting).policy, structure(setting, blank.inner))
+        served = Served(inner, blank)
+        if about.get("traced"):
+            served, packed = storage.read_tree(path, (served, 0))
+            drawn = bool(about.get("drawn", False))
+            served = Served(served.inner, served.transform, Trace.unpack(packed), drawn)
+        else:
+            served = storage.read_tree(path, served)
+    check_finite(served, str(path))
+    return served
 
 
 def structure(setting: Algorithm, spec: Spec) -> PyTree:

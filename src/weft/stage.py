@@ -131,11 +131,11 @@ def _known(given: Any, policy: Any) -> tuple[Decision, Any]:
         return recalled(given), policy
     place = Path(given)
     if not place.is_dir():
-        record = storage.read_json(place)
-        return recalled(record.get("decision", record) if isinstance(record, dict) else record), policy
+        record = storage.read_record(place)
+        return recalled(record.get("decision", record)), policy
     if not (place / STUDY).exists():
         raise UserError(f"{place} is no study: it has no {STUDY}; `weft study` writes one, or give a decision's file.")
-    record = storage.read_json(place / STUDY)
+    record = storage.read_record(place / STUDY)
     try:
         chosen, drawn = recalled(record["decision"]), bool(record["table"][0]["drawn"])
     except (KeyError, TypeError, IndexError):

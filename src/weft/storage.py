@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
+import functools
+import hashlib
 import json
+import logging
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +21,26 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from .errors import UserError
+from .files import regular
 from .pytree import named_leaves
 
 __all__ = [
     "DamagedFile",
     "append_lines",
+    "digest",
     "locked",
     "make_folder",
     "move",
+    "parsed",
     "read_about",
     "read_json",
+    "read_record",
     "read_tree",
+    "rebuilding",
+    "unvouched",
     "write_bytes",
     "write_json",
+    "write_record",
     "write_tree",
 ]
 
@@ -41,6 +51,10 @@ ADVICE = {
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "permission is denied; choose another folder",
 }
+
+
+FORMAT = 2
+"""Of records: the first had no digest."""
 
 
 class DamagedFile(UserError):
@@ -108,7 +122,7 @@ def locked(path: Path, busy: str) -> Iterator[None]:
         yield
         return
     try:
-        file = open(path, "w")  # noqa: SIM115 (closed below)
+        file = open(regular(path) if path.exists() else path, "w")  # noqa: SIM115 (closed below)
     except OSError as problem:
         raise explain(problem, path) from None
     try:
@@ -141,49 +155,109 @@ def make_folder(path: Path) -> None:
         raise explain(problem, path) from None
 
 
+def digest(content: Any, arrays: Mapping[str, np.ndarray] | None = None) -> str:
+    """Return the SHA-256 of JSON content, whatever the order of its keys, and of named arrays with shapes and types."""
+    found = hashlib.sha256(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode())
+    for name, array in sorted((arrays or {}).items()):
+        found.update(f"\n{name} {array.dtype.name} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically."""
     write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
+def parsed(text: str | bytes) -> Any:
+    """Return what JSON says. Raises ValueError where it is none, nested too deeply to follow included."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; raise UserError that names the file when it is missing or broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"There is no file {path}.") from None
-    except (OSError, ValueError) as problem:
-        raise UserError(f"{path} cannot be read as JSON: {problem}.") from None
+        return parsed(_content(path))
+    except ValueError as problem:
+        raise DamagedFile(f"{path} cannot be read as JSON: {problem}.") from None
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record of `FORMAT` as JSON, with a digest of all that it says."""
+    content = {**record, "format": FORMAT}
+    write_json(path, {**content, "digest": digest(content)})
+
+
+def read_record(path: Path, alone: bool = True) -> dict[str, Any]:
+    """Return a record as it was written, without its digest.
+
+    Records of the first format have no digest: that nothing vouches for them is said, unless another record speaks for
+    them (`alone`). Raises DamagedFile where one is not what was written.
+    """
+    record = read_json(path)
+    with rebuilding(path):
+        written, form = record.pop("digest", None), record.get("format", record.get("version", 1))
+        if written is None and form == 1:
+            if alone:
+                unvouched(path)
+            return record
+        if written == digest(record) and form == FORMAT:
+            return record
+    raise DamagedFile(f"{path} is damaged, or another version of weft wrote it.")
+
+
+@functools.cache
+def unvouched(path: Path) -> None:
+    """Say, once a process, that a file is of the time when nothing vouched for what its header says."""
+    logging.getLogger("weft").warning(
+        "%s was written by an older weft, without a digest of all that it says: a change since then would not be "
+        "noticed. Write it anew to have one.", path,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def rebuilding(path: Path) -> Iterator[None]:
+    """Name the file in what goes wrong while what it says is made into objects. Raises DamagedFile."""
+    try:
+        yield
+    except DamagedFile:
+        raise
+    except UserError as problem:
+        raise DamagedFile(f"{path}: {problem}") from None
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        raise DamagedFile(f"{path} is damaged, or another version of weft wrote it.") from None
 
 
 def write_tree(path: Path, tree: PyTree, **about: Any) -> None:
-    """Write every array of a tree into one safetensors file; `about` is kept beside them as JSON."""
+    """Write every array of a tree into one safetensors file, with a digest; `about` is kept beside them as JSON."""
     arrays = {
         f"{number:05d} {name}": np.asarray(leaf, order="C") for number, (name, leaf) in enumerate(named_leaves(tree))
     }
     # one entry, because several would be written in an order that changes from process to process
-    write_bytes(path, save_tensors(arrays, {"weft": json.dumps({**about, "checksum": _checksum(arrays)})}))
+    header = json.dumps({**about, "digest": digest(about, arrays)})
+    write_bytes(path, save_tensors(arrays, {"weft": header}))
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> int:
+    """Return the checksum of files without a digest, which covers the arrays alone."""
     total = 0
     for name in sorted(arrays):
         total = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), total))
     return total
 
 
-def read_tree(path: Path, like: PyTree) -> PyTree:
+def read_tree(path: Path, like: PyTree, **expected: Any) -> PyTree:
     """Read the arrays of a file back into a tree of the given structure; sizes are those of the file.
 
-    Raises DamagedFile when the file is missing or damaged, and UserError when it does not fit the structure.
+    expected: what was kept beside the arrays. Raises DamagedFile when the file is missing, damaged or not the one that
+    was expected, and UserError when it does not fit the structure.
     """
-    about = read_about(path)
-    try:
-        arrays = load_tensors(path.read_bytes())
-    except (OSError, SafetensorError) as problem:
-        raise DamagedFile(f"{path} is damaged and cannot be read: {problem}.") from None
-    if about.get("checksum") != _checksum(arrays):
-        raise DamagedFile(f"{path} is damaged: its content is not what was written.")
+    about, arrays = _stored(path)
+    if changed := [name for name, value in expected.items() if about.get(name, value) != value]:
+        raise DamagedFile(f"{path} is not the file that belongs here: it is of another {' and '.join(changed)}.")
     wanted = [f"{number:05d} {name}" for number, (name, _) in enumerate(named_leaves(like))]
     if sorted(arrays) != wanted:
         raise UserError(f"{path} does not fit: it was written by other settings or another version of weft.")
@@ -192,13 +266,35 @@ def read_tree(path: Path, like: PyTree) -> PyTree:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Return what `write_tree` was told beside the arrays, without reading them."""
+    """Return what `write_tree` was told beside the arrays. Raises DamagedFile unless the whole file is as written."""
+    return _stored(path)[0]
+
+
+def _stored(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    content = _content(path)
     try:
-        with open(path, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
-        return dict(json.loads(header["__metadata__"]["weft"]))
-    except FileNotFoundError:
-        raise DamagedFile(f"There is no file {path}.") from None
-    except (OSError, ValueError, OverflowError, MemoryError, KeyError, TypeError):
+        size = int.from_bytes(content[:8], "little")
+        about = dict(parsed(parsed(content[8 : 8 + size])["__metadata__"]["weft"]))
+    except (ValueError, KeyError, TypeError):
         raise DamagedFile(f"{path} is not a file that weft wrote, or it is damaged.") from None
+    try:
+        arrays = load_tensors(content)
+    except (SafetensorError, TypeError, ValueError) as problem:
+        raise DamagedFile(f"{path} is damaged and cannot be read: {problem}.") from None
+    written = about.pop("digest", None)
+    # files of the first format have a checksum of their arrays alone
+    whole = about.get("checksum") == _checksum(arrays) if written is None else written == digest(about, arrays)
+    if not whole:
+        raise DamagedFile(f"{path} is damaged: its content is not what was written.")
+    return about, arrays
+
+
+def _content(path: Path) -> bytes:
+    if not path.exists():
+        raise DamagedFile(f"There is no file {path}.")
+    try:
+        return regular(path).read_bytes()
+    except UserError as problem:
+        raise DamagedFile(str(problem)) from None
+    except OSError as problem:
+        raise DamagedFile(f"{path} cannot be read: {problem.strerror or problem}.") from None

@@ -217,7 +217,7 @@ def _answered(folder: Path | None) -> str:
     if folder is None or not (folder / RECORD).exists():
         return ""
     try:
-        return str(storage.read_json(folder / RECORD)["decision"]["question"])
+        return str(storage.read_record(folder / RECORD)["decision"]["question"])
     except (KeyError, TypeError):
         return ""
 
@@ -307,7 +307,7 @@ def _states(runs: Mapping[str, Run], only: Sequence[int] | None) -> Iterator[tup
     for name, run in runs.items():
         for setting in range(len(run.settings)) if only is None else only:
             health = triage(run, setting=setting)
-            step = run.kept(setting)[-1] if health.checkpoint is None else health.checkpoint
+            step = run.lasting(setting)[-1] if health.checkpoint is None else health.checkpoint
             alarms = "; ".join(found.sentence for found in health.findings if found.verdict == "alarm")
             for number in range(len(run.seeds)):
                 yield name, run, setting, number, step, alarms
@@ -367,4 +367,4 @@ def _write(found: Study, folder: Path) -> None:
         "table": [dataclasses.asdict(row) for row in found.table],
         "notes": list(found.notes),
     }
-    storage.write_json(folder / RECORD, plain(record))
+    storage.write_record(folder / RECORD, plain(record))

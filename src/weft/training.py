@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ from .dataset import Dataset
 from .errors import UserError
 from .plan import Plan
 from .progress import Progress, Silent
-from .run import FORMAT, Run, load_run, structure
+from .run import Run, load_run, structure
 from .spec import Spec
 from .transform import Transform
 
@@ -77,9 +78,8 @@ class Engine(abc.ABC):
 
 def record_of(plan: Plan, spec: Spec, source: dict[str, Any], units: dict[str, Any]) -> dict[str, Any]:
     """Return a new run's record. `source` says what it learns from (origin, fingerprint, steps, episodes, notes)."""
-    device = str(jax.devices()[0].device_kind)
     return {
-        "format": FORMAT,
+        "format": storage.FORMAT,
         "settings": [describe(setting) for setting in plan.settings],
         "seeds": plan.seeds,
         "steps": plan.steps,
@@ -88,9 +88,31 @@ def record_of(plan: Plan, spec: Spec, source: dict[str, Any], units: dict[str, A
         "units": units,
         "data": source,
         "spec": json.loads(spec.to_json()),
-        "computed": {"mapping": train.mapping(), "device": device, "python": platform.python_version()},
+        "computed": _computed(),
         "versions": {name: version(name) for name in ("weft", "jax", "equinox", "optax", "numpy")},
     }
+
+
+def _computed() -> dict[str, Any]:
+    """Return what decides the bits of a run beside versions: larger sums are split by threads, and by processor."""
+    known = hasattr(os, "sched_getaffinity")
+    return {
+        "mapping": train.mapping(),
+        "device": str(jax.devices()[0].device_kind),
+        "processor": _processor(),
+        "threads": len(os.sched_getaffinity(0)) if known else os.cpu_count(),
+        "flags": os.environ.get("XLA_FLAGS", ""),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def headline(run: Run) -> str:
@@ -106,14 +128,15 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def agreed(run: Run, folder: Path, resume: bool) -> list[str]:
+def agreed(run: Run, folder: Path, resume: bool) -> tuple[list[str], list[str]]:
     """Check that a run may begin or go on in a folder, and take over what resuming must not change.
 
-    Returns what the person should know. Nothing is written. Raises UserError that names what differs.
+    Returns what the person should know, and what nobody should miss. Nothing is written. Raises UserError that names
+    what differs.
     """
     if not (resume and (folder / folders.RECORD).exists()):
         folders.check_free(folder)
-        return [f"There is nothing to resume in {folder}: starting at step 0."] if resume else []
+        return ([f"There is nothing to resume in {folder}: starting at step 0."] if resume else []), []
     old = load_run(folder)
     new, was = run.record, old.record
     parts = ("settings", "seeds", "units", "spec", "online")
@@ -128,16 +151,31 @@ def agreed(run: Run, folder: Path, resume: bool) -> list[str]:
     said = []
     if new["steps"] > was["steps"]:
         said.append(f"Extended from {was['steps']:,} to {new['steps']:,} steps; schedules go by the new total.")
-    for part in ("versions", "computed"):
-        if changed := [name for name, value in new[part].items() if was[part].get(name) != value]:
-            said.append(f"This run began with another {', '.join(changed)}; its bits may differ from here on.")
+    here = {"versions": new["versions"], "computed": _computed()}  # not the record's: it holds how the run began
+    moved = _moved(was, here)
     run.transform = old.transform
     run.metrics[:] = old.metrics
     # how runs are mapped stays as it was; rows of metrics keep their distance
     ended = [*was.get("extended_from", []), *([was["steps"]] if new["steps"] > was["steps"] else [])]
     run.record = {**new, "computed": was["computed"], "log_every": was["log_every"], "extended_from": ended}
+    resumed = was.get("resumed_on", [])
+    if resumed := [*resumed, *([here] if moved and here not in resumed else [])]:
+        run.record["resumed_on"] = resumed
     run.record["keep"] = sorted({*was["keep"], *new["keep"], *ended})  # what was kept for good stays
-    return said
+    return said, moved
+
+
+def _moved(was: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """Say what is another than when a run began and may change its bits."""
+    pairs = [(name, was[part], value) for part in here for name, value in here[part].items()]
+    changed = [f"{name} ({then[name]} then, {now} now)" for name, then, now in pairs if then.get(name, now) != now]
+    unknown = [name for name, then, _ in pairs if name not in then]
+    words = []
+    if changed:
+        words.append(f"This run began with another {', '.join(changed)}; its bits may differ from here on.")
+    if unknown:
+        words.append(f"This run does not say with which {', '.join(unknown)} it began; if others, its bits may differ.")
+    return words
 
 
 def _as_then(spec: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
@@ -186,20 +224,24 @@ def train_runs(
     """
     folder = run.folder
     with Progress() if progress else Silent() as shown, contextlib.ExitStack() as stack:
-        more = []
+        more, moved = [], []
         if folder is not None:
             agreed(run, folder, resume)  # before anything is written
             storage.make_folder(folder / folders.CHECKPOINTS)
             busy = f"{folder} is in use by another process; wait for it or choose another folder."
             stack.enter_context(storage.locked(folder / folders.LOCK, busy))
-            more = agreed(run, folder, resume)
+            more, moved = agreed(run, folder, resume)
             folders.tidy(folder)
             if not (folder / folders.RECORD).exists():
-                storage.write_tree(folder / folders.TRANSFORM, run.transform)
-                storage.write_tree(folder / folders.EPISODES, run.trained_on.packed())
-            storage.write_json(folder / folders.RECORD, run.record)
+                storage.write_tree(folder / folders.TRANSFORM, run.transform, run=run.identity)
+                storage.write_tree(folder / folders.EPISODES, run.trained_on.packed(), run=run.identity)
+            elif (folder / folders.METRICS).exists():
+                folders.replace_rows(folder, run.metrics)  # before the record says that every row has a checksum
+            storage.write_record(folder / folders.RECORD, run.record)
         for sentence in (headline(run), *said, *more):
             shown.say(sentence)
+        for sentence in moved:
+            shown.warn(sentence)
         make = prepare()
         plan = dataclasses.replace(plan, log_every=run.record["log_every"], keep=run.record["keep"])
         for group in range(len(run.groups)):
@@ -251,9 +293,10 @@ def _train(
         _note(run, rows, durable=due)
         if run.folder is not None:
             if due:
+                about: dict[str, Any] = {"run": run.identity, "step": end}
                 for name, tree in engine.others().items():
-                    storage.write_tree(folders.other_path(run.folder, name, group, end), tree, step=end)
-                storage.write_tree(folders.checkpoint_path(run.folder, group, end), engine.states, step=end)
+                    storage.write_tree(folders.other_path(run.folder, name, group, end), tree, **about)
+                storage.write_tree(folders.checkpoint_path(run.folder, group, end), engine.states, **about)
                 folders.forget(run.folder, group, plan.keep)
                 saved = time.monotonic()
         elif kept and end < plan.steps:
@@ -284,14 +327,14 @@ def _started(run: Run, group: int, engine: Engine, shown: Silent) -> int:
         folder = run.folder
         like = structure(run.settings[run.groups[group][0]], run.transform.inner)
         problems = []
-        for step, found in folders.last_states(folder, group, like):
+        for step, found in folders.last_states(folder, group, like, run.identity):
             try:
                 if isinstance(found, storage.DamagedFile):
                     raise found
                 engine.restore(
                     found,
                     lambda name, tree, step=step: storage.read_tree(
-                        folders.other_path(folder, name, group, step), tree
+                        folders.other_path(folder, name, group, step), tree, run=run.identity, step=step
                     ),
                 )
             except storage.DamagedFile as problem:
@@ -324,7 +367,7 @@ def _stopped(run: Run, group: int, step: int, why: str, shown: Silent) -> None:
     found = {"group": group, "settings": run.groups[group], "step": step, "reason": why}
     run.record.setdefault("stopped", []).append(found)
     if run.folder is not None:
-        storage.write_json(run.folder / folders.RECORD, run.record)
+        storage.write_record(run.folder / folders.RECORD, run.record)
     shown.warn(f"Stopped at step {step:,} of {run.record['steps']:,}: {why}. The last states are kept.")
 
 
@@ -349,5 +392,6 @@ def _drop_later_rows(run: Run, group: int, step: int) -> None:
     if run.folder is None or not (run.folder / folders.METRICS).exists():
         return
     members = run.groups[group]
-    run.metrics[:] = [row for row in run.metrics if row["setting"] not in members or row["step"] <= step]
+    # before the first checkpoint not even step 0 counts: it is looked at again
+    run.metrics[:] = [row for row in run.metrics if row["setting"] not in members or row["step"] <= (step or -1)]
     folders.replace_rows(run.folder, run.metrics)

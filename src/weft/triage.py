@@ -48,6 +48,10 @@ __all__ = [
 NEVER = "Training triage: it sorts training runs and is never evidence of what a policy is worth."
 PROBES = 20  # batches of the held-out log
 HIGHER = 1.5  # times the error in training: the critic has learned its log by heart
+UNKEPT = (
+    "No step is kept for good yet, and what is kept to resume from is none to choose: let the run end, or train with "
+    "--keep."
+)
 FAR = 0.2  # share of actions unlike the log's that is worth a sentence
 WORST: tuple[Verdict, ...] = ("alarm", "watch", "clear", "unknown")
 
@@ -101,14 +105,14 @@ def triage(run: Run, larger: Run | None = None, held_out: Dataset | None = None,
     name = next((name for name in ("mean_q", "critic_loss", "actor_loss") if name in curves), None)
     if name is not None:
         found.append(seed_stability(curves[name], name.replace("_", " ")))
-    checkpoint = choose_checkpoint(run.kept(setting), over, divergence if _everywhere(divergence) else None)
+    checkpoint = choose_checkpoint(run.lasting(setting), over, divergence if _everywhere(divergence) else None)
     if held_out is not None and checkpoint is not None:
         found += _held_out(run, setting, checkpoint, held_out, curves)
     done = int(curves["step"][-1])
     title = f"{run.name}, {method.title}: step {done:,} of {run.record['steps']:,}, {_seeds(len(run.seeds))}"
     stops = [stop for stop in run.record.get("stopped", []) if setting in stop["settings"]]
     title += f", stopped early at step {stops[0]['step']:,}." if stops else "."
-    return Triage(title, tuple(found), checkpoint, tuple(_advice(run, found, checkpoint, larger is not None)))
+    return Triage(title, tuple(found), checkpoint, tuple(_advice(run, setting, found, checkpoint, larger is not None)))
 
 
 # --- from a run to arrays -----------------------------------------------------------------------------------------
@@ -268,7 +272,7 @@ def _measured(method: Algorithm, state: PyTree, columns: Columns, key: PRNGKeyAr
 # --- what to do ---------------------------------------------------------------------------------------------------
 
 
-def _advice(run: Run, findings: list[Finding], checkpoint: int | None, compared: bool) -> list[str]:
+def _advice(run: Run, setting: int, findings: list[Finding], checkpoint: int | None, compared: bool) -> list[str]:
     by = {found.check: found for found in findings}
     said = []
     over, under, wild = by["over-fitting"], by.get("under-fitting"), by["divergence"]
@@ -278,7 +282,9 @@ def _advice(run: Run, findings: list[Finding], checkpoint: int | None, compared:
             "The values are lost: lower the learning rate, or take a method that stays with the log (iql, cql, "
             f"td3_bc).{some}"
         )
-    if checkpoint is None:
+    if checkpoint is None and not run.lasting(setting):
+        said.append(UNKEPT)
+    elif checkpoint is None:
         said.append("No checkpoint from before the divergence is kept; train again with --keep at earlier steps.")
     if over.verdict == "alarm" and over.step is not None:
         if checkpoint is not None and checkpoint > over.step:

@@ -263,7 +263,7 @@ def _mean(way: Sequence[Row]) -> float:
 def _healthy(run: Run, setting: int) -> bool:
     """Say whether every kept policy of a setting is made of numbers."""
     try:
-        for step in run.kept(setting):
+        for step in run.lasting(setting):
             for number in range(len(run.seeds)):
                 check_parameters(run.policy(number, setting, step))
     except UserError:
@@ -299,12 +299,12 @@ def _journal(folder: Path | None, asked: Any, batches: Any) -> None:
     if folder is not None and not batches:
         (folder / RECORD).unlink(missing_ok=True)
     elif folder is not None:
-        storage.write_json(folder / RECORD, plain({"version": VERSION, "asked": asked, "batches": batches}))
+        storage.write_record(folder / RECORD, plain({"version": VERSION, "asked": asked, "batches": batches}))
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    record = storage.read_json(folder / RECORD)
-    if not isinstance(record, dict) or record.get("version") != VERSION or not {"asked", "batches"} <= set(record):
+    record = storage.read_record(folder / RECORD)
+    if record.get("version") != VERSION or not {"asked", "batches"} <= set(record):
         raise UserError(f"{folder / RECORD} is damaged, or another version of weft wrote it.")
     return record
 

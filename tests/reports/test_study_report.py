@@ -14,6 +14,7 @@ from made_up import ENTRY, MANIFEST, ROWS, decision, diagnostics
 from weft.errors import UserError
 from weft.reports import _study as parts
 from weft.reports.study import StudyReport
+from weft.storage import write_record
 from weft.study import Study
 
 
@@ -100,7 +101,7 @@ def test_a_folder_makes_the_same_page_without_the_pictures_of_weights(tmp_path):
     answer = decision(high=np.nan, needed={0.1: 25.0, 0.5: np.inf}, diagnostics=diagnostics())
     record = {"decision": answer.record(), "folds": MANIFEST, "notes": ["A note."],
               "table": [dataclasses.asdict(row) for row in ROWS]}  # fmt: skip
-    (tmp_path / "study.json").write_text(json.dumps(record))
+    write_record(tmp_path / "study.json", record)
     found = StudyReport.of_folder(tmp_path)
     assert found.decision.needed == answer.needed
     assert np.isnan(found.decision.high)
@@ -109,9 +110,9 @@ def test_a_folder_makes_the_same_page_without_the_pictures_of_weights(tmp_path):
     for part in ("DEPLOY dose 0.5", "iql seed 0, greedy (chosen)", "Bellman's equation fails.", "cccc", "A note."):
         assert part in words, part
     (tmp_path / "study.json").write_text("[]")
-    with pytest.raises(UserError, match="not the record of a study"):
+    with pytest.raises(UserError, match="is damaged, or another version of weft wrote it"):
         StudyReport.of_folder(tmp_path)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"There is no .*; is .* a study\?"):
         StudyReport.of_folder(tmp_path / "nowhere")
 
 

@@ -79,9 +79,9 @@ class Certify(Command):
             console().print()
             print_lines(found.diagnostics.lines())
         if self.out is not None:
-            from ..storage import write_json
+            from ..storage import write_record
 
-            write_json(self.out, found.record())
+            write_record(self.out, found.record())
 
     def _policy(self, path: Path) -> "Served":
         from ..folder import RECORD

@@ -1,6 +1,5 @@
 """A page about a study or a single decision: what to do, why, what it rests on, and what would change it."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from ..decision import ACTS, TIERS, Decision
 from ..errors import UserError
 from ..ledger import Entry
 from ..report import Report, Table
+from ..storage import read_record, rebuilding
 from ..study import RECORD, Row, Study, source
 from . import _study as parts
 
@@ -40,16 +40,14 @@ class StudyReport(Report):
     def of_folder(cls, folder: str | Path) -> "StudyReport":
         """Return the page of a study's folder. Raises UserError where its record cannot be read."""
         path = Path(folder) / RECORD
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+        if not path.exists():
+            raise UserError(f"There is no {path}; is {folder} a study?")
+        record = read_record(path)
+        with rebuilding(path):
             page = cls(_read(record["decision"]))
             page.rows = tuple(Row(**row) for row in record["table"])
             page.manifest, page.notes = record["folds"], tuple(record["notes"])
             page.findings = [(what, text) for what, text in record["decision"]["diagnostics"] or ()]
-        except OSError as problem:
-            raise UserError(f"{path} cannot be read: {problem.strerror or problem}; is {folder} a study?") from None
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise UserError(f"{path} is not the record of a study; run weft study again to write it.") from None
         return page
 
     @property
