@@ -29,6 +29,7 @@ __all__ = ["Algorithm", "Tick", "algorithm", "algorithms", "describe", "rebuild"
 State = PyTree
 Metrics = dict[str, Float[Array, ""]]
 PACKAGE = "weft.algorithms"
+MOST = 3.4028234e38  # of numbers that float32 holds
 RANGES = {
     "discount": (0.0, 1.0, "The discount must be between 0 and 1"),
     "inverse_temperature": (0.0, math.inf, "The inverse temperature may not be negative"),
@@ -99,7 +100,7 @@ class Algorithm(eqx.Module):
             if not isinstance(value, int | float):
                 continue
             last = path.rpartition(".")[2]
-            pytree.require(math.isfinite(value), f"{self.title}: {path} must be finite, got {value}.")
+            pytree.require(-MOST <= value <= MOST, f"{self.title}: {path} must be a finite float32, got {value!r:.40}.")
             if last.endswith("learning_rate"):
                 pytree.require(value >= 0, f"{self.title}: {path} may not be negative, got {value}.")
             if last == "target_rate":

@@ -202,7 +202,7 @@ def load_run(folder: str | Path) -> Run:
         settings = [rebuild(described) for described in record["settings"]]
         blank = skeleton(spec, record["transform"])
         groups = pytree.groups([pytree.as_arrays(setting) for setting in settings])
-        seeds, sealed = plan.seeds_of(record["seeds"]), record["format"] > 1
+        seeds, sealed = plan.seeds_of(list(record["seeds"])), record["format"] > 1
         run = Run(record, settings, seeds, spec, blank, groups, [{} for _ in groups], [], folder)
         latest = [max(folders.kept_steps(folder, group), default=0) for group in range(len(groups))]
         identity = run.identity
