@@ -22,7 +22,7 @@ from .errors import UserError
 from .policy import Policy
 from .rounds import Rounds
 from .sampler import Sampler
-from .spec import Spec
+from .spec import Spec, fits
 
 __all__ = ["Algorithm", "Tick", "algorithm", "algorithms", "describe", "rebuild"]
 
@@ -241,7 +241,7 @@ def _made(kind: type, described: dict[str, Any]) -> Any:
                 shown = ", ".join(choices) or "none"
                 raise UserError(f"This weft has no '{word}' for '{name}' of {kind.__name__}; known: {shown}.")
             value = _made(choices[word], {k: v for k, v in given.items() if k != "kind"})
-        elif not _fits(value, hints[name]):
+        elif not fits(value, hints[name]):
             raise UserError(f"{kind.__name__} cannot take {given!r:.80} for '{name}'.")
         values[name] = value
     try:
@@ -260,14 +260,3 @@ def _modules(hint: Any) -> dict[str, type]:
     for kind in kinds:
         kinds += kind.__subclasses__()
     return {kind.__name__: kind for kind in kinds if not inspect.isabstract(kind)}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Say whether a plain value is of a declared type; whole numbers are fractions, too, truth values are neither."""
-    if typing.get_origin(hint) is tuple:
-        inner = typing.get_args(hint)[0]
-        return isinstance(value, tuple) and all(_fits(part, inner) for part in value)
-    hints = typing.get_args(hint) or (hint,)
-    if isinstance(value, bool):
-        return bool in hints
-    return isinstance(value, (int, float) if float in hints else hints)

@@ -5,13 +5,14 @@ A `Spec` is enough to rebuild every network and to serve a policy; it is plain J
 
 import dataclasses
 import json
+import typing
 from typing import Any
 
 import numpy as np
 
 from .errors import UserError
 
-__all__ = ["ActionSpec", "ObservationSpec", "Spec"]
+__all__ = ["ActionSpec", "ObservationSpec", "Spec", "fits"]
 
 VERSION = 1
 
@@ -109,10 +110,28 @@ class Spec:
         version = found.pop("version", None)
         if version != VERSION:
             raise UserError(f"The spec has version {version}, this weft reads version {VERSION}; update weft.")
-        found["observations"] = tuple(ObservationSpec(**_tuples(part)) for part in found["observations"])
-        found["action"] = ActionSpec(**_tuples(found["action"]))
-        return cls(**_tuples(found))
+        found["observations"] = tuple(_typed(ObservationSpec, part) for part in found["observations"])
+        found["action"] = _typed(ActionSpec, found["action"])
+        return _typed(cls, found)
 
 
-def _tuples(found: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+def _typed(kind: type, fields: dict[str, Any]) -> Any:
+    """Return a dataclass of the fields, lists as tuples; raise UserError for a value of another type than declared."""
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    hints = typing.get_type_hints(kind)
+    for name, value in fields.items():
+        if name in hints and not fits(value, hints[name]):
+            raise UserError(f"{kind.__name__} cannot take {value!r:.80} for '{name}'.")
+    return kind(**fields)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Say whether a plain value is of a declared type; whole numbers are fractions, too, truth values are neither."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(fits(part, parts[0]) for part in value)
+    if parts:
+        return any(fits(value, part) for part in parts)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
