@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 import weft
-from weft.certify import declared_range
+from weft.certificate import declared_range
 from weft.compilation import keep_compiled_programs
 from weft.estimate import estimate
 from weft.estimator import question

@@ -9,7 +9,7 @@ from tabular import TIME, asks, world
 
 import weft
 from weft.behaviour import estimate_propensities
-from weft.certify import declared_range
+from weft.certificate import declared_range
 from weft.decision import recalled
 from weft.errors import UserError
 from weft.ledger import Ledger

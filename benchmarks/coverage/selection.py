@@ -31,8 +31,8 @@ from scipy.stats import spearmanr
 
 import weft
 from weft import gate
-from weft.certificate import Range
-from weft.certify import declared_range, missing
+from weft.certificate import Range, declared_range
+from weft.certify import missing
 from weft.declared import declared_discount
 from weft.estimator import Weighing, question
 from weft.estimators.fitted_q import FittedQ

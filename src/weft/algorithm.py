@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import math
 import typing
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -24,7 +25,7 @@ from .rounds import Rounds
 from .sampler import Sampler
 from .spec import Spec, fits
 
-__all__ = ["Algorithm", "Tick", "algorithm", "algorithms", "describe", "rebuild"]
+__all__ = ["Algorithm", "Tick", "algorithm", "algorithms", "applied", "describe", "rebuild"]
 
 State = PyTree
 Metrics = dict[str, Float[Array, ""]]
@@ -198,6 +199,16 @@ def algorithms() -> dict[str, type[Algorithm]]:
 def algorithm(name: str) -> type[Algorithm]:
     """Return one method by file name; raise UserError that names the nearest one if there is none."""
     return pytree.choose(PACKAGE, name.lower().replace("-", "_"), "algorithm", pytree.final(Algorithm))
+
+
+def applied(method: Algorithm, settings: Mapping[str, Any]) -> Algorithm:
+    """Return the method with some hyperparameters by (dotted) name; a list stands for a tuple. Its class checks them.
+
+    Raises UserError for a name that it does not have and for values that it refuses.
+    """
+    for name, value in settings.items():
+        method = pytree.replace(method, name, tuple(value) if isinstance(value, list) else value)
+    return method
 
 
 def describe(setting: Algorithm) -> dict[str, Any]:

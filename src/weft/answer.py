@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .candidate import NO_DENSITY
-from .certify import declared_range
+from .certificate import declared_range
 from .compilation import Program
 from .dataset import Dataset
 from .declared import check_ranges, unevenly_discounted

@@ -30,10 +30,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .dataset import Dataset
 from .paths import Paths
 from .pytree import static
 
-__all__ = ["Centre", "Range", "decline", "improvement", "unit_means", "value"]
+__all__ = ["Centre", "Range", "declared_range", "decline", "improvement", "unit_means", "value"]
 
 
 class Centre(NamedTuple):
@@ -143,3 +144,18 @@ def unit_means(
     count = jnp.zeros(size).at[unit].add(weights)
     total = jnp.zeros(size).at[unit].add(jnp.where(weights > 0, weights * terms, 0.0))
     return total / jnp.where(count > 0, count, 1.0), count > 0
+
+
+def declared_range(data: Dataset) -> Range:
+    """Return the declared reward range, discount (1 where none is declared) and horizon of a log.
+
+    The range is widened to contain 0 where episodes are shorter than the horizon: what follows an end counts as 0.
+    """
+    spec = data.spec
+    assert spec.reward_low is not None
+    assert spec.reward_high is not None
+    assert spec.horizon is not None
+    low, high = spec.reward_low[0], spec.reward_high[0]
+    if int(data.lengths.min()) < spec.horizon:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Range(low, high, 1.0 if spec.discount is None else spec.discount, spec.horizon, spec.propensity_low)

@@ -19,7 +19,7 @@ import numpy as np
 
 from . import gate
 from .candidate import NO_DENSITY
-from .certificate import Range
+from .certificate import Range, declared_range
 from .compilation import Program
 from .dataset import Dataset
 from .decision import Decision, promise
@@ -34,7 +34,7 @@ from .policy import Policy, acts_greedily
 from .provenance import refuse_touched, repetitions
 from .transform import fit_transform
 
-__all__ = ["certify", "compared", "declared_range", "missing"]
+__all__ = ["certify", "compared", "missing"]
 
 FEW = 20  # effective episodes below which what the weights say of a test's other half is not repeated
 MOST = 1e7  # units beyond which nobody waits for more of them
@@ -132,21 +132,6 @@ def compared(baseline: Any, data: Dataset, greedy: bool | None, seed: int) -> Ca
     if baseline is None:
         return None
     return tabulate(baseline, data, data.device(), fit_transform(data), jax.random.key(seed), greedy)
-
-
-def declared_range(data: Dataset) -> Range:
-    """Return the declared reward range, discount (1 where none is declared) and horizon of a log.
-
-    The range is widened to contain 0 where episodes are shorter than the horizon: what follows an end counts as 0.
-    """
-    spec = data.spec
-    assert spec.reward_low is not None
-    assert spec.reward_high is not None
-    assert spec.horizon is not None
-    low, high = spec.reward_low[0], spec.reward_high[0]
-    if int(data.lengths.min()) < spec.horizon:
-        low, high = min(low, 0.0), max(high, 0.0)
-    return Range(low, high, 1.0 if spec.discount is None else spec.discount, spec.horizon, spec.propensity_low)
 
 
 def missing(data: Dataset, *candidates: Candidate | None) -> str:

@@ -17,7 +17,7 @@ from jaxtyping import PyTree
 from . import environment as worlds
 from . import pytree
 from .alarms import largest_return
-from .algorithm import Algorithm
+from .algorithm import Algorithm, applied
 from .compilation import keep_compiled_programs
 from .dataset import Dataset
 from .door import check_reach, check_same, limits_of
@@ -28,7 +28,6 @@ from .plan import Plan, plan_of, whole
 from .rollout import simulator_of
 from .rounds import Rounds
 from .run import Run
-from .search import applied
 from .simulation import Simulator
 from .spec import Spec
 from .training import Engine, record_of, source_of, train_runs, transformed

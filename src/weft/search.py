@@ -17,10 +17,10 @@ from typing import Any
 import equinox as eqx
 
 from . import pytree
-from .algorithm import Algorithm
+from .algorithm import Algorithm, applied
 from .errors import UserError, nearest
 
-__all__ = ["Choice", "Space", "Span", "applied", "ask", "checked", "listed", "own"]
+__all__ = ["Choice", "Space", "Span", "ask", "checked", "listed", "own"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,16 +104,6 @@ def listed(method: Algorithm, name: str, text: str) -> list[Any]:
         shown = ",".join(map(str, own)) if isinstance(own, tuple) else str(own).lower()
         written = "which no word can hold; set it in Python" if isinstance(own, eqx.Module) else f"written as {shown}"
         raise UserError(f"'{name}' of {method.title} is {written}, got '{text}'.") from None
-
-
-def applied(method: Algorithm, settings: Mapping[str, Any]) -> Algorithm:
-    """Return the method with some hyperparameters by (dotted) name; a list stands for a tuple. Its class checks them.
-
-    Raises UserError for a name that it does not have and for values that it refuses.
-    """
-    for name, value in settings.items():
-        method = pytree.replace(method, name, tuple(value) if isinstance(value, list) else value)
-    return method
 
 
 def own(method: Algorithm, space: Space) -> Settings | None:

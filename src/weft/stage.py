@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from . import storage
-from .certify import compared, declared_range
+from .certificate import declared_range
+from .certify import compared
 from .dataset import Dataset
 from .decision import ACTS, Decision, recalled
 from .declared import check_kept, returns, undeclared, unevenly_discounted

@@ -24,7 +24,8 @@ import numpy as np
 
 from . import gate, storage
 from .algorithm import Algorithm, algorithm, describe
-from .certify import certify, compared, declared_range, missing
+from .certificate import declared_range
+from .certify import certify, compared, missing
 from .compilation import Program
 from .dataset import Dataset
 from .decision import ACTS, Decision, plain

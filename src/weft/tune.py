@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import storage
-from .algorithm import Algorithm, describe
+from .algorithm import Algorithm, applied, describe
 from .algorithm import algorithm as named
 from .dataset import Dataset
 from .decision import plain
@@ -30,7 +30,7 @@ from .folds import Folds, seal
 from .plan import whole
 from .policy import Served, check_parameters
 from .run import Run, load_run
-from .search import Space, applied, ask, checked, own
+from .search import Space, ask, checked, own
 from .study import STEPS, Row, judge
 
 __all__ = ["Trial", "Tuned", "best_setting", "tune"]
