@@ -102,6 +102,35 @@ def test_a_killed_benchmark_goes_on_and_ends_the_same(whole, tmp_path, monkeypat
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("gone", [["run.json"], ["metrics.jsonl"], ["run.json", "transform.safetensors"]])
+def test_a_deletion_that_was_killed_is_finished_and_blocks_no_further_seeds(whole, tmp_path, monkeypatch, gone):
+    folder, deleted = tmp_path / "copy", []
+    shutil.copytree(whole, folder)
+    for path in folder.rglob("bc/seed-*.json"):
+        path.unlink()
+
+    def kill(place, **_):
+        deleted.append(place)
+        for name in gone:
+            (place / name).unlink(missing_ok=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(MODULE.shutil, "rmtree", kill)
+        with pytest.raises(KeyboardInterrupt):
+            weft.benchmark([bc()], TASKS, folder, **SHORT)
+    assert deleted[0].exists()
+    found = weft.benchmark([bc()], TASKS, folder, **{**SHORT, "seeds": 3})
+    assert [(cell.seed, cell.status) for cell in found.of("bc", "grid")] == [(0, "done"), (1, "done"), (2, "done")]
+    assert not (folder / "runs").exists()
+
+
+def test_a_record_half_written_is_no_stranger(tmp_path):
+    (tmp_path / ".benchmark.json.part").write_text('{"version"')
+    weft.benchmark([bc()], TASKS, tmp_path, **SHORT)
+    assert not (tmp_path / ".benchmark.json.part").exists()
+
+
 def test_a_failure_is_written_down_stops_nobody_and_is_tried_again(whole, tmp_path, monkeypatch):
     fit, rollout = MODULE.fit, MODULE.rollout
 

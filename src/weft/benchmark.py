@@ -180,10 +180,14 @@ class _Pair:
             self.shown.say(f"{self.label} on {self.name}: skipped. {why}")
             return
         root = self.folder / RUNS / slug(self.name) / slug(self.label)
+        for place in root.glob("*"):
+            if not (place / RUN_RECORD).exists():  # its start or its deletion was killed
+                shutil.rmtree(place, ignore_errors=True)
         for place, trained, wanted in _places(root, missing):
             self._train(place, trained, wanted, progress)
         for place in root.glob("*") if not keep_runs else ():
             if (trained := _trained(place)) and all(map(self._done, trained)):
+                (place / RUN_RECORD).unlink()  # first, so that what a kill leaves is no run
                 shutil.rmtree(place, ignore_errors=True)
         for empty in (root, root.parent, root.parent.parent):
             with contextlib.suppress(OSError):

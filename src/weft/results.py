@@ -182,7 +182,8 @@ def agreed(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
     holds another protocol, other settings of a method or another log or environment of a task, or no benchmark.
     """
     if not (folder / RECORD).exists():
-        strange = [path.name for path in folder.iterdir() if path.name != LOCK] if folder.is_dir() else []
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        strange = [name for name in names if not name.startswith(".")]  # the lock, and a record half written
         require(
             not strange and not folder.is_file(),
             f"{folder} is not empty and holds no benchmark; choose another folder.",
