@@ -142,7 +142,8 @@ def test_a_decision_alone_shows_nothing_else_and_leaves_the_rest_of_the_risk():
     assert found.low != found.low
     with pytest.raises(UserError, match="is spent"):
         weft.certify(asks(HERE.rule(0.9)), log(), risk=0.001, show="decision")
-    assert [entry.spent for entry in Ledger().entries()] == [0.02, 0.03, 0]
+    assert weft.certify(asks(BEST), log(), risk=0.03, show="decision").action == "DEPLOY"
+    assert [entry.spent for entry in Ledger().entries()] == [0.02, 0.03, 0]  # answered again without a line
 
 
 def test_a_report_after_a_decision_is_free_and_spends_the_fold():

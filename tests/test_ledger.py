@@ -253,6 +253,11 @@ def test_what_a_ledger_is_asked_beforehand(ledger):
         asking.ask(log(1), 0.05)
 
 
+def last_checksum(ledger):
+    """Return the checksum of the last line."""
+    return json.loads((ledger.folder / "ledger.jsonl").read_text().splitlines()[-1])["checksum"]
+
+
 class Killed(BaseException):
     """The end of a process."""
 
@@ -283,9 +288,41 @@ def test_a_kill_at_any_write_leaves_a_ledger_that_goes_on(ledger, monkeypatch, m
     ledger.spend(log(), "again", risk=0.03)
     assert ledger.left(log(1)) == pytest.approx(0.03)
     assert not list(ledger.folder.glob("*.new"))
+    assert (ledger.folder / "ledger.last").read_text() == last_checksum(ledger)
     emptied(ledger.folder)
     with pytest.raises(UserError, match="is damaged"):
         ledger.left(log())
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_what_a_kill_left_undone_is_finished_without_a_further_test(ledger, monkeypatch, moment):
+    ledger.settle()
+    assert not ledger.folder.exists()
+    replace, count = os.replace, 0
+
+    def killed(source, target):
+        nonlocal count
+        if count == moment:
+            raise Killed
+        count += 1
+        replace(source, target)
+
+    with monkeypatch.context() as during:
+        during.setattr(os, "replace", killed)
+        with pytest.raises(Killed):
+            ledger.spend(log(), "killed", risk=0.02)
+    entries = ledger.entries()
+    with monkeypatch.context() as during:
+        during.setattr("weft.ledger.storage.move", lambda *_: (_ for _ in ()).throw(UserError("read-only")))
+        during.setattr("weft.ledger.storage.write_bytes", lambda *_: (_ for _ in ()).throw(UserError("read-only")))
+        ledger.settle()  # where nothing can be written it does no harm
+    ledger.settle()
+    assert ledger.entries() == entries
+    names = sorted(path.name for path in ledger.folder.iterdir())
+    written = [f"fold-{entry.fold}.safetensors" for entry in entries]
+    assert names == sorted([".lock", *written, *(["ledger.jsonl", "ledger.last"] if written else [])])
+    assert not written or (ledger.folder / "ledger.last").read_text() == last_checksum(ledger)
+    ledger.spend(log(), "again", risk=0.03)
 
 
 def test_lines_are_plain_json(ledger):

@@ -123,7 +123,7 @@ def certify(
     if show == "report":
         return found
     if found.certified or found.action == "STAGED":
-        kept.spend(data, name, 0.0, "report")  # more than "not certified" is known now
+        _open(kept, data, name, risk, "report")  # more than "not certified" is known now
     return found.bare()
 
 
@@ -251,6 +251,8 @@ def _open(ledger: Ledger, data: Dataset, name: str, risk: float, show: str) -> N
         ledger.spend(data, name, risk, show, granted=max(risk, GRANTED))
     elif show == "report" and all(entry.shown != "report" for entry in before):
         ledger.spend(data, name, 0.0, "report")
+    else:
+        ledger.settle()
 
 
 # --- the first tier -------------------------------------------------------------------------------------------------

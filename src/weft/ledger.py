@@ -11,8 +11,9 @@ Every test of a policy on a certify fold spends risk (alpha). The rules:
 The ledger is a folder: `ledger.jsonl` (one line per opening, each with a checksum over all before it), `ledger.last`
 (the checksum of a line that must be there), and one file of fingerprints per fold, and per roll-out that a
 certificate's wealth was carried into. A fold's file gets its name when its line is written, so that a name without a
-line means lost lines; a process killed between the two leaves a `.new` file, which counts if a line names it. It guards
-against mistakes, not against malice: a deleted ledger is not missed.
+line means lost lines; a process killed between the two leaves a `.new` file, which counts if a line names it, and which
+is given its name when the next question is asked. It guards against mistakes, not against malice: a deleted ledger is
+not missed.
 """
 
 import contextlib
@@ -126,6 +127,7 @@ class Ledger:
         storage.make_folder(self.folder)
         with self._locked():
             lines = self._lines()
+            self._settle(lines)
             late = shown == "report" and risk == 0  # of what was paid before; to write it down is never refused
             left = 0.0 if late else self._left(self._sharing(table, units, lines), fold, granted)
             paid = left if risk is None else float(risk)
@@ -148,6 +150,16 @@ class Ledger:
                 storage.move(fresh, place)
             storage.write_bytes(self.folder / LAST, checksum.encode())
         return entry
+
+    def settle(self) -> None:
+        """Finish what a killed process left undone: name the folds that have a line, delete what is half written.
+
+        None of it changes an answer, so where it cannot be done nothing is said.
+        """
+        lines = self._lines()
+        if self._undone() or (lines and self._content(LAST) != lines[-1][1].encode()):
+            with contextlib.suppress(UserError, OSError), self._locked():
+                self._settle(self._lines())
 
     def carry(self, question: str, dose: float, data: Dataset) -> bool:
         """Remember that a certificate's wealth at a dose is carried on into the episodes of a roll-out.
@@ -186,6 +198,21 @@ class Ledger:
     def _fresh(self, digest: str) -> Path:
         """Return where a fold's fingerprints are until its line is written."""
         return self.folder / f"fold-{digest}.safetensors.new"
+
+    def _undone(self) -> list[Path]:
+        """Return the files that a process under way, or a killed one, has not given their names yet."""
+        return [*self.folder.glob("*.new"), *self.folder.glob(".*.part")]
+
+    def _settle(self, lines: list[tuple[Entry, str]]) -> None:
+        """Finish what is undone; only for who holds the lock."""
+        named = {self._fresh(entry.fold): self._fold(entry.fold) for entry, _ in lines}
+        for path in self._undone():
+            if path in named and not named[path].exists():
+                storage.move(path, named[path])
+            else:
+                path.unlink(missing_ok=True)
+        if lines and self._content(LAST) != lines[-1][1].encode():
+            storage.write_bytes(self.folder / LAST, lines[-1][1].encode())
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
