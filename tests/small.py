@@ -68,7 +68,8 @@ def same(first, second) -> bool:
 
 def child(code: str, *arguments: object, **options) -> subprocess.Popen:
     """Start Python code that may import this file; its arguments are in `sys.argv[1:]`."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    source = Path(weft.__file__).parents[1]  # the same weft as here, wherever another may be installed
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(source), str(ROOT / "tests")])}
     environment.setdefault("WEFT_CACHE", str(ROOT / ".cache" / "compiled"))
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
