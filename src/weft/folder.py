@@ -88,11 +88,14 @@ def last_states(folder: Path, group: int, like: PyTree, run: str) -> Iterator[tu
 
 def forget(folder: Path, group: int, keep: Collection[int]) -> None:
     """Delete all checkpoints of a group but the last two and those to keep, which need no more than their states."""
-    for step in kept_steps(folder, group)[:-2]:
-        for name in ("ring", "worlds"):
-            other_path(folder, name, group, step).unlink(missing_ok=True)
+    steps = kept_steps(folder, group)
+    for step in steps[:-2]:
         if step not in keep:
             checkpoint_path(folder, group, step).unlink(missing_ok=True)
+    for name in ("ring", "worlds"):  # by their own names: a kill can leave some whose states were not written
+        last = {other_path(folder, name, group, step) for step in steps[-2:]}
+        for path in set((folder / CHECKPOINTS).glob(f"{name}-{group}-step-*.safetensors")) - last:
+            path.unlink(missing_ok=True)
 
 
 def tidy(folder: Path) -> None:

@@ -106,6 +106,8 @@ def append_lines(path: Path, lines: list[str], durable: bool = False) -> None:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
+        if durable:
+            _flush_folder(path.parent)  # the file may be new
     except OSError as problem:
         raise explain(problem, path) from None
 

@@ -267,6 +267,8 @@ def train_group(
     with contextlib.closing(engine):
         start = _started(run, group, engine, shown)
         _drop_later_rows(run, group, start)
+        if run.folder is not None:
+            folders.forget(run.folder, group, plan.keep)  # what a kill left between a checkpoint and this
         place = f" {group + 1}/{len(run.groups)}" if len(run.groups) > 1 else ""
         shown.begin(f"{run.settings[0].name}{place}", start, plan.steps, len(chosen))
         watch = _watch(run, members)

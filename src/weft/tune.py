@@ -312,7 +312,7 @@ def _read(folder: Path) -> dict[str, Any]:
 def _agreed(folder: Path, asked: dict[str, Any]) -> list[list[dict[str, Any]]]:
     """Return the batches of a folder; raise UserError if it holds anything but this search."""
     if not (folder / RECORD).exists():
-        strange = [path.name for path in folder.iterdir() if path.name != LOCK] if folder.is_dir() else []
+        strange = [path.name for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
         if strange or folder.is_file():
             raise UserError(f"{folder} is not empty and holds no search; choose another folder.")
         return []
