@@ -1,13 +1,16 @@
 """Only regular files are opened: anything else can block for ever."""
 
+import gzip
 import os
 import socket
+import stat
 from pathlib import Path
 
 import pytest
 
 from weft.errors import UserError
-from weft.files import regular
+from weft.files import gunzipped, mode, regular
+from weft.memory import Allowance
 
 
 def sentence(path) -> str:
@@ -53,3 +56,39 @@ def test_what_cannot_be_reached_is_one_sentence(tmp_path):
     assert "the file cannot be reached (Too many levels of symbolic links)" in sentence(tmp_path / "loop")
     assert "the file cannot be reached (File name too long)" in sentence(tmp_path / ("x" * 300))
     assert "the file cannot be reached" in sentence(Path("a\0b"))
+
+
+def test_the_mode_of_nothing_is_none(tmp_path):
+    assert mode(tmp_path / "log") is None
+    assert mode(tmp_path / "log" / "inside") is None
+    assert stat.S_ISDIR(mode(tmp_path) or 0)
+    with pytest.raises(UserError, match="File name too long"):
+        mode(tmp_path / ("x" * 300))
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    path = tmp_path / "log.csv"
+    path.touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    assert sentence(path) == f"{path}: you may not read this file; ask for permission, or copy it."
+
+
+def test_gzip_comes_out_piece_by_piece_and_within_its_allowance(tmp_path):
+    path = tmp_path / "log.gz"
+    path.write_bytes(gzip.compress(bytes(3 * 2**20)) + gzip.compress(b"end"))
+    allowance = Allowance.of(path, 1.0)
+    assert gunzipped(path, allowance).read() == bytes(3 * 2**20) + b"end"
+    assert allowance.taken == 3 * 2**20 + 3
+    path.write_bytes(gzip.compress(bytes(100 * 2**20)))
+    allowance = Allowance.of(path, 0.01)
+    with pytest.raises(UserError, match=r"takes 10\.5 MB of memory or more"):
+        gunzipped(path, allowance)
+    assert allowance.taken <= 10**7
+
+
+@pytest.mark.parametrize("content", [b"no gzip at all", gzip.compress(bytes(999))[:-5], b"\x1f\x8b\x08" + bytes(30)])
+def test_damaged_gzip_is_one_sentence(content, tmp_path):
+    path = tmp_path / "log.gz"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"the gzip file cannot be read \(.*\); fetch it again\."):
+        gunzipped(path, Allowance.of(path))

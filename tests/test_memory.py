@@ -6,7 +6,7 @@ import pytest
 
 from weft import memory
 from weft.errors import UserError
-from weft.memory import available_memory, require_memory
+from weft.memory import Allowance, available_memory, declared_bytes, require_memory
 
 
 def test_memory_is_counted_and_a_limit_of_the_process_counts_too(monkeypatch):
@@ -35,3 +35,50 @@ def test_too_much_is_one_sentence_with_both_figures(monkeypatch):
         require_memory(3_000_000_000, "This", "do less")
     monkeypatch.setattr(memory, "available_memory", lambda: None)
     require_memory(10**15, "This", "do less")
+
+
+def allowance(tmp_path, size=1000, free=10**9, gigabytes=None):
+    return Allowance(tmp_path / "log.npz", size, free, gigabytes)
+
+
+def test_a_log_may_always_take_a_part_of_the_free_memory(tmp_path):
+    log = allowance(tmp_path)
+    log.take(10**9 // 32)
+    with pytest.raises(UserError) as caught:
+        log.take(1)
+    assert str(caught.value) == (
+        f"{tmp_path}/log.npz: the log takes 31.3 MB of memory or more, its file has 1.0 kB; more than 20 times that "
+        "and a 32nd of the free memory (1.0 GB) is refused; if you trust the file, say how much it may take: "
+        "gigabytes=NUMBER (--gigabytes NUMBER)."
+    )
+    assert log.taken == 10**9 // 32
+
+
+def test_a_large_file_may_take_twenty_times_its_size_up_to_half_of_what_is_free(tmp_path):
+    log = allowance(tmp_path, size=20 * 10**6)
+    log.take(4 * 10**8)
+    with pytest.raises(UserError, match="more than 20 times that"):
+        log.require(1)
+    assert allowance(tmp_path, size=10**9).most == 5 * 10**8
+    with pytest.raises(UserError, match=r"takes 500\.0 MB of memory .* has 1\.0 GB; more than half of the free memory"):
+        allowance(tmp_path, size=10**9).take(5 * 10**8 + 1)
+
+
+def test_what_the_user_allows_is_the_only_limit(tmp_path):
+    assert allowance(tmp_path, gigabytes=64).most == 64 * 10**9
+    with pytest.raises(UserError, match=r"takes 2\.0 MB of memory .* and gigabytes=0\.001 allows 1\.0 MB; raise it"):
+        allowance(tmp_path, gigabytes=0.001).take(2 * 10**6)
+
+
+def test_the_allowance_of_a_file(tmp_path, monkeypatch):
+    (tmp_path / "log").write_bytes(bytes(50))
+    monkeypatch.setattr(memory, "available_memory", lambda: 640)
+    assert Allowance.of(tmp_path / "log").most == 320
+    monkeypatch.setattr(memory, "available_memory", lambda: None)
+    assert Allowance.of(tmp_path / "log").most == memory.UNKNOWN // 32
+
+
+def test_declared_bytes_count_empty_axes():
+    assert declared_bytes((3, 4), 8) == 96
+    assert declared_bytes((), 4) == 4
+    assert declared_bytes((10**12, 0), 8) == 8 * 10**12
