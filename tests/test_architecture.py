@@ -10,12 +10,12 @@ PACKAGE = ROOT / "src" / "weft"
 
 # A file may import from its own floor or from a lower one. ARCHITECTURE.md draws the same table.
 FLOORS = {
-    0: ["errors", "inverse", "pytree", "discovery", "spec", "memory", "files", "compilation"],
-    1: ["columns", "narrow", "checks", "choices", "categories", "ends", "assembly", "dataset", "transform",
+    0: ["errors", "inverse", "pytree", "discovery", "spec", "memory", "files", "trial", "compilation"],
+    1: ["columns", "narrow", "checks", "spaces", "choices", "categories", "ends", "assembly", "dataset", "transform",
          "sampler", "samplers", "rounds", "ring",
         "distributions", "losses", "conservative", "learner", "multipliers", "baselines", "soft", "networks", "policy",
-        "environment", "environments", "discrepancy", "divergences", "diffusion", "implicit", "frame", "hdf5",
-        "fingerprints", "folds", "declared", "door"],
+        "environment", "environments", "discrepancy", "divergences", "diffusion", "implicit", "frame", "table_file",
+        "hdf5", "fingerprints", "folds", "declared", "door"],
     2: ["algorithm", "betting", "candidate", "estimator", "paths", "moments", "waves", "linear", "certificate",
         "support", "interval", "assumptions",
         "format", "settings", "preset", "tabular"],
