@@ -14,13 +14,13 @@ import numpy as np
 from .categories import categories_of
 from .checks import (
     Naming,
-    finite,
     flags,
     log_propensities,
     observation_columns,
     observation_specs,
     reward_bounds,
     reward_columns,
+    single,
 )
 from .choices import action_columns
 from .columns import Ragged
@@ -126,7 +126,7 @@ def assemble(
 
     action, action_spec = action_columns(actions, count, action_bounds, action_labels, action_count, name)
     log_propensity = log_propensities(propensities, count, action_spec, name)
-    duration = None if durations is None else finite(durations, count, "durations", name)
+    duration = None if durations is None else single(durations, count, "durations", name)
     if duration is not None and (duration <= 0).any():
         raise name.refuse(f"column {name('durations')} must be positive ({name.some(duration <= 0)}).")
 
@@ -154,6 +154,8 @@ def assemble(
             raise name.refuse(refused)
         if np.ma.is_masked(value):
             raise name.refuse(f"column '{key}' has no value ({name.some(np.ma.getmaskarray(value))}); fill it.")
+    if sources is not None and np.shape(sources) != (count,):
+        raise name.refuse(f"column {name('sources')} has the shape {np.shape(sources)}; give one a step, of {count}.")
     if sources is not None and unit == "source" and (refused := named(sources, f"column {name('sources')}", name.some)):
         raise name.refuse(refused)
     extra = {key: np.asarray(value)[keep] for key, value in (columns or {}).items()}

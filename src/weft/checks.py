@@ -72,12 +72,20 @@ def finite(values: Any, count: int, part: str, name: Naming) -> np.ndarray:
     return narrowed(found, part, name)
 
 
+def single(values: Any, count: int, part: str, name: Naming) -> np.ndarray:
+    """Return a column of one finite number a step, `(steps,)`."""
+    found = finite(values, count, part, name)
+    if found.size != count:
+        raise name.refuse(f"column {name(part)} has the shape {found.shape}; give one number a step.")
+    return found.reshape(-1)
+
+
 def reward_columns(rewards: Any, count: int, name: Naming) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return rewards `(steps, objective)` and the names of the components."""
     if isinstance(rewards, Mapping):
         if not rewards:
             raise name.refuse("there is no reward component.")
-        made = [finite(values, count, key if key in name.names else str(key), name) for key, values in rewards.items()]
+        made = [single(values, count, key if key in name.names else str(key), name) for key, values in rewards.items()]
         return np.stack(made, 1), tuple(rewards)
     made = finite(rewards, count, "rewards", name)
     if made.ndim > 2 or (made.ndim == 2 and made.shape[1] != 1):
@@ -203,7 +211,7 @@ def log_propensities(values: Any, count: int, action: ActionSpec, name: Naming) 
     """Return the logarithm of propensities, probabilities where the actions are choices."""
     if values is None:
         return None
-    found = finite(values, count, "propensities", name).reshape(-1)
+    found = single(values, count, "propensities", name)
     low = found <= 0
     if low.any():
         raise name.refuse(

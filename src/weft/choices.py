@@ -143,7 +143,8 @@ def _action_bounds(bounds: Any, size: int, name: Naming) -> tuple[np.ndarray | N
     if bounds is None:
         return None, None
     try:
-        low, high = (np.broadcast_to(np.asarray(bound, np.float32), (size,)) for bound in bounds)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused below
+            low, high = (np.broadcast_to(np.asarray(bound, np.float32), (size,)) for bound in bounds)
     except (TypeError, ValueError):
         raise name.refuse(f"the action bounds must be a pair (low, high), each one number or {size}.") from None
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):

@@ -89,7 +89,7 @@ def understood(
     ends = _Ends(parts, origin)
     terminals, timeouts = ends.parts["terminals"], ends.parts.get("timeouts")
     given = [flags for flags in (terminals, timeouts, ends.parts.get("boundaries")) if flags is not None]
-    if not all(type(flags) is np.ndarray and flags.dtype == bool for flags in given):
+    if not all(type(flags) is np.ndarray and flags.dtype == bool and flags.shape == (ends.count,) for flags in given):
         return dict(parts), dict(others), {}  # `assemble` refuses them
     others = dict(others)
     for names, understand in (
