@@ -1,5 +1,8 @@
 """Whose a source is, and what is said when it is nobody's."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -94,6 +97,10 @@ def test_a_file_with_a_colon_is_a_file(tmp_path, monkeypatch):
         ({"horizon": 2.5}, "the dict: horizon must be a whole number of steps, at least 1, got 2.5."),
         ({"discount": 1.5}, "the dict: discount must lie in [0, 1], got 1.5."),
         ({"reward_range": 3}, "the dict: reward_range must be a pair (low, high), got 3."),
+        ({"gigabytes": 0}, "the dict: gigabytes is the most that the log may take in memory, above 0, got 0."),
+        ({"gigabytes": True}, "the dict: gigabytes is the most that the log may take in memory, above 0, got True."),
+        ({"gigabytes": "8"}, "the dict: gigabytes is the most that the log may take in memory, above 0, got '8'."),
+        ({"gigabytes": np.inf}, "the dict: gigabytes is the most that the log may take in memory, above 0, got inf."),
         ({"terminal_inside": "kep"}, "the dict: terminal_inside must be 'error' or 'keep', got 'kep'."),
     ],
 )
@@ -168,3 +175,40 @@ def test_content_and_not_the_file_makes_the_fingerprint(tmp_path):
         load(tmp_path / "log.npz").fingerprint,
     }
     assert len(found) == 1
+
+
+def test_gigabytes_is_an_option_of_whatever_is_loaded(tmp_path):
+    np.savez(tmp_path / "log.npz", **arrays())
+    table = {"x": [1.5, 2.0], "a": [0, 1], "r": [0, 1]}
+    for data in (
+        load(arrays(), gigabytes=8),
+        load(tmp_path / "log.npz", gigabytes=0.5),
+        load(table, observations="x", action="a", reward="r", gigabytes=8),
+        load("sample:maze", episodes=2, gigabytes=8),
+    ):
+        assert data.steps > 1
+    with pytest.raises(UserError, match=r"gigabytes=1e-07 allows 100 bytes; raise it if you trust the file\.$"):
+        load(tmp_path / "log.npz", gigabytes=1e-7)
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet", "log.npz", "log.hdf5", "log.csv.gz", "main_data.hdf5", "x"])
+def test_a_named_pipe_is_refused_before_anybody_waits_for_it(name, tmp_path):
+    path = tmp_path / name
+    os.mkfifo(path)
+    assert sentence(path).startswith(f"{path}: this is a named pipe, and weft opens regular files only")
+    assert sentence(path, format="table").startswith(f"{path}: this is a named pipe")
+
+
+@pytest.mark.parametrize("format", ["table", "numpy_arrays", "d4rl"])
+def test_a_folder_is_no_file(format, tmp_path):
+    assert sentence(tmp_path, format=format).startswith(f"{tmp_path}: this is a folder, and weft opens regular files")
+
+
+def test_paths_that_lead_nowhere(tmp_path):
+    (tmp_path / "log.csv").symlink_to(tmp_path / "gone.csv")
+    assert sentence(tmp_path / "log.csv") == f"{tmp_path / 'log.csv'}: the link leads to no file."
+    assert sentence("~nobody_of_this_name/log.csv").startswith("~nobody_of_this_name/log.csv: there is no such file")
+    assert "File name too long" in sentence("x" * 300 + ".csv")
+    assert "File name too long" in sentence("abc:" + "x" * 300)
+    assert "cannot be reached" in sentence("log\0.csv")
+    assert sentence(Path("/dev/null")).startswith("/dev/null: this is a device")

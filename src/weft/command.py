@@ -181,6 +181,7 @@ if TYPE_CHECKING:
     Pair = tuple[float, float] | None
     Count = int | None
     Chance = float | None
+    Size = float | None
     Place = Path | None
     Steps = tuple[int, ...]
     Flag = bool
@@ -191,6 +192,7 @@ else:
     Pair = _shown(tuple[float, float] | None, "LOW HIGH")
     Count = _shown(int | None, "COUNT")
     Chance = _shown(float | None, "CHANCE")
+    Size = _shown(float | None, "NUMBER")
     Place = _shown(Path | None, "PATH")
     Steps = _shown(tuple[int, ...], "STEP [STEP ...]")
     Flag = tyro.conf.FlagCreatePairsOff[bool]
@@ -255,6 +257,8 @@ class LogOptions:
     """Least chance that any choice had in any decision, those never made too; certificates then need fewer units."""
     terminal_inside: _shown(Literal["error", "keep"] | None, "{error,keep}") = None  # type: ignore[valid-type]
     """What to do about a terminal step inside an episode."""
+    gigabytes: Size = None
+    """The most that the log may take in memory; by default a part of what is free."""
     format: _shown(str | None, "NAME") = None  # type: ignore[valid-type]
     """Format of the log, where its name does not tell."""
 

@@ -17,6 +17,7 @@ SHARED = (
     "action_count",
     "action_labels",
     "discount",
+    "gigabytes",
     "horizon",
     "kinds",
     "propensity_low",
@@ -24,7 +25,10 @@ SHARED = (
     "terminal_inside",
     "unit",
 )
-"""Options of `Dataset.from_arrays` that every format passes on unchanged: declared facts, not data."""
+"""Options of every format: declared facts, which it passes on to `Dataset.from_arrays` unchanged, and `gigabytes`.
+
+gigabytes: the most that a log from a file may take in memory (`weft.memory.Allowance`), for the format itself.
+"""
 
 
 class Format(abc.ABC):
@@ -49,14 +53,14 @@ class Format(abc.ABC):
     def read(self, log: Any, /, **options: Any) -> Dataset:
         """Read a path (`pathlib.Path`), a whole URI (`str`) or an object in memory.
 
-        A final class names its own options as keyword-only parameters with defaults and ends with `**shared`, which
-        it hands to `Dataset.from_arrays` unchanged. Raises UserError, one sentence that names the source, for
-        whatever is wrong with it.
+        A final class names its own options and `gigabytes` as keyword-only parameters with defaults and ends with
+        `**shared`, which it hands to `Dataset.from_arrays` unchanged. Raises UserError, one sentence that names the
+        source, for whatever is wrong with it.
         """
 
     @classmethod
     def options(cls) -> tuple[str, ...]:
         """Return the names of the options that `read` takes: its own first, then the shared ones."""
         parameters = inspect.signature(cls.read).parameters.values()
-        own = tuple(part.name for part in parameters if part.kind is inspect.Parameter.KEYWORD_ONLY)
-        return own + tuple(name for name in SHARED if name not in own)
+        own = (part.name for part in parameters if part.kind is inspect.Parameter.KEYWORD_ONLY)
+        return *(name for name in own if name not in SHARED), *SHARED

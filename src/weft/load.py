@@ -1,8 +1,11 @@
 """`load`: from whatever holds a log to a `Dataset`, by asking the formats who claims it."""
 
+import contextlib
 import inspect
+import math
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 from .dataset import Dataset
 from .discovery import choose, discover, final
 from .errors import UserError, nearest
+from .files import mode, regular
 from .format import Format
 
 __all__ = ["formats", "load"]
@@ -30,10 +34,8 @@ def load(log: Any, /, *, format: str | None = None, **options: Any) -> Dataset:
     Raises UserError, one sentence, for a source that nobody knows, an unknown option, or anything wrong with the data.
     """
     if (isinstance(log, str) and not _is_uri(log)) or isinstance(log, os.PathLike):
-        log = Path(log).expanduser()
+        log = _path(log)
     name, found = (format, choose("weft.formats", format, "format", _concrete)) if format else _claimant(log)
-    if isinstance(log, Path):
-        _exists(log)
     known = found.options()
     for option in options:
         if option not in known:
@@ -59,18 +61,23 @@ def _concrete(thing: Any) -> bool:
 
 
 def _is_uri(log: str) -> bool:
-    return SCHEME.match(log) is not None and not Path(log).exists()
+    return SCHEME.match(log) is not None and mode(Path(log)) is None
 
 
 def _shown(log: Any) -> str:
     return str(log) if isinstance(log, (str, Path)) else f"the {type(log).__name__}"
 
 
-def _exists(path: Path) -> None:
-    if path.exists():
-        return
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise UserError(f"{path}: there is no such file or folder.{nearest(path.name, beside)}")
+def _path(log: Any) -> Path:
+    """Return the path of a file or folder that is there; raise UserError for anything else."""
+    path = Path(os.fsdecode(log))
+    with contextlib.suppress(RuntimeError):  # nobody of that name has a home: then it is a file's name
+        path = path.expanduser()
+    bits = mode(path)
+    if bits is None and not path.is_symlink():
+        beside = [entry.name for entry in path.parent.iterdir()] if os.access(path.parent, os.R_OK | os.X_OK) else []
+        raise UserError(f"{path}: there is no such file or folder.{nearest(path.name, beside)}")
+    return path if bits is not None and stat.S_ISDIR(bits) else regular(path)
 
 
 def _claimant(log: Any) -> tuple[str, type[Format]]:
@@ -78,7 +85,6 @@ def _claimant(log: Any) -> tuple[str, type[Format]]:
     if isinstance(log, str):
         return _by_scheme(log)
     if isinstance(log, Path):
-        _exists(log)
         return _by_folder(log) if log.is_dir() else _by_file(log)
     for name, found in formats().items():
         if found.holds(log):
@@ -115,7 +121,7 @@ def _by_folder(path: Path) -> tuple[str, type[Format]]:
     signs = {}
     for name, found in formats().items():
         for file in found.files:
-            if (path / file).exists():
+            if mode(path / file) is not None:
                 return name, found
             signs[file] = name
     shown = ", ".join(f"{file} ({name})" for file, name in signs.items())
@@ -129,6 +135,10 @@ def _check_facts(options: Mapping[str, Any], origin: str) -> None:
         raise UserError(f"{origin}: horizon must be a whole number of steps, at least 1, got {horizon!r}.")
     if discount is not None and not (isinstance(discount, (int, float)) and 0 <= discount <= 1):
         raise UserError(f"{origin}: discount must lie in [0, 1], got {discount!r}.")
+    most = options.get("gigabytes")
+    number = isinstance(most, (int, float)) and not isinstance(most, bool)
+    if most is not None and not (number and 0 < most < math.inf):
+        raise UserError(f"{origin}: gigabytes is the most that the log may take in memory, above 0, got {most!r}.")
     least = options.get("propensity_low")
     if least is not None and not (isinstance(least, (int, float)) and 0 < least <= 1):
         raise UserError(f"{origin}: propensity_low is a chance, above 0 and at most 1, got {least!r}.")

@@ -138,3 +138,25 @@ def test_flags_of_d3rlpy_and_what_is_left_out(tmp_path):
     assert load(path).spec.action.kind == "continuous"
     write(path, dones=np.zeros(6, bool))
     assert f"{path}: the array 'dones' and the arrays terminals and timeouts differ" in sentence(path)
+
+
+def test_odd_things_where_arrays_are_expected(tmp_path):
+    path = tmp_path / "log.hdf5"
+    write(path, infos=np.zeros(6))
+    assert sentence(path, propensities=True).startswith(f"{path}: there is no 'infos/action_log_probs'")
+    write(path, **{"infos/action_log_probs": np.array([b"a"] * 6)})
+    assert sentence(path, propensities=True) == f"{path}: 'infos/action_log_probs' holds |S1 values; give numbers."
+    write(path, nothing=h5py.Empty("f8"))
+    assert load(path).episodes == 3
+
+
+def test_columns_are_counted_like_the_rest(tmp_path):
+    path = tmp_path / "log.hdf5"
+    count = 1_000_000
+    arrays = {"observations": np.zeros((count, 1), np.int8), "rewards": np.zeros(count, np.int8)}
+    with h5py.File(path, "w") as file:
+        for name, part in {**arrays, "actions": arrays["rewards"], "terminals": arrays["rewards"] == 0}.items():
+            file.create_dataset(name, data=part, compression="gzip")
+        for number in range(10):
+            file.create_dataset(f"infos/{number}", (count,), "f8", chunks=(10_000,), compression="gzip")
+    assert sentence(path, gigabytes=0.05).startswith(f"{path}: the log takes 52.")

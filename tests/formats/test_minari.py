@@ -1,6 +1,7 @@
 """Minari folders read with h5py alone: T + 1 observations, ends kept apart, spaces understood."""
 
 import json
+import os
 
 import h5py
 import numpy as np
@@ -140,7 +141,7 @@ def test_bad_episodes(tmp_path):
         said("rewards", {**episode(3), "rewards": np.zeros(2)}) == "/episode_1/rewards has 2 rows, the actions have 3."
     )
     wide = {**episode(3), "observations": np.zeros((4, 5))}
-    assert said("wide", wide).startswith("the HDF5 file cannot be read: it is damaged (all the input array dimensions")
+    assert said("wide", wide).startswith("the observations of episode_1 are float64 of shape (5,) a step, those of ")
     nested = episode(3)
     nested["actions/arm"] = nested.pop("actions")
     assert said("nested", nested) == "the actions of /episode_1 are a dictionary or tuple; weft takes one array."
@@ -225,3 +226,64 @@ def test_several_choices_a_step(tmp_path, space, actions, counts, start):
 def test_whole_numbers_of_a_box_are_continuous(tmp_path):
     data = spaced(tmp_path / "log", BOX, np.zeros((4, 2)), "", {**BOX, "dtype": "int8"}, np.ones((3, 2), np.int8))
     assert (data.spec.action.kind, data.spec.action.low) == ("continuous", (-1.0, -2.0))
+
+
+def test_pipes_in_the_folder_are_refused(tmp_path):
+    folder = write(tmp_path / "log", {0: episode(3)})
+    for name in ("main_data.hdf5", "metadata.json"):
+        path = folder / "data" / name
+        content = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        assert sentence(folder).startswith(f"{path}: this is a named pipe")
+        path.unlink()
+        path.write_bytes(content)
+    assert load(folder).steps == 3
+
+
+def test_episodes_that_are_no_groups_of_arrays(tmp_path):
+    path = write(tmp_path / "log", {0: episode(3)}) / "data" / "main_data.hdf5"
+    with h5py.File(path, "a") as file:
+        file["episode_1"] = np.zeros(3)
+    assert sentence(path) == f"{path}: 'episode_1' is no group of arrays; an episode is one."
+    with h5py.File(path, "a") as file:
+        del file["episode_1"], file["episode_0/rewards"]
+        file["episode_0/rewards"] = 3.0
+    assert sentence(path) == f"{path}: /episode_0/rewards is one value; give one a step."
+
+
+def test_groups_with_many_names_do_not_multiply(tmp_path):
+    path = write(tmp_path / "log", {0: episode(3)}) / "data" / "main_data.hdf5"
+    with h5py.File(path, "a") as file:
+        del file["episode_0/observations"]
+        group = file.create_group("episode_0/observations")
+        for _ in range(40):
+            inner = group.create_group("a")
+            group["b"] = inner
+            group = inner
+        group["x"] = np.zeros((4, 1))
+    assert "observations/a/a/" in sentence(path)
+    assert sentence(path).endswith(" is a second name of the same group; leave it out.")
+
+
+def test_episodes_of_unlike_components(tmp_path):
+    first, second = episode(3), episode(3)
+    del first["observations"], second["observations"]
+    first["observations/a"] = second["observations/b"] = np.zeros((4, 1))
+    folder = write(tmp_path / "log", {0: first, 1: second})
+    assert sentence(folder).endswith("the observations of episode_1 have other components than those of episode_0.")
+
+
+def test_names_of_episodes_with_odd_digits(tmp_path):
+    path = write(tmp_path / "log", {0: episode(3)}) / "data" / "main_data.hdf5"
+    with h5py.File(path, "a") as file:
+        file["episode_²"] = file["episode_" + "9" * 5000] = file["episode_0"]
+    assert load(path).episodes == 3
+
+
+def test_a_space_that_does_not_fit_the_actions_names_its_file(tmp_path):
+    folder = write(tmp_path / "log", {0: episode(3)}, DISCRETE)
+    about = folder / "data" / "metadata.json"
+    assert sentence(folder) == (
+        f"{about}: the action_space (Discrete) does not fit the data: it declares 1 numbers a step, and there are 2."
+    )

@@ -1,6 +1,8 @@
 """NumPy archives and dictionaries: contents come back, pickles never run."""
 
+import io
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -161,3 +163,80 @@ def test_flags_of_ogbench(tmp_path):
         [False, True, False, False],
         [False, False, False, True],
     )
+
+
+def entries(path, **contents):
+    """Write an archive of whatever bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(f"{name}.npy", content)
+    return path
+
+
+def header(shape, kind="<f8"):
+    made = io.BytesIO()
+    np.lib.format.write_array_header_1_0(made, {"descr": kind, "fortran_order": False, "shape": shape})
+    return made.getvalue()
+
+
+def test_an_archive_that_expands_too_far_is_refused_before_it_is_unpacked(tmp_path):
+    path = entries(tmp_path / "log.npz", observations=header((10**7,)) + bytes(8 * 10**7))
+    assert path.stat().st_size < 10**6
+    with pytest.raises(UserError, match=r"takes 80\.0 MB of memory or more \(its file has .* gigabytes=0\.05 allows"):
+        load(path, gigabytes=0.05)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((10**12,), r"is declared as \(1000000000000,\) of float64, 8,000,000,000,000 bytes, and the archive holds 16"),
+        ((10**30,), "is declared as .* and the archive holds 16"),
+        ((1,), r"is declared as \(1,\) of float64, 8 bytes, and the archive holds 16; it is damaged"),
+        ((-2,), r"is declared as \(-2,\) of float64"),
+        ((-2, -1), r"is declared as \(-2, -1\) of float64"),
+    ],
+)
+def test_an_array_must_be_as_large_as_it_says(shape, said, tmp_path):
+    path = entries(tmp_path / "log.npz", actions=header(shape) + bytes(16))
+    with pytest.raises(UserError, match=said):
+        load(path)
+
+
+def test_rows_without_columns_count_too(tmp_path):
+    path = entries(tmp_path / "log.npz", actions=header((10**12, 0)))
+    with pytest.raises(UserError, match=r"takes 8\.0 TB of memory or more"):
+        load(path)
+
+
+def test_packings_that_numpy_never_uses_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "log.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("actions.npy", header((2,)) + bytes(16))
+    with pytest.raises(UserError, match=r"the entry 'actions\.npy' is packed as NumPy never does"):
+        load(tmp_path / "log.npz")
+
+
+def test_words_of_letters_that_do_not_exist(tmp_path):
+    words = header((2,), "<U2") + np.array([65, 0x110000, 66, 0], "<u4").tobytes()
+    path = entries(tmp_path / "log.npz", actions=words)
+    with pytest.raises(UserError, match="the array 'actions' holds words of letters that do not exist"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"propensities": np.ones((4, 3))}, r"'propensities' has the shape \(4, 3\); give one number a step"),
+        ({"propensities": np.ones((4, 0))}, r"'propensities' has the shape \(4, 0\); give one number a step"),
+        ({"durations": np.ones((4, 3))}, r"'durations' has the shape \(4, 3\); give one number a step"),
+        ({"rewards/a": np.ones((4, 2))}, r"'a' has the shape \(4, 2\); give one number a step"),
+        ({"sources": np.zeros((4, 2))}, r"'sources' has the shape \(4, 2\); give one a step, of 4"),
+        ({"sources": np.zeros(3)}, r"'sources' has the shape \(3,\); give one a step, of 4"),
+        ({"terminals": np.zeros(0, bool), "masks": np.ones(4)}, "'terminals' has 0 rows, the actions have 4"),
+    ],
+)
+def test_arrays_of_odd_shapes(changes, said, tmp_path):
+    parts = {"observations": np.zeros((4, 2)), "actions": np.array([0, 1, 0, 1]), "terminals": np.ones(4, bool)}
+    parts |= changes if "rewards/a" in changes else {"rewards": np.zeros(4), **changes}
+    np.savez(tmp_path / "log.npz", **parts)
+    with pytest.raises(UserError, match=said):
+        load(tmp_path / "log.npz")

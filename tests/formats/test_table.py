@@ -265,9 +265,8 @@ def test_random_tables_round_trip(rows, tmp_path):
     names = ["x0", "x1", "a", "r", "e", "word"]
     table = polars.DataFrame(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
     table.write_csv(tmp_path / "log.csv")
-    table.write_parquet(tmp_path / "log.parquet")
     options = {"observations": "x*,word", "action": "a", "reward": "r", "episode": "e", "ends": "terminal"}
-    read = [load(tmp_path / "log.csv", **options), load(tmp_path / "log.parquet", **options)]
+    read = [load(tmp_path / "log.csv", **options), load(table, **options)]
     assert read[0].fingerprint == read[1].fingerprint
     firsts = list(dict.fromkeys(row[4] for row in rows))
     expected = [row for name in firsts for row in rows if row[4] == name]

@@ -13,8 +13,10 @@ import numpy as np
 from ..dataset import Dataset
 from ..ends import NAMES, understood
 from ..errors import UserError
+from ..files import regular
 from ..format import Format
 from ..hdf5 import array, opened
+from ..memory import Allowance
 
 LOG_PROPENSITY = "action_log_probs"
 
@@ -24,25 +26,28 @@ class D4RL(Format):
 
     suffixes: ClassVar[tuple[str, ...]] = (".hdf5", ".h5", ".hdf5.gz", ".h5.gz")
 
-    def read(self, log: Any, /, *, propensities: bool = False, **shared: Any) -> Dataset:
+    def read(
+        self, log: Any, /, *, propensities: bool = False, gigabytes: float | None = None, **shared: Any
+    ) -> Dataset:
         """Read the file; `propensities` asks for `infos/action_log_probs` as logarithms of propensities.
 
         Other columns with one number a step become columns to split by. Raises UserError for a file that is no HDF5,
         is cut short, lacks an array, or holds arrays of unequal length.
         """
-        path = Path(log)
-        with opened(path) as file:
-            parts: dict[str, Any] = {name: array(file, name, path) for name in ("actions", "rewards", "terminals")}
-            parts["observations"] = _component(file, "observations", path)
+        path = regular(Path(log))
+        allowance = Allowance.of(path, gigabytes)
+        with opened(path, allowance) as file:
+            parts: dict[str, Any] = {name: array(file, name, allowance) for name in ("actions", "rewards", "terminals")}
+            parts["observations"] = _component(file, "observations", allowance)
             if "next_observations" in file:
-                parts["next_observations"] = _component(file, "next_observations", path)
+                parts["next_observations"] = _component(file, "next_observations", allowance)
             if "timeouts" in file:
-                parts["timeouts"] = array(file, "timeouts", path)
-            columns, notes = _columns(file, len(parts["actions"]) if parts["actions"].ndim else 0)
-            flags = {name: array(file, name, path) for name in file if name.lower() in NAMES}
+                parts["timeouts"] = array(file, "timeouts", allowance)
+            columns, notes = _columns(file, len(parts["actions"]) if parts["actions"].ndim else 0, allowance)
+            flags = {name: array(file, name, allowance) for name in file if name.lower() in NAMES}
             choices = _discrete(file)
             if propensities:
-                parts["propensities"] = _propensities(file, path)
+                parts["propensities"] = _propensities(file, allowance)
         for name in ("rewards", "terminals", "timeouts"):
             if name in parts:
                 parts[name] = parts[name].reshape(-1)  # some files keep them as (N, 1)
@@ -70,36 +75,42 @@ def _as_declared(actions: np.ndarray, choices: bool, path: Path) -> np.ndarray:
     return actions if choices or actions.dtype.kind not in "iu" else actions.astype(np.float32)
 
 
-def _component(file: Any, name: str, path: Path) -> Any:
+def _component(file: Any, name: str, allowance: Allowance) -> Any:
     """Return an array, or a dictionary of arrays where the file has a group."""
     found = file.get(name)
     if hasattr(found, "keys"):
-        return {key: array(found, key, path) for key in found}
-    return array(file, name, path)
+        return {key: array(found, key, allowance) for key in found}
+    return array(file, name, allowance)
 
 
-def _propensities(file: Any, path: Path) -> np.ndarray:
+def _propensities(file: Any, allowance: Allowance) -> np.ndarray:
     found = file.get("infos")
-    if found is None:
-        raise UserError(f"{path}: there is no 'infos/{LOG_PROPENSITY}' to take propensities from; leave them out.")
-    return np.exp(array(found, LOG_PROPENSITY, path).astype(float))
+    if not hasattr(found, "keys"):
+        raise UserError(
+            f"{allowance.path}: there is no 'infos/{LOG_PROPENSITY}' to take propensities from; leave them out."
+        )
+    logs = array(found, LOG_PROPENSITY, allowance)
+    if logs.dtype.kind not in "biuf":
+        raise UserError(f"{allowance.path}: 'infos/{LOG_PROPENSITY}' holds {logs.dtype} values; give numbers.")
+    return np.exp(logs.astype(float))
 
 
-def _columns(file: Any, count: int) -> tuple[dict[str, np.ndarray], list[str]]:
+def _columns(file: Any, count: int, allowance: Allowance) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return what else the file says about each step, by its path in the file, and a note of what is left out."""
     used = {"observations", "actions", "rewards", "terminals", "timeouts", "next_observations"}
-    found: dict[str, np.ndarray] = {}
+    single: list[str] = []
     left: list[str] = []
 
     def visit(name: str, thing: Any) -> None:
-        shape = getattr(thing, "shape", ())
+        shape = getattr(thing, "shape", None) or ()
         if name.split("/", maxsplit=1)[0] in used or name.lower() in NAMES or shape[:1] != (count,):
             return
         if len(shape) == 1 and thing.dtype.kind in "biuf":
-            found[name] = thing[()]
+            single.append(name)
         else:
             left.append(name)
 
     file.visititems(visit)
+    found = {name: array(file, name, allowance) for name in single}
     several = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
     return found, [f"Arrays that are not one number a step are left out: {several}."] if left else []

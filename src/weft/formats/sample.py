@@ -20,12 +20,15 @@ class Sample(Format):
 
     schemes: ClassVar[tuple[str, ...]] = ("sample",)
 
-    def read(self, uri: Any, /, *, seed: int = 0, episodes: int | None = None, **shared: Any) -> Dataset:
+    def read(
+        self, uri: Any, /, *, seed: int = 0, episodes: int | None = None, gigabytes: float | None = None, **shared: Any
+    ) -> Dataset:
         """Return the log of a world's behaviour: `episodes` of them (the world's own number if None) from a seed.
 
         Fields of the world are options, too: `weft.load("sample:notifications", hidden=True)`. Raises UserError for a
         name that no environment has, a field that this world lacks or cannot take, and for fewer than one episode.
         """
+        del gigabytes  # no file is unpacked
         name = str(uri).partition(":")[2]
         world = environment(name)
         fields = {option: shared.pop(option) for option in list(shared) if option not in SHARED}

@@ -19,14 +19,18 @@ from ..columns import Ragged
 from ..dataset import Dataset
 from ..ends import NAMES
 from ..errors import UserError
+from ..files import regular
 from ..format import Format
+from ..memory import Allowance
 from ..narrow import fractions, named
+from ..table_file import table
 
 if TYPE_CHECKING:
     import polars
 
 UNSAID = NAMES | {"terminal", "terminals", "timeout", "timeouts"}
 NUMBERS = "numbers"  # the key of all numeric columns where an observation has other components, too
+LISTED = 5  # times the memory of a column of lists, which become lists of Python before they are arrays
 
 
 class Table(Format):
@@ -61,6 +65,7 @@ class Table(Format):
         propensity: str | None = None,
         duration: str | None = None,
         source: str | None = None,
+        gigabytes: float | None = None,
         **shared: Any,
     ) -> Dataset:
         """Read the table; every option names columns, by name, glob (`x*`), list, or names separated by commas.
@@ -76,7 +81,8 @@ class Table(Format):
         Raises UserError, naming file, column and rows, for whatever is missing or wrong.
         """
         origin = str(log) if isinstance(log, Path) else f"the {type(log).__name__}"
-        frame = _file(log) if isinstance(log, Path) else frames.frame_of(log, origin)
+        allowance = Allowance.of(regular(log), gigabytes) if isinstance(log, Path) else None
+        frame = table(log, allowance) if allowance else frames.frame_of(log, origin)
         for part, given in (("observations", observations), ("action", action), ("reward", reward)):
             if given is None:
                 raise UserError(
@@ -84,7 +90,7 @@ class Table(Format):
                 )
         if frame.height == 0:
             raise UserError(f"{origin}: there are no steps; give a log with at least one.")
-        reader = _Columns(frame, origin, shared.pop("kinds", None) or {})
+        reader = _Columns(frame, origin, shared.pop("kinds", None) or {}, allowance)
         roles = {"action": action, "reward": reward, "next observation": next_observations, "episode": episode}
         roles |= {"time": time, "terminal": terminal, "timeout": timeout, "propensity": propensity}
         roles |= {"duration": duration, "source": source, "unit": shared.get("unit")}
@@ -131,8 +137,10 @@ class Table(Format):
 class _Columns:
     """The columns of one table by their part in a log."""
 
-    def __init__(self, frame: "polars.DataFrame", origin: str, kinds: Mapping[str, str]) -> None:
-        self.frame, self.origin, self.kinds = frame, origin, kinds
+    def __init__(
+        self, frame: "polars.DataFrame", origin: str, kinds: Mapping[str, str], allowance: Allowance | None
+    ) -> None:
+        self.frame, self.origin, self.kinds, self.allowance = frame, origin, kinds, allowance
         self.notes: list[str] = []
         self.places: dict[str, str] = {}
         self.numeric: list[str] = []  # the columns that become one array, in its order
@@ -143,6 +151,8 @@ class _Columns:
         return frames.pick_one(self.frame, name, part, self.origin)
 
     def finite(self, name: str) -> Any:
+        if self.allowance and self.frame.schema[name].is_nested():
+            self.allowance.take(LISTED * int(self.frame[name].estimated_size()))
         return frames.finite(frames.values(self.frame, name, self.origin), name, self.origin)
 
     def meant(self, name: str, words: bool) -> Any:
@@ -212,35 +222,6 @@ class _Columns:
             return None
         names[field] = self.one(name, part)
         return frames.number(self.frame, names[field], self.origin)[order]
-
-
-def _file(path: Path) -> "polars.DataFrame":
-    import polars
-
-    try:
-        if path.name.lower().endswith(".parquet"):
-            return polars.read_parquet(path)
-        return _unlike(frames.typed(polars.read_csv(path, infer_schema_length=None)), path)
-    except UserError:
-        raise
-    except polars.exceptions.NoDataError:
-        raise UserError(f"{path}: the file is empty.") from None
-    except BaseException as problem:
-        # a panic of polars, which damaged files can cause, is no Exception
-        if isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-            raise
-        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-        kind = "Parquet" if path.suffix.lower() == ".parquet" else "CSV"
-        raise UserError(f"{path}: the file cannot be read as {kind} ({reason}).") from None
-
-
-def _unlike(frame: "polars.DataFrame", path: Path) -> "polars.DataFrame":
-    """Refuse a file with two columns of one name, of which polars has renamed the second."""
-    for name in frame.columns:
-        first = name.rpartition("_duplicated_")[0]
-        if first in frame.columns and name.rpartition("_")[2].isdigit():
-            raise UserError(f"{path}: two columns have the name '{first}'; rename one.")
-    return frame
 
 
 def _roles(frame: "polars.DataFrame", roles: Mapping[str, Any], origin: str) -> dict[str, str]:
