@@ -1,10 +1,12 @@
 """Ragged rows: built, indexed and padded without losing a token."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.columns import Ragged
+from weft.errors import UserError
 
 ROWS = st.lists(st.lists(st.integers(0, 1000), max_size=6), min_size=1, max_size=12)
 
@@ -33,3 +35,9 @@ def test_padding_ends_rows_with_minus_one(rows):
 
 def test_mask_takes_rows():
     assert Ragged.from_rows([[1], [2, 3], []])[np.array([False, True, True])].padded().tolist() == [[2, 3], [-1, -1]]
+
+
+def test_one_long_row_among_very_many_is_refused():
+    ragged = Ragged(np.zeros(10**6, np.int32), np.concatenate([np.zeros(10**7, np.int64), [10**6]]))
+    with pytest.raises(UserError, match=r"A table of 10,000,000 rows of 1,000,000 tokens needs 40000\.0 GB of memory"):
+        ragged.padded()

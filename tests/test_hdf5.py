@@ -87,6 +87,15 @@ def test_circles_of_links_come_to_an_end(path):
         assert array(file, "x", allowance).size == 3
 
 
+def test_very_deep_groups_are_refused(path):
+    with h5py.File(path, "w", libver="latest") as file:
+        file["x"] = np.zeros(3)
+        group = file.id
+        for _ in range(20_000):
+            group = h5py.h5g.create(group, b"a")
+    assert sentence(path) == "there are groups inside groups, deeper than 64."
+
+
 def test_declared_sizes_are_looked_at_before_anything_is_read(path):
     with h5py.File(path, "w") as file:
         file.create_dataset("x", (400_000_000,), "f8", chunks=(1_000_000,), compression="gzip")

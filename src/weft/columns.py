@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
+from .memory import require_memory
 from .pytree import static
 
 __all__ = ["Batch", "Columns", "Lanes", "Ragged", "Segments"]
+
+SHORTEN = "shorten the longest rows: every row takes as much as the longest"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,9 +134,10 @@ class Ragged:
         return Ragged.from_rows([self[int(i)] for i in chosen])
 
     def padded(self, length: int | None = None) -> np.ndarray:
-        """Return an array `(rows, longest)` filled up with −1."""
+        """Return an array `(rows, longest)` filled up with −1; raise UserError where it does not fit into memory."""
         lengths = np.diff(self.offsets)
         longest = int(lengths.max(initial=0)) if length is None else length
+        require_memory(4 * len(self) * longest, f"A table of {len(self):,} rows of {longest:,} tokens", SHORTEN)
         table = np.full((len(self), longest), -1, np.int32)
         table[np.arange(longest)[None, :] < lengths[:, None]] = self.values
         return table

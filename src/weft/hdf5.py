@@ -24,6 +24,7 @@ __all__ = ["address", "array", "examined", "opened"]
 SIGNATURE = b"\x89HDF\r\n\x1a\n"  # at byte 0, 512, 1024, 2048, …
 POINTER = 16  # bytes of a value of any length, without what it points to
 BLOCK = 64 * 2**20  # bytes that are read at a time in a trial
+DEEPEST = 64  # groups inside groups; libhdf5 goes down by recursion, and every name grows on the way
 OBJECT = 20_000  # bytes that reading what stands about an object is worth in time
 
 
@@ -83,9 +84,11 @@ def examined(source: Any, allowance: Allowance) -> int:
     total = 0
     with _file(source, allowance.path) as file:
         met = {address(file)}
-        groups = [file]
+        groups = [(file, 0)]
         while groups:
-            group = groups.pop()
+            group, depth = groups.pop()
+            if depth > DEEPEST:
+                raise UserError(f"{allowance.path}: there are groups inside groups, deeper than {DEEPEST}.")
             for name in group:
                 expect(OBJECT)
                 link = group.get(name, getlink=True)
@@ -99,7 +102,7 @@ def examined(source: Any, allowance: Allowance) -> int:
                     continue
                 met.add(place)
                 if isinstance(thing, h5py.Group):
-                    groups.append(thing)
+                    groups.append((thing, depth + 1))
                 elif isinstance(thing, h5py.Dataset):
                     total += _examined(thing, group, name, allowance)
     return total

@@ -35,6 +35,8 @@ def test_a_sample_needs_no_columns(capsys):
         ([*COLUMNS, "--reward", "click", "x1"], "Several rewards need weights"),
         ([*COLUMNS, "--reward", "click=much"], "needs a number"),
         ([*COLUMNS, "--kinds", "x1"], "name=value"),
+        ([*COLUMNS, "--gigabytes", "0"], "gigabytes is the most that the log may take in memory"),
+        ([*COLUMNS, "--gigabytes", "1e-7"], "gigabytes=1e-07 allows 100 bytes; raise it if you trust the file."),
     ],
 )
 def test_a_mistake_is_one_sentence(options, sentence, table, capsys):

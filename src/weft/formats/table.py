@@ -151,7 +151,7 @@ class _Columns:
         return frames.pick_one(self.frame, name, part, self.origin)
 
     def finite(self, name: str) -> Any:
-        if self.allowance and self.frame.schema[name].is_nested():
+        if self.allowance and self.frame[name].dtype.is_nested():
             self.allowance.take(LISTED * int(self.frame[name].estimated_size()))
         return frames.finite(frames.values(self.frame, name, self.origin), name, self.origin)
 
