@@ -86,7 +86,11 @@ def test_gzip_comes_out_piece_by_piece_and_within_its_allowance(tmp_path):
     assert allowance.taken <= 10**7
 
 
-@pytest.mark.parametrize("content", [b"no gzip at all", gzip.compress(bytes(999))[:-5], b"\x1f\x8b\x08" + bytes(30)])
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip at all", gzip.compress(bytes(999))[:-5], b"\x1f\x8b\x08" + bytes(30)],
+    ids=["none", "cut short", "head alone"],
+)
 def test_damaged_gzip_is_one_sentence(content, tmp_path):
     path = tmp_path / "log.gz"
     path.write_bytes(content)

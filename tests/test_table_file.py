@@ -26,7 +26,11 @@ TEXT = b"x,a,r\n1.5,0,1\n2.5,1,0\n"
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.csv.gz"])
-@pytest.mark.parametrize("content", [TEXT, gzip.compress(TEXT), gzip.compress(TEXT[:9]) + gzip.compress(TEXT[9:])])
+@pytest.mark.parametrize(
+    "content",
+    [TEXT, gzip.compress(TEXT), gzip.compress(TEXT[:9]) + gzip.compress(TEXT[9:])],
+    ids=["plain", "packed", "in two members"],  # what is packed holds the second in which it was
+)
 def test_what_is_in_a_csv_decides_whether_it_is_unpacked(name, content, tmp_path):
     path = tmp_path / name
     path.write_bytes(content)
@@ -44,6 +48,7 @@ def test_what_is_in_a_csv_decides_whether_it_is_unpacked(name, content, tmp_path
         (gzip.compress(gzip.compress(TEXT)), "twice, the second time by gzip"),
         (gzip.compress(zlib.compress(TEXT)), "twice, the second time by zlib"),
     ],
+    ids=["little", "more", "most", "zstd", "gzip twice", "zlib and gzip"],
 )
 def test_other_packings_are_refused(name, content, packing, tmp_path):
     path = tmp_path / name
