@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from weft.games import Game, NetworkPlayer, Perfect, Player, Random, ValuePlayer, play_match
-from weft.selfplay import Recipe, SearchPlayer, expert, learn
+from weft.labs.games import Game, NetworkPlayer, Perfect, Player, Random, ValuePlayer, play_match
+from weft.labs.selfplay import Recipe, SearchPlayer, expert, learn
 
 RECIPES = {
     "tic_tac_toe": Recipe(),

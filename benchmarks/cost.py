@@ -27,12 +27,12 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 import weft  # noqa: E402
-from weft import pytree  # noqa: E402
-from weft.compilation import keep_compiled_programs  # noqa: E402
-from weft.estimate import estimate  # noqa: E402
-from weft.estimator import question  # noqa: E402
-from weft.estimators.fitted_q import FittedQ  # noqa: E402
-from weft.intervals.bootstrap import Bootstrap  # noqa: E402
+from weft.core import pytree  # noqa: E402
+from weft.core.compilation import keep_compiled_programs  # noqa: E402
+from weft.evaluation.estimate import estimate  # noqa: E402
+from weft.evaluation.estimator import question  # noqa: E402
+from weft.evaluation.estimators.fitted_q import FittedQ  # noqa: E402
+from weft.evaluation.intervals.bootstrap import Bootstrap  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 EPISODES, STEPS, DISCOUNT, FEATURES, FRESH = 500, 200, 0.97, 256, 20_000

@@ -18,9 +18,9 @@ import dataclasses
 from pathlib import Path
 
 import weft
-from weft.implicit import Expectile
-from weft.multipliers import Fixed, Lagrange
-from weft.scoreboard import write_page
+from weft.agents.parts.implicit import Expectile
+from weft.nn.multipliers import Fixed, Lagrange
+from weft.reports.benchmark import write_page
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ACTOR = {"hidden": (64, 64), "learning_rate": 1e-3}

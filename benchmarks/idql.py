@@ -23,10 +23,11 @@ from floor import products, products_alone
 from speed import machine
 
 import weft
-from weft import pytree, train
-from weft.algorithm import Algorithm
-from weft.dataset import Dataset
-from weft.transform import fit_transform
+from weft.agents.algorithm import Algorithm
+from weft.core import pytree
+from weft.data.dataset import Dataset
+from weft.data.transforms import fit_transform
+from weft.training import loop as train
 
 HERE = Path(__file__).resolve().parent
 ROWS, STATES, SAMPLES = 20_000, 256, 64

@@ -2,9 +2,9 @@
 
     python benchmarks/maze.py
 
-Settings are the demonstration's (`weft.demonstration.METHODS`) and AWR's defaults at the same network and rate. Every
-policy is walked 100 times from the start region; values are discounted. Success of a seed is the share of its walks
-that reach the goal.
+Settings are the demonstration's (`weft.reports.demonstration.METHODS`) and AWR's defaults at the same network and rate.
+Every policy is walked 100 times from the start region; values are discounted. Success of a seed is the share of its
+walks that reach the goal.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import weft
-from weft.demonstration import BATCH, COMMON, METHODS, discounted
+from weft.reports.demonstration import BATCH, COMMON, METHODS, discounted
 
 DISCOUNT = 0.99
 

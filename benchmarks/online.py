@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 import weft
-from weft.implicit import Expectile
-from weft.online import switch
-from weft.rounds import Rounds
+from weft.agents.parts.implicit import Expectile
+from weft.agents.schedule import Rounds
+from weft.training.finetune import switch
 
 RESULTS = Path(__file__).resolve().parent / "results" / "online.json"
 PEER = Path(__file__).resolve().parent / "peers" / "online_peer.py"

@@ -43,13 +43,13 @@ STARTS = {"sac": 300, "dqn": 1000}
 def ours(case: str) -> float:
     """Return our steady rate; runs in a process of its own."""
     import weft
-    from weft.rounds import Rounds
+    from weft.agents.schedule import Rounds
 
     method, env, steps, *_ = CASES[case]
     start = STARTS[method] + WARM
     setting = weft.SAC(uniform_steps=300) if method == "sac" else weft.DQN()
     rounds = Rounds(warm_up=300) if method == "sac" else setting.rounds
-    from weft import engines
+    from weft.training import engines
 
     kind = engines.Compiled if env == "cartpole" else engines.Hosted
     plain, seconds = kind.advance, []

@@ -20,13 +20,13 @@ import jax
 import numpy as np
 
 import weft
-from weft.certificate import declared_range
-from weft.compilation import keep_compiled_programs
-from weft.estimate import estimate
-from weft.estimator import question
-from weft.folds import seal
-from weft.inspection import rounding
-from weft.issue import issue
+from weft.core.compilation import keep_compiled_programs
+from weft.data.folds import seal
+from weft.data.summary import rounding
+from weft.evaluation.bounded_terms import declared_range
+from weft.evaluation.estimate import estimate
+from weft.evaluation.estimator import question
+from weft.evaluation.interval_rule import issue
 
 ROOT = Path(__file__).resolve().parent.parent
 ITEMS = 34

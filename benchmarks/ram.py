@@ -18,8 +18,8 @@ import jax
 import numpy as np
 
 import weft
-from weft.algorithms.ram import RAM
-from weft.dataset import Dataset
+from weft.agents.algorithms.ram import RAM
+from weft.data.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE, SCALES, GLIMPSES = 6, 3, 3

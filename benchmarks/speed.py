@@ -26,9 +26,10 @@ import numpy as np
 from floor import products, products_alone
 
 import weft
-from weft import pytree, train
-from weft.algorithm import algorithm
-from weft.transform import fit_transform
+from weft.agents.algorithm import algorithm
+from weft.core import pytree
+from weft.data.transforms import fit_transform
+from weft.training import loop as train
 
 HERE = Path(__file__).resolve().parent
 ROWS = 100_000
@@ -177,7 +178,7 @@ def main() -> None:
     parser.add_argument("--compile-only", choices=list(CASES))
     given = parser.parse_args()
     if given.compile_only:
-        from weft.compilation import keep_compiled_programs
+        from weft.core.compilation import keep_compiled_programs
 
         keep_compiled_programs()
         ours = Ours(given.compile_only)

@@ -32,7 +32,7 @@ def traces() -> int:
     import numpy as np
 
     import weft
-    from weft import train
+    from weft.training import loop as train
 
     data = weft.Dataset.from_arrays(np.zeros((64, 3)), np.zeros((64, 2)), np.zeros(64), np.arange(64) % 8 == 7)
     jax.clear_caches()

@@ -21,9 +21,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
-from weft import tabular
-from weft.chart import COLOURS, INK, PRINT, SOFT
-from weft.environments.grid import CELLS, ENDS, MOVES, SIDE
+from weft.envs.worlds.grid import CELLS, ENDS, MOVES, SIDE
+from weft.labs import tabular
+from weft.reports.chart import COLOURS, INK, PRINT, SOFT
 
 FOLDER = Path(__file__).resolve().parent / "figures"
 QUIET = "#eceef0"

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from weft.compilation import forget_programs
+from weft.core.compilation import forget_programs
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"

@@ -22,12 +22,12 @@ import tabular
 from crash_points import Scenario, endure, points, record, restore, twice, whole
 
 import weft
-from weft import storage
-from weft.cli import run
-from weft.curves import Finding
-from weft.ledger import Ledger
-from weft.rounds import Rounds
-from weft.samplers.transitions import Transitions
+from weft.agents.schedule import Rounds
+from weft.cli.main import run
+from weft.core import storage
+from weft.data.samplers.transitions import Transitions
+from weft.deployment.ledger import Ledger
+from weft.experiments.learning_curves import Finding
 
 HERE = tabular.world()
 CONTINUOUS = small.continuous()
@@ -210,8 +210,8 @@ def test_the_clock_has_no_say_in_what_a_study_chooses(tmp_path, monkeypatch):
         """Say that values were highest when all but the last checkpoint were written."""
         return Finding("over-fitting", "alarm", "Mean Q rose and fell.", 18, {"peak": float(len(mean_q) + len(steps))})
 
-    monkeypatch.setattr(importlib.import_module("weft.triage"), "overfitting", peak)
-    cql = weft.pytree.replace(weft.CQL(hidden=(8,)), "sampler.batch_size", 16)
+    monkeypatch.setattr(importlib.import_module("weft.experiments.triage"), "overfitting", peak)
+    cql = weft.core.pytree.replace(weft.CQL(hidden=(8,)), "sampler.batch_size", 16)
     rarely = Scenario(
         functools.partial(studied, methods=(cql,), checkpoint_seconds=LONG),
         figures=of_study,
@@ -296,7 +296,7 @@ def test_what_a_careless_command_leaves_is_told(tmp_path):
 
 # --- processes ------------------------------------------------------------------------------------------------------
 
-COMMAND = "from weft.cli import main; main()"
+COMMAND = "from weft.cli.main import main; main()"
 
 
 def rows(folder):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.algorithm import algorithms
+from weft.agents.algorithm import algorithms
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -38,9 +38,9 @@ def test_python_blocks_run_as_pasted(code, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("code", blocks("console"))
 def test_commands_in_the_documentation_exist(code):
-    import weft.commands
+    import weft.cli.commands
 
-    commands = {path.stem for path in Path(weft.commands.__path__[0]).glob("[a-z]*.py")}
+    commands = {path.stem for path in Path(weft.cli.commands.__path__[0]).glob("[a-z]*.py")}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     for line in code.splitlines():
         words = shlex.split(line.removeprefix("$ "), comments=True)

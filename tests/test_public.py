@@ -56,9 +56,10 @@ def test_public_names_stay_where_they_were(module):
 
 
 def test_a_name_and_its_old_place_are_one_thing():
-    import weft
     from weft.errors import UserError
     from weft.policy import Policy
+
+    import weft
 
     assert weft.UserError is UserError
     assert weft.Policy is Policy

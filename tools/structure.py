@@ -1,5 +1,7 @@
 """Measure how the source hangs together; needs Python alone: `python tools/structure.py [src/weft]`.
 
+`python tools/structure.py --picture` prints the picture of the packages in ARCHITECTURE.md.
+
 Counted are imports of weft's own modules, those inside functions included, those under TYPE_CHECKING not. An *entry* is
 a file or a folder directly below the package; an *arrow* is a pair of entries of which one imports from the other.
 Complexity is one plus the branches of a function (if, for, while, except, assert, case, boolean operators,
@@ -15,6 +17,14 @@ from pathlib import Path
 PARTICIPLES = ["found", "known", "given", "made", "kept", "told", "asked", "shown"]
 BRANCHES = (ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.Assert, ast.match_case, ast.comprehension)
 LONG, WIDE, COMPLEX = 60, 8, 15
+ORDER = [
+    ["core"], ["data"], ["nn"], ["agents"], ["envs"], ["training", "labs"], ["evaluation"], ["deployment"],
+    ["experiments"], ["reports"], ["cli"],
+]  # fmt: skip
+"""Packages from the lowest to the highest; those of one row do not see each other."""
+
+OUTSIDE = {"_aliases", "__main__"}
+"""Files beside the packages: how the whole is entered."""
 
 
 class Tree:
@@ -106,6 +116,44 @@ def cycles(imports: dict[str, list[str]]) -> list[list[str]]:
     return groups
 
 
+def upward(tree: Tree) -> list[str]:
+    """Return what breaks the order of packages: imports that do not go down, and names that it does not have."""
+    rank = {name: number for number, row in enumerate(ORDER) for name in row}
+    offenders = []
+    for name, targets in tree.imports.items():
+        here = entry(name)
+        if not name or here in OUTSIDE:
+            continue
+        if here not in rank:
+            offenders.append(f"{name}: no package of this name is known")
+            continue
+        for target in targets:
+            there = entry(target)
+            if there and there != here and (there not in rank or rank[there] >= rank[here]):
+                offenders.append(f"{name} imports {target}")
+    return sorted(offenders)
+
+
+def picture(tree: Tree) -> str:
+    """Return the packages and what is in them as a Mermaid flow chart."""
+    lines = ["```mermaid", "flowchart BT"]
+    for number, row in enumerate(ORDER):
+        lines.append(f'  subgraph f{number}[" "]')
+        for name in row:
+            inside = {part.split(".")[1] for part in tree.files if part.startswith(name + ".")}
+            shown = sorted(part for part in inside if not part.startswith("_"))
+            shown = [
+                part + "/"
+                if f"{name}.{part}" in tree.files and tree.files[f"{name}.{part}"].stem == "__init__"
+                else part
+                for part in shown
+            ]
+            lines.append(f'    {name}["<b>{name}</b><br/>{" · ".join(shown)}"]')
+        lines.append("  end")
+    lines.append("  " + " --> ".join(f"f{number}" for number in range(len(ORDER))))
+    return "\n".join([*lines, "```"])
+
+
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
     """Yield every function of a module, those inside classes and functions included."""
     yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
@@ -182,6 +230,9 @@ def measure(root: Path) -> Iterator[tuple[str, object]]:
 
 
 if __name__ == "__main__":
-    where = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[1] / "src" / "weft"
-    for what, figure in measure(where):
+    here = Path(__file__).resolve().parents[1] / "src" / "weft"
+    if sys.argv[1:] == ["--picture"]:
+        print(picture(Tree(here)))
+        sys.exit()
+    for what, figure in measure(Path(sys.argv[1]) if len(sys.argv) > 1 else here):
         print(f"{what:<46} {figure}")

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from weft.columns import Columns
-from weft.estimator import Candidate, Weighing
-from weft.spec import ActionSpec, ObservationSpec, Spec
+from weft.data.columns import Columns
+from weft.data.spec import ActionSpec, ObservationSpec, Spec
+from weft.evaluation.estimator import Candidate, Weighing
 
 __all__ = ["CELLS", "Cell", "Log", "World", "candidate", "draw_log", "draw_world", "efficiency_bound", "spec", "truth"]
 

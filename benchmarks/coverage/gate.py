@@ -17,14 +17,14 @@ import numpy as np
 from families import Cell, World, draw_log, draw_world, spec, truth
 from jax import Array
 
-from weft import gate
-from weft.certificate import Centre, Range
-from weft.estimator import Candidate, mean
-from weft.estimators.doubly_robust import DoublyRobust
-from weft.estimators.linear_q import LinearQ
-from weft.interval import influence, spread
-from weft.intervals.normal import Normal
-from weft.intervals.student import Student
+from weft.deployment import dose_test as gate
+from weft.evaluation.bounded_terms import Centre, Range
+from weft.evaluation.estimator import Candidate, mean
+from weft.evaluation.estimators.doubly_robust import DoublyRobust
+from weft.evaluation.estimators.linear_q import LinearQ
+from weft.evaluation.interval import influence, spread
+from weft.evaluation.intervals.normal import Normal
+from weft.evaluation.intervals.student import Student
 
 RISK = 0.05
 DOSES = jnp.asarray(gate.DOSES)

@@ -17,10 +17,10 @@ import jax
 import numpy as np
 
 import weft
-from weft import environment as worlds
-from weft.dataset import concatenate
-from weft.demonstration import COMMON, METHODS
-from weft.environments.maze import Maze
+from weft.data.dataset import concatenate
+from weft.envs import environment as worlds
+from weft.envs.worlds.maze import Maze
+from weft.reports.demonstration import COMMON, METHODS
 
 __all__ = ["Candidate", "Task", "alone", "candidates", "discounted", "hidden", "task"]
 

@@ -23,11 +23,11 @@ import numpy as np
 from families import CELLS, Cell, candidate, draw_log, draw_world, efficiency_bound, truth
 from scipy.stats import binom
 
-from weft.certificate import Range
-from weft.estimator import mean
-from weft.estimators.linear_q import LinearQ
-from weft.issue import issue
-from weft.linear import solve
+from weft.evaluation.bounded_terms import Range
+from weft.evaluation.estimator import mean
+from weft.evaluation.estimators.linear_q import LinearQ
+from weft.evaluation.interval_rule import issue
+from weft.evaluation.linear_q import solve
 
 HERE = Path(__file__).resolve().parent
 LEVEL = 0.95

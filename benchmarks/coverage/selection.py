@@ -30,15 +30,15 @@ from logs import alone, candidates, discounted, task
 from scipy.stats import spearmanr
 
 import weft
-from weft import gate
-from weft.certificate import Range, declared_range
-from weft.certify import missing
-from weft.declared import declared_discount
-from weft.estimator import Weighing, question
-from weft.estimators.fitted_q import FittedQ
-from weft.estimators.linear_q import LinearQ
-from weft.interval import influence, spread
-from weft.support import unsupported
+from weft.data.declarations import declared_discount
+from weft.deployment import dose_test as gate
+from weft.deployment.certify import missing
+from weft.evaluation.bounded_terms import Range, declared_range
+from weft.evaluation.estimator import Weighing, question
+from weft.evaluation.estimators.fitted_q import FittedQ
+from weft.evaluation.estimators.linear_q import LinearQ
+from weft.evaluation.interval import influence, spread
+from weft.evaluation.overlap import unsupported
 
 DOSES = jnp.asarray(gate.DOSES)
 FOLLOWED = 4  # largest k
@@ -106,7 +106,7 @@ def tabular(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
             gain, error = rate(candidate, log.columns, fold, linear, base, method_key)
             low = gain - 1.96 * error
             expected = prospect(candidate, log.columns, fold, declared, low, base, cell.episodes - edges[2])
-            return {"linear fitted Q": gain, "its lower bound": low, "weft.study": expected}
+            return {"linear fitted Q": gain, "its lower bound": low, "weft.experiments.study": expected}
 
         return {"real": real} | jax.lax.map(scores, table)
 
@@ -126,10 +126,10 @@ def _scores(
         "linear fitted Q": gain,
         "its lower bound": low,
         "neural fitted Q": neural.value(candidate, columns, weighing, key) - base,
-        "weft.study": low,
+        "weft.experiments.study": low,
     }
     if declared is not None:
-        found["weft.study"] = prospect(candidate, columns, weighing, declared, low, base, units)
+        found["weft.experiments.study"] = prospect(candidate, columns, weighing, declared, low, base, units)
     return found
 
 
@@ -144,7 +144,7 @@ def score(policy: Any, data: weft.Dataset, greedy: bool, units: int) -> dict[str
     declared = None if absent else jax.tree.map(jnp.float32, declared_range(data))
     found = {name: float(part) for name, part in _scores(*asked, methods, base, declared, jnp.float32(units)).items()}
     if absent and data.store_log_propensities is not None:
-        found["weft.study"] -= 1e6
+        found["weft.experiments.study"] -= 1e6
     outside = unsupported(candidate, columns, data.rows, jax.random.key(0))
     found["lower bound, unsupported last"] = found["its lower bound"] - (1e6 if (outside or 0.0) > 0.2 else 0.0)
     return {rule: value if np.isfinite(value) else -1e30 for rule, value in found.items()}  # no value is the worst
@@ -168,7 +168,7 @@ def figures(real: np.ndarray, scores: np.ndarray, base: float) -> dict[str, floa
 def mixed(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the scores with one more rule: the mean rank of fitted Q and of weft's rule."""
     plain = scores.get("neural fitted Q", scores["linear fitted Q"])
-    ranks = [np.argsort(np.argsort(part, kind="stable")) for part in (plain, scores["weft.study"])]
+    ranks = [np.argsort(np.argsort(part, kind="stable")) for part in (plain, scores["weft.experiments.study"])]
     return scores | {"mean rank of fitted Q and weft.study": np.mean(ranks, 0)}
 
 

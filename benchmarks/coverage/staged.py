@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from weft.betting import log_wealth
-from weft.staged import TILTS, bets
+from weft.deployment.rollout_test import TILTS, bets
+from weft.evaluation.betting import log_wealth
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "staged.json"
 UNITS, MOST, DOSE, RISK, BASE = 100, 4000, 0.5, 0.05, 0.3
@@ -56,7 +56,7 @@ def replications(key, gap, repeats):
 
 
 def _explained(arms):
-    """Return what the arms' shares explain, `weft.staged.assignment` for half of the units in each arm."""
+    """Return what the arms' shares explain, by `rollout_test.assignment`, for half of the units in each."""
 
     def wealth(tilts):
         each = jnp.where(arms[:, None], tilts, 0.0) - jnp.log1p(0.5 * jnp.expm1(tilts))

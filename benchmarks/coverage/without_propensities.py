@@ -20,8 +20,8 @@ import numpy as np
 from logs import Candidate, Task, alone, candidates, discounted, hidden, task
 
 import weft
-from weft.decision import Decision, plain
-from weft.intervals.bootstrap import Bootstrap
+from weft.deployment.decision import Decision, plain
+from weft.evaluation.intervals.bootstrap import Bootstrap
 
 # features as `weft.certify` takes them; six refits, because every one is a training run
 PLAIN: dict[str, tuple[Any, dict[str, Any]]] = {

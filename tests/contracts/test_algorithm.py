@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import zoo
 
-from weft import algorithm, pytree, train
-from weft.dataset import Dataset
-from weft.errors import UserError
-from weft.multipliers import Fixed, Lagrange
-from weft.policy import Policy
-from weft.samplers.quintuples import Quintuples
-from weft.samplers.transitions import Transitions
+from weft.agents import algorithm
+from weft.agents.policy import Policy
+from weft.core import pytree
+from weft.core.errors import UserError
+from weft.data.dataset import Dataset
+from weft.data.samplers.quintuples import Quintuples
+from weft.data.samplers.transitions import Transitions
+from weft.nn.multipliers import Fixed, Lagrange
+from weft.training import loop as train
 
 STEPS = 12
 ROWS = 96

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from weft import environment as worlds
+from weft.envs import environment as worlds
 
 NAMES = sorted(worlds.environments())
 each = pytest.mark.parametrize("name", NAMES)

@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from weft import estimator as judges
-from weft import interval as ranges
-from weft import linear
-from weft.algorithms.bc import BC
-from weft.dataset import Dataset
-from weft.distributions import Normal
-from weft.errors import UserError
-from weft.policy import Policy, Served
-from weft.pytree import as_arrays
-from weft.support import unsupported
-from weft.transform import fit_transform
+from weft.agents.algorithms.bc import BC
+from weft.agents.policy import Policy, Served
+from weft.core.errors import UserError
+from weft.core.pytree import as_arrays
+from weft.data.dataset import Dataset
+from weft.data.transforms import fit_transform
+from weft.evaluation import estimator as judges
+from weft.evaluation import interval as ranges
+from weft.evaluation import linear_q as linear
+from weft.evaluation.overlap import unsupported
+from weft.nn.distributions import Normal
 
 DISCOUNT, EPISODES, LONGEST = 0.9, 24, 4
 SMALL = {

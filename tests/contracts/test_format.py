@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from weft import UserError
-from weft.format import SHARED
-from weft.load import formats, load
+from weft.data.format import SHARED
+from weft.data.load import formats, load
 
 FORMATS = formats()
 SUFFIXES = sorted({suffix for found in FORMATS.values() for suffix in found.suffixes})

@@ -9,9 +9,9 @@ from browser import needs_chromium, read, visit_framed
 from small import continuous
 
 import weft
-from weft.algorithms.bc import BC
-from weft.algorithms.iql import IQL
-from weft.errors import UserError
+from weft.agents.algorithms.bc import BC
+from weft.agents.algorithms.iql import IQL
+from weft.core.errors import UserError
 from weft.reports.runs import RunsReport
 
 SMALL = {"hidden": (8,)}

@@ -11,11 +11,11 @@ import pytest
 from browser import needs_chromium, read, visit_framed
 from made_up import ENTRY, MANIFEST, ROWS, decision, diagnostics
 
-from weft.errors import UserError
+from weft.core.errors import UserError
+from weft.core.storage import write_record
+from weft.experiments.study import Study
 from weft.reports import _study as parts
 from weft.reports.study import StudyReport
-from weft.storage import write_record
-from weft.study import Study
 
 
 def made(answer=None, **changes):

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 from peer import BoundedActor, Peer, Recorded, noted, rates, same_weights
 
-from weft.algorithm import Tick
-from weft.algorithms import awac
-from weft.learner import learner
+from weft.agents.algorithm import Tick
+from weft.agents.algorithms import awac
+from weft.nn.optimise import learner
 
 ORDER = ["target", "baseline"]
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import optax
 from peer import Peer, Recorded, noted, rates, same_weights
 
-from weft.algorithm import Tick
-from weft.algorithms import bcq
-from weft.learner import learner
-from weft.networks.joint import Joint
-from weft.networks.variational import Variational
+from weft.agents.algorithm import Tick
+from weft.agents.algorithms import bcq
+from weft.nn.joint import Joint
+from weft.nn.optimise import learner
+from weft.nn.variational import Variational
 
 ORDER = ["vae", "target_latent", "actor_latent"]
 

@@ -15,12 +15,12 @@ import numpy as np
 import optax
 from peer import Peer, Recorded, noted, rates, same_weights
 
-from weft.algorithm import Tick
-from weft.algorithms import bear
-from weft.learner import learner
-from weft.multipliers import Lagrange
-from weft.networks.actors import SquashedActor
-from weft.networks.variational import Variational
+from weft.agents.algorithm import Tick
+from weft.agents.algorithms import bear
+from weft.nn.actors import SquashedActor
+from weft.nn.multipliers import Lagrange
+from weft.nn.optimise import learner
+from weft.nn.variational import Variational
 
 # The order of our draws; the value of a draw of the policy counts for nothing in the warm-up.
 ORDER = ["vae", "target", "mmd_behaviour_latent", "mmd_policy", "actor"]

@@ -7,10 +7,10 @@ import optax
 import pytest
 from peer import Peer, Recorded, noted, same_weights
 
-from weft.algorithm import Tick
-from weft.algorithms import cql
-from weft.learner import learner
-from weft.multipliers import Fixed, Lagrange
+from weft.agents.algorithm import Tick
+from weft.agents.algorithms import cql
+from weft.nn.multipliers import Fixed, Lagrange
+from weft.nn.optimise import learner
 
 # The sampled target draws although the mean action needs no chance; the compiler drops that draw.
 ORDER = ["target", "policy_current", "policy_next", "uniform", "actor", "actor"]

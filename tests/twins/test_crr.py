@@ -10,9 +10,9 @@ import optax
 import pytest
 from peer import Peer, Recorded, SpreadActor, noted, rates, same_weights
 
-from weft.algorithm import Tick
-from weft.algorithms import crr
-from weft.learner import learner
+from weft.agents.algorithm import Tick
+from weft.agents.algorithms import crr
+from weft.nn.optimise import learner
 
 ORDER = ["target", "baseline"]
 

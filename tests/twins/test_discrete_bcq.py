@@ -11,9 +11,9 @@ import optax
 import pytest
 from peer import Peer, noted, same_weights
 
-from weft.algorithm import Tick
-from weft.algorithms import discrete_bcq
-from weft.learner import learner
+from weft.agents.algorithm import Tick
+from weft.agents.algorithms import discrete_bcq
+from weft.nn.optimise import learner
 
 
 @pytest.mark.parametrize("name", ["discrete_bcq_apart_raw", "discrete_bcq_apart"])

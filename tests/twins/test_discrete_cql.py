@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import optax
 from peer import Peer, noted, same_weights
 
-from weft import pytree
-from weft.algorithm import Tick
-from weft.algorithms import cql
-from weft.learner import learner
-from weft.multipliers import Fixed
+from weft.agents.algorithm import Tick
+from weft.agents.algorithms import cql
+from weft.core import pytree
+from weft.nn.multipliers import Fixed
+from weft.nn.optimise import learner
 
 
 def test_ten_updates_equal_d3rlpy():

@@ -6,11 +6,11 @@ import optax
 import pytest
 from peer import Peer, noted, rates, same_weights
 
-from weft.algorithm import Tick
-from weft.algorithms import iql
-from weft.learner import learner
-from weft.networks.actors import GaussianActor
-from weft.networks.critics import Value
+from weft.agents.algorithm import Tick
+from weft.agents.algorithms import iql
+from weft.nn.actors import GaussianActor
+from weft.nn.critics import Value
+from weft.nn.optimise import learner
 
 
 @pytest.fixture

@@ -19,15 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from weft.dataset import Dataset
-from weft.estimator import question
-from weft.estimators import doubly_robust, shrinkage, switch
-from weft.estimators.doubly_robust import DoublyRobust
-from weft.estimators.importance_sampling import ImportanceSampling
-from weft.estimators.per_decision import PerDecision
-from weft.estimators.shrinkage import Shrinkage
-from weft.estimators.switch import Switch
-from weft.intervals.student import Student
+from weft.data.dataset import Dataset
+from weft.evaluation.estimator import question
+from weft.evaluation.estimators import doubly_robust, shrinkage, switch
+from weft.evaluation.estimators.doubly_robust import DoublyRobust
+from weft.evaluation.estimators.importance_sampling import ImportanceSampling
+from weft.evaluation.estimators.per_decision import PerDecision
+from weft.evaluation.estimators.shrinkage import Shrinkage
+from weft.evaluation.estimators.switch import Switch
+from weft.evaluation.intervals.student import Student
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import optax
 from peer import Peer, Recorded, noted, rates, same_weights
 
-from weft.algorithm import Tick
-from weft.algorithms import td3_bc
-from weft.learner import learner
-from weft.networks.actors import DeterministicActor
+from weft.agents.algorithm import Tick
+from weft.agents.algorithms import td3_bc
+from weft.nn.actors import DeterministicActor
+from weft.nn.optimise import learner
 
 
 def test_ten_updates_equal_d3rlpy(monkeypatch):

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..chart import COLOURS, QUIET, Chart, band, colour, line, plain
-from ..decision import Decision
-from ..diagnostics import Diagnostics, Weights
-from ..report import Table
-from ..study import Row, title
+from ..deployment.decision import Decision
+from ..evaluation.diagnostics import Diagnostics, Weights
+from ..experiments.study import Row, title
+from .chart import COLOURS, QUIET, Chart, band, colour, line, plain
+from .report import Table
 
 __all__ = [
     "amount", "candidate_table", "candidates", "change", "dose_table", "doses", "effective", "evidence", "firmness",

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..chart import COLOURS, QUIET, Chart, band, line, plain
-from ..decision import Decision
-from ..ledger import Entry
-from ..report import Table
-from ..study import Row
+from ..deployment.decision import Decision
+from ..deployment.ledger import Entry
+from ..experiments.study import Row
 from ._study import amount, candidates, change, effective, share, title_of
 from ._study import doses as dose_chart
+from .chart import COLOURS, QUIET, Chart, band, line, plain
+from .report import Table
 
 __all__ = ["Arm", "Rules", "Trust"]
 

@@ -4,9 +4,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..chart import COLOURS, QUIET, Axis, Chart, band, curves, line, plain
-from ..report import Report, Table
 from ._findings import Findings, Method, interval, share, value
+from .chart import COLOURS, QUIET, Axis, Chart, band, curves, line, plain
+from .report import Report, Table
 
 __all__ = ["DemoReport"]
 

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..chart import Axis, Chart, colour, curves
-from ..errors import UserError
-from ..report import Report, Table
-from ..run import Run
+from ..core.errors import UserError
+from ..training.run import Run
+from .chart import Axis, Chart, colour, curves
+from .report import Report, Table
 
 __all__ = ["RunsReport"]
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..chart import Chart
-from ..decision import ACTS, TIERS, Decision
-from ..errors import UserError
-from ..ledger import Entry
-from ..report import Report, Table
-from ..storage import read_record, rebuilding
-from ..study import RECORD, Row, Study, source
+from ..core.errors import UserError
+from ..core.storage import read_record, rebuilding
+from ..deployment.decision import ACTS, TIERS, Decision
+from ..deployment.ledger import Entry
+from ..experiments.study import RECORD, Row, Study, source
 from . import _study as parts
+from .chart import Chart
+from .report import Report, Table
 
 __all__ = ["StudyReport"]
 

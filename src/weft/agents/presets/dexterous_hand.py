@@ -1,0 +1,27 @@
+"""Hands with many joints and few, narrow demonstrations: stay close to them.
+
+IQL and AWAC: CORL's numbers for the Adroit hand (expectile .8, inverse temperature 3; 10); the authors of IQL have .7
+and .5 with dropout, which this IQL does not have. CQL: weight 1 (CORL). The first guess is imitation.
+"""
+
+from typing import Any, ClassVar
+
+from ...nn.multipliers import Fixed
+from ..preset import Preset
+
+__all__ = ["DexterousHand"]
+
+
+class DexterousHand(Preset):
+    """Many joints, few and narrow demonstrations."""
+
+    title: ClassVar[str] = "Dexterous hand"
+    settings: ClassVar[dict[str, dict[str, Any]]] = {
+        "awac": {"inverse_temperature": 10.0},
+        "bc": {},
+        "cql": {"weight": Fixed(1.0), "actor_learning_rate": 3e-5},
+        "crr": {},
+        "filtered_bc": {"fraction": 0.25},
+        "iql": {"expectile": 0.8, "inverse_temperature": 3.0},
+        "one_step": {"inverse_temperature": 3.0},
+    }

@@ -1,0 +1,92 @@
+"""`weft certify`: whether a policy may be deployed, from a log that nothing has seen."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import tyro
+
+from ..command import Command, Count, Data, Flag, Log, LogOptions, Place, console, print_lines
+
+if TYPE_CHECKING:
+    from ...agents.policy import Served
+
+__all__ = ["Certify"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Certify(Command):
+    """Decide whether a policy may replace the one that made a log: DEPLOY, STAGED, COLLECT, REJECT or ABSTAIN.
+
+    The log must be one that nothing was trained or chosen on, with propensities, --reward-range and --horizon; without
+    these no more than a staged test is ever advised. A log can be opened once: the ledger (WEFT_LEDGER) remembers it.
+    """
+
+    example: ClassVar[str] = (
+        "weft certify runs/iql-1 new.csv --action item --reward click --propensity p --reward-range 0 1 --horizon 1"
+    )
+
+    policy: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_OR_POLICY")]
+    """Folder of a run, or a file that run.save_policy wrote."""
+    data: Data
+    """A file, a folder, or a URI such as sample:notifications."""
+    baseline: Place = None
+    """A run or policy to be better than; by default the policy that made the log."""
+    margin: float = 0.0
+    """How much better it must be, in units of the return."""
+    risk: float = 0.05
+    """Of deploying a policy that is no better than the margin."""
+    seed_of_run: int = 0
+    """Which of a run's seeds, counted from 0."""
+    setting: int = 0
+    """Which of a run's settings, counted from 0."""
+    step: Count = None
+    """Kept step of a run; by default the last."""
+    sample: Flag = False
+    """Judge policy and baseline as they draw their actions; by default as their files say, runs by the most likely."""
+    discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Of the return; by default what the log declares, else 1."""
+    show: Literal["report", "decision"] = "report"
+    """decision: only whether it is certified, which leaves unspent risk for another policy."""
+    diagnose: Flag = False
+    """Look into everything else that is known about the log, too."""
+    ledger: Place = None
+    """Folder that remembers which units were opened; by default WEFT_LEDGER, else one per user."""
+    seed: int = 0
+    """Seed of the judging."""
+    out: Place = None
+    """Write all figures to this JSON file, too."""
+    log: Log = dataclasses.field(default_factory=LogOptions)
+
+    def run(self) -> None:
+        """Print the decision with its bounds, its promise and what it assumes."""
+        import weft
+
+        from ...core.compilation import keep_compiled_programs
+
+        keep_compiled_programs()
+        policy = self._policy(self.policy)
+        baseline = None if self.baseline is None else self._policy(self.baseline)
+        data = self.log.load(self.data)
+        if self.discount is not None:
+            data = data.declare(discount=self.discount)
+        found = weft.certify(
+            policy, data, baseline, self.margin, self.risk, greedy=False if self.sample else None, seed=self.seed,
+            show=self.show, ledger=self.ledger, diagnostics=self.diagnose,
+        )  # fmt: skip
+        print_lines(found.lines())
+        if self.diagnose and found.diagnostics is not None:
+            console().print()
+            print_lines(found.diagnostics.lines())
+        if self.out is not None:
+            from ...core.storage import write_record
+
+            write_record(self.out, found.record())
+
+    def _policy(self, path: Path) -> "Served":
+        from ...training.run import load_policy, load_run
+        from ...training.run_folder import RECORD
+
+        if path.is_dir() or (path / RECORD).exists():
+            return load_run(path).policy(self.seed_of_run, self.setting, self.step)
+        return load_policy(path)

@@ -1,0 +1,192 @@
+"""`weft evaluate`: what a run's policies are worth, by acting or from a log."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import tyro
+
+from ...core.errors import UserError
+from ..command import Command, Flag, Log, LogOptions, Pair, Place, Steps, console
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...training.run import Run
+
+__all__ = ["Evaluate"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate(Command):
+    """Judge every policy of a run: by letting it act (--env), from a log (--data), or both.
+
+    Roll-outs are undiscounted returns of whole episodes, episode i reset with seed + i; the interval of one policy is
+    over its episodes, that of a setting over its seeds (Student's t, 95 %). A log is answered by fitted Q evaluation,
+    a discounted value with an episode bootstrap that refits, or by --method; use a log that the run was not trained on.
+    """
+
+    example: ClassVar[str] = "weft evaluate runs/iql-1 --env Hopper-v5 --episodes 20 --reference -20.27 3234.3"
+
+    run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    env: Annotated[str | None, tyro.conf.arg(metavar="ENVIRONMENT", help_behavior_hint="")] = None
+    """A Gymnasium id (Hopper-v5) or a world of weft (maze, grid)."""
+    episodes: int = 20
+    """Episodes per policy."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
+    """A log to judge by; the options of a log below say what its columns are."""
+    step: Steps = ()
+    """Kept steps to judge; by default the last."""
+    seed: int = 0
+    """Seed of the judging."""
+    sample: Flag = False
+    """Draw actions rather than take the most likely."""
+    reference: Pair = None
+    """Returns that count as 0 and as 100; adds a column with the score."""
+    discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Of the value on a log; by default the log's, else 0.99."""
+    refits: int = 20
+    """Bootstrap refits of fitted Q evaluation."""
+    method: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """Estimator for a log, such as doubly_robust, linear_q, per_decision; by default fitted Q evaluation."""
+    interval: str = "bootstrap"
+    """Interval of --method, such as normal, student, betting."""
+    out: Place = None
+    """Write all figures to this JSON file, too."""
+    log: Log = dataclasses.field(default_factory=LogOptions)
+
+    def run(self) -> None:
+        """Print one row per policy and one per setting."""
+        import weft
+
+        if self.env is None and self.data is None:
+            raise UserError("Say what to judge by: --env ENVIRONMENT (acting) or --data LOG (fitted Q evaluation).")
+        from ...core.compilation import keep_compiled_programs
+
+        keep_compiled_programs()
+        run = weft.load_run(self.run_folder)
+        if not run.steps:
+            raise UserError(f"{run.name} has no checkpoint yet; go on with `weft fit … --out {run.folder} --resume`.")
+        record: dict[str, Any] = {"run": str(self.run_folder), "settings": run.record["settings"]}
+        steps = list(self.step) or [run.steps[-1]]
+        if self.env is not None:
+            record["rollouts"] = self._act(run, steps)
+        if self.data is not None:
+            record["estimates"] = self._estimate(run, steps)
+        if self.out is not None:
+            from ...core.storage import write_json
+
+            write_json(self.out, record)
+
+    def _act(self, run: "Run", steps: list[int]) -> dict[str, Any]:
+        from rich.table import Table
+
+        import weft
+
+        label = labels(run)
+        names = ["step", *(["setting"] if label[0] else []), "seed", "mean return", "95 % interval", "worst", "best"]
+        table = Table(*names, *(["score"] if self.reference else []), box=None, pad_edge=False)
+        screen, rows = console(), []
+        for step, setting in ((step, setting) for step in steps for setting in range(len(run.settings))):
+            head = [f"{step:,}", *([label[setting]] if label[0] else [])]
+            means = []
+            for place, seed in enumerate(run.seeds):
+                policy = run.policy(seed=place, setting=setting, step=step)
+                found = weft.rollout(policy, self.env, self.episodes, self.seed, not self.sample)
+                means.append(float(found.mean()))
+                table.add_row(*head, str(seed), *self._cells(found))
+                rows.append({"step": step, "setting": setting, "seed": seed, "returns": found.tolist()})
+            if len(means) > 1:
+                import numpy as np
+
+                table.add_row(*head, "all", *self._cells(np.array(means)), style="bold")
+        screen.print(f"{run.settings[0].title}, {self.episodes} episodes each in {self._world()}:", soft_wrap=True)
+        screen.print(table)
+        return {"environment": self._world(), "episodes": self.episodes, "greedy": not self.sample, "policies": rows}
+
+    def _cells(self, values: "np.ndarray") -> list[str]:
+        low, high = interval(values)
+        cells = [f"{values.mean():.4g}", bounds(low, high), f"{values.min():.4g}", f"{values.max():.4g}"]
+        if self.reference:
+            zero, hundred = self.reference
+            cells.append(f"{100 * (values.mean() - zero) / (hundred - zero):.1f}")
+        return cells
+
+    def _world(self) -> str:
+        """Name the environment and the versions that decide what happens in it."""
+        from ...envs.environment import known
+        from ...envs.gymnasium_adapter import simulator_versions
+
+        assert self.env is not None
+        if known(self.env):
+            return self.env
+        found = (f"{package} {version}" for package, version in simulator_versions(self.env).items())
+        return f"{self.env} ({', '.join(found)})"
+
+    def _estimate(self, run: "Run", steps: list[int]) -> dict[str, Any]:
+        from rich.table import Table
+
+        assert self.data is not None
+        data = self.log.load(self.data)
+        label = labels(run)
+        names = ["step", *(["setting"] if label[0] else []), "seed", "estimated value", "95 % interval"]
+        table, rows, notes = Table(*names, box=None, pad_edge=False), [], []
+        if data.fingerprint == run.record["data"]["fingerprint"]:
+            notes.append("This is the log that the run was trained on: expect estimates that are too high.")
+        for step, setting in ((step, setting) for step in steps for setting in range(len(run.settings))):
+            for place, seed in enumerate(run.seeds):
+                policy = run.policy(seed=place, setting=setting, step=step)
+                found = self._judge(policy, data)
+                head = [f"{step:,}", *([label[setting]] if label[0] else []), str(seed)]
+                table.add_row(*head, f"{found.value:.4g}", bounds(found.low, found.high))
+                figures = {"value": found.value, "low": found.low, "high": found.high, "discount": found.discount}
+                rows.append({"step": step, "setting": setting, "seed": seed, **figures})
+                notes += [note for note in found.notes if note not in notes]
+        screen = console()
+        how = "fitted Q evaluation" if self.method is None else f"{self.method} ({self.interval} interval)"
+        screen.print(f"{run.settings[0].title}, discounted value by {how} on {data.origin}:")
+        screen.print(table)
+        for note in notes:
+            screen.print(f"Note: {note}", soft_wrap=True, markup=False)
+        about = {"data": data.origin, "fingerprint": data.fingerprint, "method": self.method or "fitted_q"}
+        return {**about, "policies": rows, "notes": notes}
+
+    def _judge(self, policy: Any, data: Any) -> Any:
+        import weft
+
+        shared = {"discount": self.discount, "seed": self.seed, "greedy": not self.sample}
+        if self.method is None:
+            return weft.estimate_fitted_q(policy, data, replicates=self.refits, **shared)
+        return weft.estimate(policy, data, self.method, self.interval, **shared)
+
+
+def labels(run: "Run") -> list[str]:
+    """Name every setting by what differs between the settings; the empty string where there is only one."""
+    flat = [dict(_flat(found, "")) for found in run.record["settings"]]
+    differing = [name for name in flat[0] if any(found.get(name) != flat[0][name] for found in flat)]
+    differing += [name for found in flat for name in found if name not in flat[0] and name not in differing]
+    return [", ".join(f"{name} {found[name]}" for name in differing if name in found) for found in flat]
+
+
+def _flat(found: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    parts = []
+    for name, value in found.items():
+        parts += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return parts
+
+
+def interval(values: "np.ndarray") -> tuple[float, float]:
+    """Return the 95 % interval of a mean by Student's t; without end for fewer than two values."""
+    import numpy as np
+    from scipy.special import stdtrit
+
+    if len(values) < 2:
+        return -np.inf, np.inf
+    half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def bounds(low: float, high: float) -> str:
+    """Write an interval; a dash where there is none."""
+    return f"{low:.4g} to {high:.4g}" if low > float("-inf") else "–"

@@ -1,0 +1,73 @@
+"""`weft stage`: what a staged roll-out has shown so far, the certificate's evidence carried on."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import tyro
+
+from ..command import Column, Command, Flag, Log, LogOptions, Place, print_lines
+
+__all__ = ["Stage"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage(Command):
+    """Say whether a randomised roll-out is enough to deploy the policy: DEPLOY, CONTINUE or REJECT.
+
+    The evidence of the study's certificate goes on, so nothing of it is lost and no risk is spent anew. Give the whole
+    roll-out from its beginning, with --reward-range and --horizon, as often as wanted: the promise holds at every look.
+    """
+
+    example: ClassVar[str] = (
+        "weft stage studies/first rollout.csv --arm new --chance 0.5 --action item --reward click --observations age "
+        "--unit user --reward-range 0 1 --horizon 1"
+    )
+
+    study: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STUDY")]
+    """Folder of a study, or a file that `weft certify --out` wrote."""
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ROLL_OUT")]
+    """Log of the roll-out: a file or a folder."""
+    arm: Annotated[str, tyro.conf.arg(metavar="COLUMN")] = "arm"
+    """Column with 1 for units of the policy and 0 for the others."""
+    chance: Annotated[str, tyro.conf.arg(metavar="CHANCE")] = "0.5"
+    """Of the policy's arm: a number, or a column."""
+    dose: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Share of the decisions that the policy takes in its arm; by default what the decision names."""
+    drift: Flag = False
+    """The world may have changed since the certificate's log: evidence that begins anew decides."""
+    centre: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """A return near the mean, known before the roll-out; by default the mean of the certificate's log."""
+    by_time: Column = None
+    """Column that orders the units; by default they stand in order."""
+    discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Of the return; by default what the log declares, else 1."""
+    ledger: Place = None
+    """Folder that remembers which units were opened; by default WEFT_LEDGER, else one per user."""
+    out: Place = None
+    """Write all figures to this JSON file, too."""
+    log: Log = dataclasses.field(default_factory=LogOptions)
+
+    def run(self) -> None:
+        """Print the decision with both kinds of wealth, its bounds, its promise and what it assumes."""
+        import weft
+
+        from ...core.compilation import keep_compiled_programs
+
+        keep_compiled_programs()
+        data = self.log.load(self.data)
+        if self.discount is not None:
+            data = data.declare(discount=self.discount)
+        try:
+            chance: float | str = float(self.chance)
+        except ValueError:
+            chance = self.chance
+        found = weft.stage(
+            self.study, data, self.arm, chance, dose=self.dose, drift=self.drift, centre=self.centre,
+            by_time=self.by_time, ledger=self.ledger,
+        )  # fmt: skip
+        print_lines(found.lines())
+        if self.out is not None:
+            from ...core.storage import write_json
+
+            write_json(self.out, found.record())

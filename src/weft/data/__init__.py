@@ -1,0 +1,1 @@
+"""Logs: what a log is, and how it is read, checked, split, recognised and sampled."""

@@ -1,0 +1,103 @@
+"""What a log declares of its system, and whether its rows keep to it."""
+
+import numpy as np
+
+from ..core.errors import UserError
+from .dataset import Dataset
+
+__all__ = [
+    "check_kept",
+    "check_ranges",
+    "cut_early",
+    "declared_discount",
+    "returns",
+    "undeclared",
+    "unevenly_discounted",
+]
+
+
+def declared_discount(data: Dataset, given: float | None = None) -> float:
+    """Return the discount that was given, else the log's declared one, else 0.99."""
+    if given is not None:
+        return given
+    return 0.99 if data.spec.discount is None else data.spec.discount
+
+
+def cut_early(data: Dataset, horizon: int | None) -> bool:
+    """Say whether episodes were cut before the horizon, so that what would have followed is not in the log."""
+    step = np.concatenate([np.arange(1, length + 1) for length in data.lengths])
+    return bool((data.timeouts & (step < (horizon or np.inf))).any())
+
+
+def undeclared(data: Dataset) -> list[str]:
+    """Return which of reward range and horizon are not declared, without which nobody knows what a return can be."""
+    return [word for word in ("reward_low", "reward_high", "horizon") if getattr(data.spec, word) is None]
+
+
+def unevenly_discounted(data: Dataset) -> bool:
+    """Say whether steps last differently long under a discount, so that its sums are not known beforehand."""
+    return data.spec.discount not in (None, 1, 1.0) and bool((data.durations != 1).any())
+
+
+def returns(data: Dataset) -> np.ndarray:
+    """Return the sum of rewards of every episode, discounted as is declared (not at all where nothing is)."""
+    lengths = data.lengths
+    begins = np.cumsum(lengths) - lengths
+    step = np.arange(data.steps) - np.repeat(begins, lengths)
+    discount = 1.0 if data.spec.discount is None else float(data.spec.discount)
+    return np.add.reduceat(np.asarray(data.rewards, float) * discount**step, begins)
+
+
+def check_ranges(data: Dataset, who: str) -> None:
+    """Raise UserError unless reward range and horizon are declared and every reward and episode keeps to them."""
+    spec = data.spec
+    missing = undeclared(data)
+    if missing:
+        raise UserError(
+            f"{who} needs what {data.origin} does not declare: {', '.join(missing)}. Declare it from what you know of "
+            "the system, not from the data: data.declare(reward_low=(0.0,), reward_high=(1.0,), horizon=10)."
+        )
+    check_kept(data)
+    assert spec.reward_low is not None
+    assert spec.reward_high is not None
+    assert spec.horizon is not None
+    low, high = spec.reward_low[0], spec.reward_high[0]
+    if int(data.lengths.min()) < spec.horizon and not low <= 0 <= high:
+        raise UserError(
+            f"Episodes of {data.origin} differ in length, so steps after an end count as reward 0, which the declared "
+            f"[{low:g}, {high:g}] does not contain; declare a range that does, or shift the rewards."
+        )
+
+
+def check_kept(data: Dataset) -> None:
+    """Raise UserError where rewards or episodes do not keep to what is declared of them."""
+    spec, rewards, longest = data.spec, np.asarray(data.rewards), int(data.lengths.max())
+    low = -np.inf if spec.reward_low is None else spec.reward_low[0]
+    high = np.inf if spec.reward_high is None else spec.reward_high[0]
+    if low > high:
+        raise UserError(f"{data.origin} declares rewards from {low:g} to {high:g}, the wrong way round.")
+    room = 1e-6 * max(1.0, abs(low) if np.isfinite(low) else 1.0, abs(high) if np.isfinite(high) else 1.0)
+    outside = np.flatnonzero((rewards < low - room) | (rewards > high + room)) if rewards.ndim == 1 else []
+    if len(outside):
+        raise UserError(
+            f"{len(outside)} rewards of {data.origin} lie outside the declared [{low:g}, {high:g}], the first is "
+            f"{rewards[outside[0]]:g} at step {outside[0]}; with a wrong range nothing can be promised."
+        )
+    least, logged = spec.propensity_low, data.log_propensities
+    if least is not None and spec.action.kind == "continuous":
+        raise UserError(f"{data.origin} declares a least propensity of {least:g}, and its actions are continuous.")
+    if least is not None and least * spec.action.size > 1 + 1e-6 and spec.discrete:
+        raise UserError(
+            f"{data.origin} declares a least propensity of {least:g}; {spec.action.size} choices cannot all have it."
+        )
+    if least is not None and logged is not None:
+        below = np.flatnonzero(np.asarray(logged) < np.log(least) - 1e-5)
+        if len(below):
+            raise UserError(
+                f"{len(below)} propensities of {data.origin} are below the declared least of {least:g}, the first is "
+                f"{np.exp(logged[below[0]]):g} at step {below[0]}; with a wrong one nothing can be promised."
+            )
+    if spec.horizon is not None and longest > spec.horizon:
+        raise UserError(
+            f"An episode of {data.origin} has {longest} steps, more than the declared horizon of {spec.horizon}."
+        )

@@ -1,0 +1,137 @@
+"""What a log holds, in words that survive without it: shapes, kinds, bounds, names, declared ranges.
+
+A `Spec` is enough to rebuild every network and to serve a policy; it is plain JSON on disk.
+"""
+
+import dataclasses
+import json
+import typing
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import UserError
+
+__all__ = ["ActionSpec", "ObservationSpec", "Spec", "fits"]
+
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservationSpec:
+    """One component of an observation (the whole of it when its name is empty).
+
+    `kind` is `vector` (any numbers, flattened), `image` (uint8, height × width × channels), `category` (an integer
+    code) or `tokens` (integers, as long as the longest row, shorter ones end in −1). low, high: declared, or else seen
+    in a log; `names` are those of a vector's columns in order, where the log has them. Specs that differ in these alone
+    are equal, so that no compiled program depends on a log's extremes or names.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    kind: str = "vector"
+    name: str = ""
+    low: tuple[float, ...] | None = dataclasses.field(default=None, compare=False)
+    high: tuple[float, ...] | None = dataclasses.field(default=None, compare=False)
+    count: int = 0
+    categories: tuple[str, ...] = ()
+    names: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("vector", "image", "category", "tokens"):
+            raise UserError(f"Observation '{self.name}' has the unknown kind '{self.kind}'.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionSpec:
+    """What can be done: `continuous` (shape `(act,)`), `discrete` (one of `counts[0]`) or `multidiscrete`.
+
+    `names` are those of the columns of several numbers, where the log has them; they make no two specs different.
+    """
+
+    kind: str
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+    counts: tuple[int, ...] = ()
+    labels: tuple[str, ...] = ()
+    names: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("continuous", "discrete", "multidiscrete"):
+            raise UserError(f"Actions have the unknown kind '{self.kind}'.")
+
+    @property
+    def size(self) -> int:
+        """Number of dimensions of a continuous action, number of choices of a discrete one."""
+        if self.kind == "continuous":
+            return int(np.prod(self.shape))
+        return self.counts[0] if self.kind == "discrete" else int(sum(self.counts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """Everything about a log but its rows. Ranges, horizon and discount are declared, never read off the data."""
+
+    observations: tuple[ObservationSpec, ...]
+    action: ActionSpec
+    rewards: tuple[str, ...] = ("reward",)
+    reward_low: tuple[float, ...] | None = None
+    reward_high: tuple[float, ...] | None = None
+    horizon: int | None = None
+    discount: float | None = None
+    propensity_low: float | None = None
+    unit: str | None = None
+    longest: int = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether an observation is one array and not a dictionary."""
+        return len(self.observations) == 1 and self.observations[0].name == ""
+
+    @property
+    def discrete(self) -> bool:
+        """Whether an action is one choice out of several."""
+        return self.action.kind == "discrete"
+
+    def observation(self, name: str = "") -> ObservationSpec:
+        """Return one component by name."""
+        return next(part for part in self.observations if part.name == name)
+
+    def to_json(self) -> str:
+        """Return the spec as versioned JSON."""
+        return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str | dict[str, Any]) -> "Spec":
+        """Rebuild a spec; raise UserError when a newer weft wrote it."""
+        found = json.loads(text) if isinstance(text, str) else dict(text)
+        version = found.pop("version", None)
+        if version != VERSION:
+            raise UserError(f"The spec has version {version}, this weft reads version {VERSION}; update weft.")
+        found["observations"] = tuple(_typed(ObservationSpec, part) for part in found["observations"])
+        found["action"] = _typed(ActionSpec, found["action"])
+        return _typed(cls, found)
+
+
+def _typed(kind: type, fields: dict[str, Any]) -> Any:
+    """Return a dataclass of the fields, lists as tuples; raise UserError for a value of another type than declared."""
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    hints = typing.get_type_hints(kind)
+    for name, value in fields.items():
+        if name in hints and not fits(value, hints[name]):
+            raise UserError(f"{kind.__name__} cannot take {value!r:.80} for '{name}'.")
+    return kind(**fields)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Say whether a plain value is of a declared type; whole numbers are fractions, too, truth values are neither."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(fits(part, parts[0]) for part in value)
+    if parts:
+        return any(fits(value, part) for part in parts)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)

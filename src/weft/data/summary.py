@@ -1,0 +1,356 @@
+"""What a log holds, in numbers and in warnings, before anything is trained on it."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .assemble import ENDS_ASSUMED
+from .columns import Ragged
+from .dataset import Dataset
+from .narrow import far, rows_of
+
+__all__ = ["Inspection", "Rounding", "Spread", "inspect", "rounding"]
+
+RARE = 10
+"""A choice seen fewer times than this is rare: next to nothing can be said about it."""
+
+LOOKED_AT = 5000
+"""Steps that are compared with one another to see whether actions depend on chance."""
+
+STEPS = tuple(digit * 10.0**-power for power in range(1, 9) for digit in (5, 2, 1))
+"""What propensities may have been rounded to, the coarsest first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Where some numbers lie; `high` is the level that 90 % of them do not exceed."""
+
+    mean: float
+    median: float
+    high: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Spread":
+        """Summarise numbers `(count,)`, at least one."""
+        found = np.asarray(values, float)
+        return cls(
+            float(found.mean()),
+            float(np.median(found)),
+            float(np.quantile(found, 0.9)),
+            float(found.min()),
+            float(found.max()),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"mean {self.mean:.4g}, median {self.median:.4g}, 90 % {self.high:.4g}, least {self.least:.4g}, "
+            f"most {self.most:.4g}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounding:
+    """What propensities that are multiples of a `step` leave unknown of the smallest of them, `least`."""
+
+    step: float
+    least: float
+
+    @property
+    def error(self) -> float:
+        """Largest relative error of rounding, which the smallest propensity has."""
+        return self.step / (2 * self.least)
+
+    @property
+    def chance(self) -> float:
+        """Relative standard error of the smallest propensity if all are frequencies of `1 / step` simulated draws."""
+        return float(np.sqrt(self.step * max(0.0, 1 - self.least) / self.least))
+
+    @property
+    def matters(self) -> bool:
+        """Whether the smallest may be off by more than half a percent (ten, if they are frequencies)."""
+        return self.step > 0.01 * self.least
+
+    def __str__(self) -> str:
+        return (
+            f"multiples of {self.step:.3g}, so the smallest ({self.least:.3g}) is off by up to {self.error:.1%}; "
+            f"if they are frequencies of {1 / self.step:,.0f} simulated draws, by {self.chance:.0%}, one standard error"
+        )
+
+
+def rounding(propensities: np.ndarray) -> Rounding | None:
+    """Find the coarsest step of 1, 2 or 5 times a power of ten that propensities `(count,)` are multiples of.
+
+    Nineteen in twenty different values must be, because a start or a fallback may have been logged as it is (1/34).
+    None where there is no such step, where fewer than 20 values differ (they may be meant so, such as 0.05 and 0.95),
+    and where the step is too fine for numbers of 32 bits.
+    """
+    distinct = np.unique(np.asarray(propensities, float))
+    if len(distinct) < 20:
+        return None
+    for step in STEPS:
+        times = distinct / step
+        room = 1e-3 + 4e-7 * times  # what 32 bits leave of a value and of its logarithm
+        if np.median(room) < 0.1 and (np.abs(times - np.round(times)) <= room).mean() >= 0.95:
+            return Rounding(step, float(distinct[0]))
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found. `returns`, `rewards` and `reward_values` are per reward component, by its name.
+
+    observations: one line a component. constant, duplicated: names of observation columns that never change, or
+    repeat another. action_counts: how often each choice was taken; rare: choices taken fewer than 10 times, those
+    never taken included. action_ranges, at_bounds: per continuous dimension, its range, and the share of steps at its
+    declared bounds. propensities: the spread of probabilities or densities. effective: the share of steps that would
+    count if each were weighted by one over its propensity. rounding: the step that propensities are multiples of.
+    declared: horizon, discount, unit and reward range as far
+    as they are given.
+    """
+
+    origin: str
+    fingerprint: str
+    steps: int
+    episodes: int
+    lengths: Spread
+    terminals: int
+    timeouts: int
+    returns: dict[str, Spread]
+    rewards: dict[str, Spread]
+    reward_values: dict[str, int]
+    observations: tuple[str, ...]
+    constant: tuple[str, ...]
+    duplicated: tuple[str, ...]
+    action: str
+    action_counts: tuple[int, ...]
+    rare: tuple[str, ...]
+    action_ranges: tuple[tuple[float, float], ...]
+    at_bounds: tuple[float, ...]
+    propensities: Spread | None
+    effective: float | None
+    rounding: Rounding | None
+    declared: dict[str, Any]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def single(self) -> bool:
+        """Whether every episode is one decision, so that returns are rewards."""
+        return self.lengths.most == 1
+
+    def __str__(self) -> str:
+        """The findings as a table of two columns."""
+        rows = list(self.lines())
+        width = max(len(what) for what, _ in rows)
+        return "\n".join(f"{what.ljust(width)}  {text}" for what, text in rows)
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield `(what, how much)` in plain text, ready to be laid out; warnings come last."""
+        yield "log", self.origin
+        yield "steps", f"{self.steps:,}"
+        yield "episodes", f"{self.episodes:,}" + (" (one decision each)" if self.single else f", steps: {self.lengths}")
+        for name, spread in (self.rewards if self.single else self.returns).items():
+            yield f"{'reward' if self.single else 'return'} ({name})", str(spread)
+        yield "ends", f"{self.terminals:,} terminal, {self.timeouts:,} timed out"
+        for line in self.observations:
+            yield "observation", line
+        yield "actions", self.action
+        if self.rare:
+            yield "rare actions", ", ".join(self.rare)
+        for dimension, (low, high) in enumerate(self.action_ranges):
+            share = f", {self.at_bounds[dimension]:.1%} at its bounds" if self.at_bounds else ""
+            yield f"action {dimension}", f"from {low:.4g} to {high:.4g}{share}"
+        if self.propensities is not None:
+            yield "propensities", f"{self.propensities}; effective share of steps {self.effective:.1%}"
+        if self.rounding is not None:
+            yield "rounding", f"propensities are {self.rounding}"
+        for name, count in self.reward_values.items():
+            yield f"values of {name}", f"{count:,} different"
+        for name, value in self.declared.items():
+            yield f"declared {name}", str(value)
+        yield "fingerprint", self.fingerprint
+        for note in self.notes:
+            yield "note", note
+        for warning in self.warnings:
+            yield "warning", warning
+
+
+def inspect(data: Dataset) -> Inspection:
+    """Look at a log: sizes, returns, ranges, counts, propensities, and what will make learning or judging hard."""
+    names = data.spec.rewards
+    rewards = data.rewards.reshape(data.steps, len(names))
+    returns = data.returns.reshape(data.episodes, len(names))
+    lines, constant, duplicated = _observations(data)
+    chosen = _actions(data)
+    propensities = None if data.log_propensities is None else np.exp(data.log_propensities.astype(float))
+    found = Inspection(
+        origin=data.origin,
+        fingerprint=data.fingerprint,
+        steps=data.steps,
+        episodes=data.episodes,
+        lengths=Spread.of(data.lengths),
+        terminals=int(data.terminals.sum()),
+        timeouts=int(data.timeouts.sum()),
+        returns={name: Spread.of(returns[:, index]) for index, name in enumerate(names)},
+        rewards={name: Spread.of(rewards[:, index]) for index, name in enumerate(names)},
+        reward_values={name: len(np.unique(rewards[:, index])) for index, name in enumerate(names)},
+        observations=lines,
+        constant=constant,
+        duplicated=duplicated,
+        **chosen,
+        propensities=None if propensities is None else Spread.of(propensities),
+        effective=None if propensities is None else _effective(propensities),
+        rounding=None if propensities is None else rounding(propensities),
+        declared=_declared(data),
+        notes=data.notes,
+        warnings=(),
+    )
+    return dataclasses.replace(found, warnings=tuple(_warnings(data, found)))
+
+
+def _effective(propensities: np.ndarray) -> float:
+    weights = propensities.min() / propensities
+    return float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))
+
+
+def _declared(data: Dataset) -> dict[str, Any]:
+    spec = data.spec
+    found = {
+        "reward range": None, "horizon": spec.horizon, "discount": spec.discount,
+        "least propensity": spec.propensity_low, "unit": spec.unit,
+    }  # fmt: skip
+    if spec.reward_low is not None and spec.reward_high is not None:
+        ends = zip(spec.reward_low, spec.reward_high, strict=True)
+        found["reward range"] = ", ".join(f"{low:g} to {high:g}" for low, high in ends)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _observations(data: Dataset) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Describe every component, and name the columns that never change or repeat another."""
+    seen = data.observations
+    lines, constant, duplicated = [], [], []
+    for part in data.spec.observations:
+        values = seen[part.name] if isinstance(seen, dict) else seen
+        label = f"{part.name}: " if part.name else ""
+        shape = "×".join(map(str, part.shape)) or "one number"
+        if isinstance(values, Ragged):
+            lengths = np.diff(values.offsets)
+            lines.append(f"{label}{lengths.min()} to {lengths.max()} tokens out of {part.count}")
+            continue
+        if part.kind == "category":
+            lines.append(f"{label}{len(np.unique(values))} of {part.count} categories seen")
+        else:
+            lines.append(f"{label}{part.kind} {shape}, from {values.min():.4g} to {values.max():.4g}")
+        if values.ndim > 2:
+            continue
+        table = values.reshape(len(values), -1)
+        known: dict[bytes, str] = {}
+        for index, column in enumerate(table.T):
+            name = ".".join(filter(None, (part.name, "" if values.ndim == 1 else str(index)))) or "0"
+            if (column == column[0]).all():
+                constant.append(name)
+                continue
+            first = known.setdefault(np.ascontiguousarray(column).tobytes(), name)
+            if first != name:
+                duplicated.append(f"{name} repeats {first}")
+    return tuple(lines), tuple(constant), tuple(duplicated)
+
+
+def _actions(data: Dataset) -> dict[str, Any]:
+    """Count choices, or measure where continuous actions lie."""
+    spec, actions = data.spec.action, data.actions
+    found: dict[str, Any] = {"action_counts": (), "rare": (), "action_ranges": (), "at_bounds": ()}
+    if spec.kind == "discrete":
+        counts = np.bincount(actions, minlength=spec.counts[0])
+        names = spec.labels or tuple(str(index) for index in range(len(counts)))
+        found["action_counts"] = tuple(counts.tolist())
+        found["rare"] = tuple(f"{names[i]} ({counts[i]} times)" for i in np.flatnonzero(counts < RARE))
+        often = f"taken {counts.min():,} to {counts.max():,} times"
+        return {**found, "action": f"one of {spec.counts[0]}, {often}"}
+    if spec.kind == "multidiscrete":
+        return {**found, "action": f"{len(spec.counts)} choices a step, out of {', '.join(map(str, spec.counts))}"}
+    found["action_ranges"] = tuple(zip(actions.min(0).tolist(), actions.max(0).tolist(), strict=True))
+    if spec.low is not None and spec.high is not None:
+        low, high = np.asarray(spec.low, np.float32), np.asarray(spec.high, np.float32)
+        room = 1e-4 * (high - low)
+        found["at_bounds"] = tuple(((actions <= low + room) | (actions >= high - room)).mean(0).tolist())
+    return {**found, "action": f"continuous, {spec.size} dimension{'s' if spec.size > 1 else ''}"}
+
+
+def _warnings(data: Dataset, found: Inspection) -> Iterator[str]:
+    """Say in plain words what will make learning from this log, or judging a policy by it, hard."""
+    for name, spread in found.rewards.items():
+        if spread.least == spread.most:
+            yield f"All values of '{name}' are {spread.least:g}: there is nothing to tell good actions from bad ones."
+        elif (data.spec.reward_low is not None and data.spec.reward_high is not None) and (
+            spread.least < min(data.spec.reward_low) or spread.most > max(data.spec.reward_high)
+        ):
+            yield f"Values of '{name}' lie outside the declared reward range."
+    if found.episodes == 1:
+        yield "There is one episode: it cannot be split, and no interval can be given."
+    if found.timeouts and not found.terminals:
+        yield "Every episode ends by a timeout: no end of the task was seen, so values rest on the discount."
+    if ENDS_ASSUMED in data.notes:
+        yield "How episodes end was not said: nothing is expected to follow their last rows, wrongly if they were cut."
+    if found.constant:
+        yield f"Observation columns that never change: {_some(found.constant)}."
+    yield from _odd_observations(data)
+    if found.duplicated:
+        yield f"Observation columns that say the same: {_some(found.duplicated)}."
+    if found.rare:
+        yield f"{len(found.rare)} actions were taken fewer than {RARE} times; nothing reliable can be said about them."
+    if _deterministic(data):
+        yield "The same observation always meets the same action: what another action would do was never tried."
+    if found.propensities is None:
+        yield "No propensities are given: how likely each action was must be estimated, and judging rests on that."
+    elif found.effective is not None and found.effective < 0.1:
+        yield (
+            f"Propensities are very unequal (least {found.propensities.least:.2g}): weighting by them leaves "
+            f"{found.effective:.1%} of the steps."
+        )
+    if found.rounding is not None and found.rounding.matters:
+        yield f"Propensities are {found.rounding}; weights, and what is certified by them, are as exact as that."
+
+
+def _odd_observations(data: Dataset) -> Iterator[str]:
+    """Warn of categories that hardly come again, and of values so far out that standardising squeezes all others."""
+    seen = data.observations
+    for part in data.spec.observations:
+        values = seen[part.name] if isinstance(seen, dict) else seen
+        what = f"'{part.name}'" if part.name else "observations"
+        if part.kind == "category" and values.ndim == 1:
+            distinct = len(np.unique(values))
+            if distinct > max(20, data.steps / 2):
+                yield f"{what} has {distinct:,} categories in {data.steps:,} steps; are these numbers or names?"
+        elif part.kind == "vector" and values.ndim <= 2:
+            for place, low, high, rows in far(values.reshape(len(values), -1)):
+                yield (
+                    f"Column {place} of {what} lies mostly from {low:.4g} to {high:.4g}, but far off in some steps "
+                    f"({rows_of(rows)}): a mark of missing values, or another unit?"
+                )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _deterministic(data: Dataset) -> bool:
+    """Say whether observations that come again never come with another action (or choices were certain)."""
+    if data.log_propensities is not None and data.spec.action.kind != "continuous":
+        return bool((data.log_propensities >= -1e-6).all())
+    seen, actions = data.observations, data.actions[:LOOKED_AT]
+    if len(np.unique(actions, axis=0)) == 1:
+        return True
+    parts = list(seen.values()) if isinstance(seen, dict) else [seen]
+    keys = [b"|".join(np.ascontiguousarray(part[row]).tobytes() for part in parts) for row in range(len(actions))]
+    met: dict[bytes, bytes] = {}
+    again = 0
+    for key, action in zip(keys, actions, strict=True):
+        again += key in met
+        if met.setdefault(key, np.ascontiguousarray(action).tobytes()) != np.ascontiguousarray(action).tobytes():
+            return False
+    return again >= 20

@@ -1,0 +1,1 @@
+"""Whether, how far and in which form a policy may go live."""

@@ -1,0 +1,420 @@
+r"""The e-process of a certificate, carried on into a randomised roll-out.
+
+Every unit is dealt to the policy (Z = 1) with a chance p that is known beforehand, else to the other one, and earns a
+return G in [low, high]. With any number c that is known before the unit is,
+
+    X = (Z / p - (1 - Z) / (1 - p)) (G - c),     E X = J of the policy less J of the other one
+
+    X >= -B,     B = max((c - low) / p, (high - c) / (1 - p))
+
+    Y = (X + B) / (margin + B),     E Y <= 1 if the policy is no better than the margin (`weft.evaluation.betting`)
+
+c = (1 - p) low + p high makes B smallest, B = high - low, and X the terms (G - low) / p and (high - G) / (1 - p), less
+high - low, that a certificate plans with (`gate.randomised`). A c near the mean return makes X less noisy instead,
+which is what counts where returns lie in a small part of their range; the certificate's log has one.
+
+All of this rests on p. If arms come with another chance q, the mean of X is off by (q - p) / (p (1 - p)) times the
+distance of returns from c, which can deploy anything. So the arms are bet on, too: with chances tilted by d,
+
+    r = p e^d / (1 - p + p e^d),     e = mean_d prod (r / p)^Z ((1 - r) / (1 - p))^(1 - Z),     E e = 1
+
+over a grid of tilts d of either sign. A roll-out in which e has ever reached `IMPLAUSIBLE` is refused. Until then other
+wealth is divided by that of the arms, where this is above 1: what their shares alone explain says nothing of the
+policies. That keeps every promise, and if p is right it costs nearly nothing, because e then stays about or below 1.
+
+*Carried* wealth is the certificate's wealth at this dose times that of a new mixture of bets on the units of the
+roll-out. It is no longer one mixture over both: the certificate's is an average over fractions, and only its value, a
+scalar, is staked anew. That is an e-process as good: given the past, what multiplies it has a mean of at most 1 under
+the null hypothesis, so that the chance that it ever reaches 1 / risk is at most the risk, looked at after every unit.
+*Restarted* wealth begins at 1 and needs the roll-out alone; where the world may have drifted since the log was made it
+decides. Pure functions that compile and map over replications.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ..core.errors import UserError
+from ..evaluation.betting import lower_bound, path, power
+from .decision import Decision, plain
+
+__all__ = ["IMPLAUSIBLE", "Bets", "Outcomes", "Staged", "assignment", "bets", "improvement", "judge"]
+
+ENOUGH = 20  # units of the roll-out before it is said how many more are needed
+MOST = 1e7  # units beyond which nobody waits for more of them
+IMPLAUSIBLE = 1000.0
+"""Odds against the stated chances that refuse a roll-out. One that was dealt right is ever refused with a chance of at
+most .001, little beside a risk of .05; a real .6 for a stated .5 shows after about 480 units, .55 after 1,900."""
+TILTS = np.geomspace(0.005, 4.0, 20)
+"""Of the logarithm of the odds: what 20 to 1,000,000 units can tell apart, in steps of two fifths."""
+
+PROMISE = (
+    "If arms were drawn with the stated chances, units are independent of each other, returns keep to their declared "
+    "range and the better of the two policies does not change, a policy that is no better than the margin is ever "
+    "deployed with at most the stated risk, one that is better than it is ever rejected with at most the same risk, "
+    "whenever somebody looks and stops. Not promised: that single episodes go well, or what happens at another dose."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcomes:
+    """What a roll-out gave, one entry per independent unit in the order of time.
+
+    arms: 1 for the policy, 0 for the other one. chances: of the policy's arm, fixed before the unit came, one or one
+    per unit. returns: discounted, the mean where a unit has several episodes. low, high: the declared lowest and
+    highest return of an episode. Raises UserError for whatever these cannot be.
+    """
+
+    arms: Any
+    chances: Any
+    returns: Any
+    low: float
+    high: float
+    origin: str = "the roll-out"
+
+    def __post_init__(self) -> None:
+        arms, returns = np.asarray(self.arms), np.asarray(self.returns, float)
+        if arms.ndim != 1 or len(arms) == 0 or returns.shape != arms.shape:
+            raise UserError(
+                f"{self.origin} needs one arm and one return per unit, got the shapes {arms.shape} and {returns.shape}."
+            )
+        known = np.isin(arms, (0, 1)) if arms.dtype.kind in "biuf" else np.zeros(len(arms), bool)
+        if not known.all():
+            raise UserError(
+                f"Arms of {self.origin} are 1 (the policy) or 0 (the other one), the first that is neither is "
+                f"'{arms[~known][0]}' of unit {np.flatnonzero(~known)[0]}."
+            )
+        chances = np.asarray(self.chances, float)
+        if chances.shape not in ((), arms.shape):
+            raise UserError(f"{self.origin} has {len(arms)} units, but chances of the shape {chances.shape}.")
+        wrong = ~((chances > 0) & (chances < 1))
+        if wrong.any():
+            raise UserError(
+                f"The chance of the policy's arm lies between 0 and 1, both excluded; {self.origin} has "
+                f"{np.atleast_1d(chances)[np.atleast_1d(wrong)][0]:g}."
+            )
+        if not self.low < self.high:
+            raise UserError(f"Returns of {self.origin} are declared from {self.low:g} to {self.high:g}, the wrong way.")
+        room = 1e-6 * max(1.0, abs(self.low), abs(self.high))
+        outside = np.flatnonzero(~((returns >= self.low - room) & (returns <= self.high + room)))
+        if len(outside):
+            raise UserError(
+                f"{len(outside)} returns of {self.origin} lie outside the declared [{self.low:g}, {self.high:g}], the "
+                f"first is {returns[outside[0]]:g} of unit {outside[0]}; with a wrong range nothing can be promised."
+            )
+        for name, found in (
+            ("arms", arms.astype(bool)),
+            ("chances", np.broadcast_to(chances, arms.shape)),
+            ("returns", returns.clip(self.low, self.high)),
+        ):
+            object.__setattr__(self, name, found)
+
+
+class Bets(NamedTuple):
+    """Logarithm of the wealth after every unit: `carried` on, `restarted` at 1, and `against` the policy; the terms `X`
+    (`values`), their `bound` B, and the same for the other policy's improvement (`opposite`, `opposite_bound`)."""
+
+    carried: Float[Array, "unit"]
+    restarted: Float[Array, "unit"]
+    against: Float[Array, "unit"]
+    values: Float[Array, "unit"]
+    bound: Float[Array, ""]
+    opposite: Float[Array, "unit"]
+    opposite_bound: Float[Array, ""]
+
+
+def improvement(
+    arms: Bool[Array | np.ndarray, "unit"],
+    chances: Float[Array | np.ndarray, "unit"],
+    returns: Float[Array | np.ndarray, "unit"],
+    low: float,
+    high: float,
+    centre: float | None = None,
+) -> tuple[Float[Array, "unit"], Float[Array, ""]]:
+    """Return the terms `X` of every unit and their bound `B`; swap arms and chances for the opposite improvement.
+
+    centre: the number c; None is the one that makes the bound smallest, unit by unit.
+    """
+    arms, chances, returns = (jnp.asarray(part, jnp.float32) for part in (arms, chances, returns))
+    middle = (1 - chances) * low + chances * high if centre is None else jnp.float32(centre)
+    values = (arms / chances - (1 - arms) / (1 - chances)) * (returns - middle)
+    bound = high - low if centre is None else jnp.maximum((centre - low) / chances, (high - centre) / (1 - chances))
+    return values, jnp.max(jnp.asarray(bound, jnp.float32))
+
+
+def bets(
+    arms: Bool[Array | np.ndarray, "unit"],
+    chances: Float[Array | np.ndarray, "unit"],
+    returns: Float[Array | np.ndarray, "unit"],
+    low: float,
+    high: float,
+    margin: float = 0.0,
+    start: float | Array = 0.0,
+    centre: float | None = None,
+) -> Bets:
+    """Bet on the units of a roll-out, in their order; `start` is the logarithm of the wealth that is carried on."""
+    values, bound = improvement(arms, chances, returns, low, high, centre)
+    opposite, other = improvement(~jnp.asarray(arms, bool), 1 - jnp.asarray(chances), returns, low, high, centre)
+    restarted = path((values + bound) / (margin + bound))
+    against = path((opposite + other) / (other - margin))
+    return Bets(start + restarted, restarted, against, values, bound, opposite, other)
+
+
+def assignment(
+    arms: Bool[np.ndarray, "unit"], chances: Float[np.ndarray, "unit"]
+) -> tuple[Float[np.ndarray, "unit"], Float[np.ndarray, "unit"]]:
+    """Return the logarithm of two wealths after every unit: bets that the policy's arm comes more often than stated,
+    and that it comes less often. If it comes as stated, each has a mean of 1; their mean is the e of the module."""
+    dealt, stated = np.asarray(arms, float), np.asarray(chances, float)
+    sides = []
+    for tilts in (TILTS, -TILTS):
+        total = np.full(len(dealt), -np.inf)
+        for tilt in tilts:
+            total = np.logaddexp(total, np.cumsum(tilt * dealt - np.log1p(stated * np.expm1(tilt))))
+        sides.append(total - np.log(len(tilts)))
+    return sides[0], sides[1]
+
+
+def _explained(found: Outcomes) -> np.ndarray:
+    """Return the logarithm of what the arms' shares explain after every unit, at least 0. Raises UserError where the
+    arms were not dealt with the stated chances."""
+    more, less = assignment(found.arms, found.chances)
+    reached = np.logaddexp(more, less) - np.log(2) >= np.log(IMPLAUSIBLE)
+    if reached.any():
+        first, units = int(reached.argmax()) + 1, len(found.arms)
+        whole = "" if first == units else f" ({found.arms.mean():.1%} of all {units:,})"
+        raise UserError(
+            f"Arms of {found.origin} were not dealt with the stated chances: {found.arms[:first].mean():.1%} of the "
+            f"first {first:,} units{whole} are the policy's, where {found.chances[:first].mean():.1%} was stated, "
+            f"{IMPLAUSIBLE:,.0f} to 1 against chance. Mend what deals the arms, state the chance that was really set, "
+            "or give all units in the order of time (by_time); until then nothing can be promised."
+        )
+    return np.maximum(0.0, np.maximum(more, less))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Staged:
+    """What a roll-out says so far.
+
+    action: DEPLOY (at `dose`), CONTINUE, or REJECT. low, high: bounds of the improvement over the other arm at that
+    dose, in units of the return, each at the risk by itself. enough: the odds that deploy; start: those that were
+    carried on (1 where nothing was). carried, restarted, against: logarithms of the wealth after every unit, for the
+    policy with and without what was carried, and against it; decides: which of the first two may deploy. passed: units
+    after which enough was reached (0: already before the first). more: about how many further units are expected to be
+    needed (None: unknown, or no number). explained: logarithm of the odds that the shares of the arms alone explain, by
+    which wealth is divided before it decides. centre: the return c that was used (None: one per unit, of the smallest
+    bound), `centred` says why.
+    """
+
+    action: str
+    dose: float
+    low: float
+    high: float
+    mean: float
+    margin: float
+    risk: float
+    enough: float
+    start: float
+    units: int
+    to_policy: int
+    carried: np.ndarray
+    restarted: np.ndarray
+    against: np.ndarray
+    decides: str
+    passed: int | None
+    more: int | None
+    reason: str
+    promise: str = PROMISE
+    assumptions: tuple[str, ...] = ()
+    explained: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1))
+    centre: float | None = None
+    centred: str = ""
+
+    def assuming(self, sentences: tuple[str, ...]) -> "Staged":
+        """Return the same with further assumptions."""
+        return dataclasses.replace(self, assumptions=(*self.assumptions, *sentences))
+
+    def record(self) -> dict[str, Any]:
+        """Return all figures as plain JSON; what is infinite or not a number is null."""
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name in ("carried", "restarted", "against", "explained"):
+            found[name] = np.asarray(found[name], float).tolist()
+        return plain(found)
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield `(what, text)` in plain words."""
+        yield "decision", self.action + (f" (dose {self.dose:g})" if self.action != "REJECT" else "")
+        yield "reason", self.reason
+        arms = f"{self.units:,} units, {self.to_policy:,} of them with the policy at dose {self.dose:g}"
+        yield "roll-out", f"{arms}; margin {self.margin:g}, risk {self.risk:g}"
+        yield "improvement", f"at least {self.low:.4g}, at most {self.high:.4g}, mean {self.mean:.4g}"
+        yield "carried", f"{_odds(self.carried[-1])} to 1 (began at {self.start:.3g}), {self._role('carried')}"
+        yield "restarted", f"{_odds(self.restarted[-1])} to 1 (began at 1), {self._role('restarted')}"
+        yield "against", f"{_odds(self.against[-1])} to 1; {1 / self.risk:.4g} would reject the policy"
+        if self.explained[-1] > 0:
+            yield (
+                "arms",
+                f"their shares alone explain {_odds(self.explained[-1])} to 1, by which the others are divided",
+            )
+        yield "centre", self.centred if self.centre is None else f"{self.centre:.4g}, {self.centred}"
+        if self.action == "CONTINUE":
+            told = "unknown" if self.units < ENOUGH else "no number would do if it goes on like this"
+            yield "needed", told if self.more is None else f"about {self.more:,} further units"
+        yield "promise", self.promise
+        for sentence in self.assumptions:
+            yield "assumes", sentence
+
+    def _role(self, name: str) -> str:
+        return f"which decides at {self.enough:.4g}" if self.decides == name else "shown beside it"
+
+    def __str__(self) -> str:
+        """The answer as a table of two columns."""
+        rows = list(self.lines())
+        width = max(len(what) for what, _ in rows)
+        return "\n".join(f"{what.ljust(width)}  {text}" for what, text in rows)
+
+
+def judge(
+    decision: Decision, found: Outcomes, dose: float | None = None, centre: float | None = None, drift: bool = False
+) -> Staged:
+    """Decide on a roll-out of the policy that a decision is about, at one dose, from what it gave.
+
+    Wealth is carried on where the decision has evidence at the dose (the first tier), else it starts at 1; drift: the
+    restarted wealth decides. centre: a return known before the roll-out, near the mean; all units then need the same
+    chance. By default it is the mean return of the certificate's log, where that can be used. Enough is 1 / risk for
+    the first dose of the order that was not certified, else the number of doses / risk, because a dose that was picked
+    out of several has to pay for the choice. A dose is rejected whenever the bets against it reach 1 / risk, also after
+    it was deployed.
+
+    Raises UserError for a dose without evidence where others have some, a margin that no return can reach, a centre
+    outside the range of returns, and arms that were not dealt with the stated chances.
+    """
+    dose, place = _dose(decision, dose)
+    margin, risk, low, high = decision.margin, decision.risk, float(found.low), float(found.high)
+    if margin >= high - low:
+        raise UserError(f"No improvement of returns in [{low:g}, {high:g}] can reach the margin of {margin:g}.")
+    if centre is not None and not low <= centre <= high:
+        raise UserError(f"The centre is a return, from {low:g} to {high:g}, got {centre:g}.")
+    if centre is not None and np.ptp(found.chances) > 0:
+        raise UserError("With a centre all units need the same chance of the policy's arm; leave it out.")
+    explained = _explained(found)
+    centre, centred = (centre, "as given") if centre is not None else _centre(decision, found)
+    start = 1.0 if place is None else decision.evidence[place]
+    begun = float(np.log(max(start, 1e-37)))
+    made = jax.tree.map(
+        np.asarray, _bets(found.arms, found.chances, found.returns, low, high, margin, begun, centre, centre is None)
+    )
+    if np.isnan(made.restarted).any():
+        raise UserError(f"Chances of {found.origin} are too small for numbers of 32 bits.")
+    enough = 1 / risk if drift or place is None else _enough(decision, place)
+    deciding, first = (made.restarted, 0.0) if drift else (made.carried, begun)
+    deciding, against = deciding - explained, made.against - explained
+    rejected = bool((against >= -np.log(risk)).any())
+    crossed = np.flatnonzero(np.concatenate([[first], deciding]) >= np.log(enough))
+    passed = int(crossed[0]) if len(crossed) else None
+    share = float(np.exp(-explained[-1]))
+    floor = _floor(made, margin, share / enough, first)
+    ceiling = -float(lower_bound(made.opposite, -made.opposite_bound, share * risk))
+    action = "REJECT" if rejected else "CONTINUE" if passed is None else "DEPLOY"
+    more = None
+    if action == "CONTINUE" and len(deciding) >= ENOUGH:
+        left = np.exp(min(float(deciding[-1]) - np.log(enough), -1e-6))
+        wanted = float(power(made.values, -made.bound, margin, left).units)
+        more = int(wanted) if wanted < MOST else None
+    return Staged(
+        action, dose, max(floor, margin) if action == "DEPLOY" else floor, ceiling, float(made.values.mean()), margin,
+        risk, float(enough), float(start), len(found.arms), int(found.arms.sum()), made.carried, made.restarted,
+        made.against, "restarted" if drift else "carried", passed, more,
+        _reason(action, passed, deciding, enough, margin, against),
+        assumptions=tuple(_assumptions(decision, place, dose, drift)), explained=explained, centre=centre,
+        centred=centred,
+    )  # fmt: skip
+
+
+def _dose(decision: Decision, dose: float | None) -> tuple[float, int | None]:
+    """Return the dose of the roll-out, and where its evidence stands; None where nothing is carried on."""
+    if dose is None and decision.action not in ("DEPLOY", "STAGED"):
+        raise UserError(f"The decision is {decision.action} and names no dose; say which one is rolled out.")
+    dose = decision.dose if dose is None else float(dose)
+    if not 0 < dose <= 1:
+        raise UserError(f"A dose is a share of the decisions, above 0 and at most 1, got {dose:g}.")
+    if not decision.evidence:
+        return dose, None
+    near = [place for place, known in enumerate(decision.doses) if abs(known - dose) < 1e-6]
+    if not near:
+        known = ", ".join(f"{one:g}" for one in decision.doses)
+        raise UserError(f"The certificate has no evidence about a dose of {dose:g}; it has some about {known}.")
+    return dose, near[0]
+
+
+def _centre(decision: Decision, found: Outcomes) -> tuple[float | None, str]:
+    """Return the mean return of the certificate's log where it can be the centre, and why it is or is not."""
+    mean = decision.logged_return
+    if mean is None:
+        return None, "that of the smallest bound; the decision does not say what its log earned"
+    if np.ptp(found.chances) > 0:
+        return None, "that of the smallest bound, because units have different chances"
+    if not found.low <= mean <= found.high:
+        return None, f"that of the smallest bound, because the log's mean return of {mean:.4g} is outside the range"
+    return mean, "the mean return of the certificate's log"
+
+
+def _enough(decision: Decision, place: int) -> float:
+    """Return the odds that deploy: the fixed order of doses costs nothing, a choice among them does."""
+    first = decision.first
+    begun = first is not None and decision.doses[place] >= first
+    earlier = zip(decision.doses[:place], decision.evidence[:place], strict=True)
+    passed = begun and all(odds >= 1 / decision.risk for dose, odds in earlier if first is None or dose >= first)
+    return (1 if passed else len(decision.doses)) / decision.risk
+
+
+_bets = jax.jit(
+    lambda arms, chances, returns, low, high, margin, start, centre, plain: bets(
+        arms, chances, returns, low, high, margin, start, None if plain else centre
+    ),
+    static_argnums=8,
+)
+
+
+def _floor(made: Bets, margin: float, risk: float, start: float) -> float:
+    """Return the lower bound of the improvement.
+
+    Below the margin what was carried on counts, because the certificate's wealth against a smaller improvement is at
+    least that against the margin; above it only the roll-out does. Every number has one process that was named before.
+    """
+    carried = float(lower_bound(made.values, -made.bound, min(risk * float(np.exp(start)), 1.0)))
+    if carried < margin:
+        return carried
+    return max(margin, float(lower_bound(made.values, -made.bound, risk)))
+
+
+def _odds(logarithm: float) -> str:
+    return f"{np.exp(min(float(logarithm), 80.0)):.3g}"
+
+
+def _reason(
+    action: str, passed: int | None, deciding: np.ndarray, enough: float, margin: float, against: np.ndarray
+) -> str:
+    if action == "REJECT":
+        when = f"the evidence for less than the margin of {margin:g} reached {_odds(against.max())} to 1"
+        return when if passed is None else f"{when}, although {enough:.4g} to 1 for it was reached before"
+    if action == "DEPLOY":
+        when = "before the roll-out" if passed == 0 else f"after {passed:,} units"
+        return f"the evidence for more than the margin of {margin:g} reached {enough:.4g} to 1 {when}"
+    return f"the evidence is {_odds(deciding[-1])} to 1, short of {enough:.4g}"
+
+
+def _assumptions(decision: Decision, place: int | None, dose: float, drift: bool) -> Iterator[str]:
+    """Yield what is taken on trust."""
+    yield f"The policy's arm follows the policy of the decision at dose {dose:g}, the other arm {decision.baseline}."
+    yield "A unit is counted when all its episodes are there; chances were fixed before the unit came."
+    if place is None:
+        yield "The decision carries no evidence at this dose: the wealth starts at 1."
+    elif not drift:
+        yield "The world is the one that the certificate's log came from; where it may drift, restart the wealth."
+        yield "The certificate's wealth at this dose is carried into this roll-out only, not into a second one."

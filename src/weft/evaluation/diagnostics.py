@@ -1,0 +1,418 @@
+r"""Can this log say what this policy is worth? Everything that can be checked before a number is believed.
+
+Weights: how many effective units are left at every step and how far that reaches; whether one-step ratios have the
+mean that right propensities give them; whether one unit decides everything. Overlap: what the policy does that the log
+never shows. Specification: whether estimators with different assumptions agree, whether linear Q gets the value of the
+logging policy right (a known answer), whether Bellman's equation holds on what it was not fitted for, and whether the
+step before still matters. Time: whether rewards or ratios drift. Every test says what it found in a sentence; none of
+them proves that an estimate is right, and passing all is needed for one, not enough.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import norm
+
+from ..core.compilation import Program
+from ..core.errors import UserError
+from ..data.dataset import Dataset
+from ..data.declarations import cut_early, declared_discount
+from ..data.summary import Rounding, rounding
+from .confounding import Confounding, confounding
+from .estimator import Candidate, Statistic, Weighing, question
+from .estimators.double_reinforcement import DoubleReinforcement
+from .estimators.doubly_robust import DoublyRobust
+from .estimators.linear_q import LinearQ
+from .estimators.per_decision import PerDecision
+from .interval import influence
+from .overlap import unsupported
+from .specification_tests import (
+    agreement,
+    alarmed,
+    behaviour_test,
+    bellman_test,
+    effective_sizes,
+    largest_share,
+    mean_weight_test,
+    memory_test,
+    pairwise,
+    trend_test,
+)
+from .trajectories import layout, paths
+from .waves import features
+
+__all__ = [
+    "Confounding",
+    "Diagnostics",
+    "Test",
+    "Weights",
+    "agreement",
+    "alarmed",
+    "behaviour_test",
+    "bellman_test",
+    "confounding",
+    "diagnose",
+    "mean_weight_test",
+    "memory_test",
+    "ratio_test",
+    "trend_test",
+]
+
+FEW = 20.0  # effective units below which weights say nothing
+ONE = 0.1  # share of all weight that one unit may have
+DIFFER = 2.0  # |z| of the value of the logging policy
+RISK = 0.01  # of a false alarm of a test of assumptions
+OUTSIDE = 0.2  # share of unsupported actions that is worth a warning
+RIDGE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Test:
+    """One statistical test. z is None where the largest of several values was tested; `alarm` speaks against judging
+    the policy from this log, and `sentence` says what was found."""
+
+    __test__ = False  # for pytest: not a test of the suite
+
+    name: str
+    z: float | None
+    p: float
+    alarm: bool
+    sentence: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """What importance weights leave of a log. effective: number of units `(time,)`; share: largest weight of a unit
+    `(time,)`; reach: number of steps up to which at least 20 effective units are left; beyond: share of the logged
+    (absolute, discounted) reward after them; ratio: mean one-step ratio; never: share of the logged steps whose action
+    the policy never takes; smallest: smallest propensity or density; estimated: whether propensities were fitted;
+    rounding: the step that propensities are multiples of, if there is one.
+    """
+
+    effective: np.ndarray
+    share: np.ndarray
+    reach: int
+    beyond: float
+    ratio: float
+    never: float
+    smallest: float
+    estimated: bool
+    rounding: Rounding | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnostics:
+    """What `diagnose` found. weights is None without propensities or a density; values: estimates that should agree,
+    by method, with their standard errors; disagreement: z of every pair `(method, method)`; unsupported: share of the
+    policy's actions unlike any logged one (`weft.evaluation.overlap`), None where there is no distance.
+    """
+
+    origin: str
+    units: int
+    weights: Weights | None
+    values: dict[str, tuple[float, float]]
+    disagreement: np.ndarray
+    unsupported: float | None
+    tests: tuple[Test, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against an estimate that rests on Markov observations."""
+        return not any(test.alarm for test in self.tests)
+
+    def test(self, name: str) -> Test | None:
+        """Return a test by name, None where it was not possible."""
+        return next((test for test in self.tests if test.name == name), None)
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield `(what, text)` in plain words; warnings come last."""
+        yield "log", f"{self.origin}, {self.units:,} independent units"
+        if self.weights is None:
+            yield "weights", "none: the log has no propensities, or the policy no density"
+        else:
+            w = self.weights
+            steps = sorted({0, len(w.effective) // 2, len(w.effective) - 1})
+            sizes = ", ".join(f"{w.effective[step]:.0f} at step {step + 1}" for step in steps)
+            yield "effective units", f"{sizes}; the largest has {w.share[-1]:.1%} of all weight at the end"
+            reach = f"the first {w.reach} of {len(w.effective)} steps" if w.reach else "no step"
+            yield "evaluable", f"{reach} (at least {FEW:g} effective units); {w.beyond:.0%} of the reward is beyond"
+            source = "estimated" if w.estimated else "logged"
+            yield (
+                "propensities",
+                (f"{source}, least {w.smallest:.3g}; {w.never:.1%} of the logged actions are none of its own"),
+            )
+            if w.rounding is not None:
+                yield "rounding", f"propensities are {w.rounding}"
+        if self.unsupported is not None:
+            yield "unsupported", f"{self.unsupported:.0%} of the policy's actions are unlike any logged one"
+        for name, (value, error) in self.values.items():
+            yield "estimate", f"{name} {value:.4g} ± {error:.2g}"
+        for test in self.tests:
+            yield test.name, test.sentence
+        for warning in self.warnings:
+            yield "warning", warning
+
+    def __str__(self) -> str:
+        """The findings as a table of two columns."""
+        rows = list(self.lines())
+        width = max(len(what) for what, _ in rows)
+        return "\n".join(f"{what.ljust(width)}  {text}" for what, text in rows)
+
+
+def diagnose(
+    policy: Any,
+    data: Dataset,
+    *,
+    discount: float | None = None,
+    horizon: int | None = None,
+    seed: int = 0,
+    greedy: bool | None = None,
+    samples: int = 8,
+    starts: Any = None,
+    time: str | None = None,
+    count: int | None = None,
+) -> Diagnostics:
+    """Check whether a log can say what a policy is worth.
+
+    policy, discount, horizon, greedy, samples, starts: as for `weft.estimate`. time: a column that orders the episodes
+    (by default they are in order). count: features of the linear value function, by default a tenth of the steps, 128
+    at most. Seconds for 10,000 steps, most of them compiling.
+
+    Raises UserError as `weft.estimate` does for policies and logs that do not fit each other, and where values are
+    infinite: a discount of 1, no horizon, and no episode that ends.
+    """
+    discount = declared_discount(data, discount)
+    horizon = data.spec.horizon if horizon is None else horizon
+    if horizon is None and discount >= 1 and not data.terminals.any():
+        raise UserError(
+            f"With a discount of 1, no horizon and no episode of {data.origin} that ends, values are infinite; declare "
+            "a horizon (data.declare(horizon=...)) or a discount below 1."
+        )
+    count = count or int(np.clip(data.steps // 10, 8, 128))
+    candidate, columns, weighing = asked = question(policy, data, starts, greedy, samples, seed)
+    keys = jax.random.split(jax.random.key(seed), 6)
+    units = len(np.unique(np.asarray(weighing.unit)[np.asarray(weighing.weights) > 0]))
+    order = np.zeros(len(weighing.weights), np.float32)
+    order[data.chosen] = _order(data, time)
+    weights, tests = None, []
+    if candidate.log_prob is not None and columns.log_propensity is not None:
+        weights = _weights(asked, data, discount)
+        tests.append(ratio_test(asked, keys[0]))
+    cut = cut_early(data, horizon)
+    values, errors, apart = _estimates(asked, keys[1], discount, horizon, count, weights, cut)
+    if weights is None or len(values) > 2:
+        tests.append(_agreement_test(list(values), apart))
+    else:
+        tests.append(_agreement_test(list(values), apart, ", weighted ones left out"))
+    known = features(data.spec, keys[2], count)
+    tests += [*_model_tests(known, asked, keys, data, discount, horizon), *_drifts(asked, jnp.asarray(order))]
+    outside = unsupported(candidate, columns, data.rows, keys[5])
+    estimates = {name: (value, error) for (name, value), error in zip(values.items(), errors, strict=True)}
+    return Diagnostics(
+        data.origin, units, weights, estimates, apart, outside, tuple(tests),
+        tuple(_warnings(data, weights, outside, tests)),
+    )  # fmt: skip
+
+
+def _order(data: Dataset, time: str | None) -> np.ndarray:
+    """Return the place of every episode in time, evenly from −1 to 1; equal times share a place."""
+    found = np.arange(data.episodes) if time is None else data.units(time, time=True)
+    known = found.astype(str) if found.dtype == object else found
+    place = np.unique(known, return_inverse=True)[1]
+    return 2.0 * place / max(1, place.max()) - 1.0
+
+
+def _weights(asked: tuple[Candidate, Any, Weighing], data: Dataset, discount: float) -> Weights:
+    candidate, columns, weighing = asked
+    found = _laid(candidate, columns, len(weighing.weights), jnp.float32(discount))
+    sizes, share = (np.asarray(jax.jit(function)(found, weighing)) for function in (effective_sizes, largest_share))
+    few = np.flatnonzero(sizes < FEW)
+    reach = int(few[0]) if len(few) else len(sizes)
+    gained = np.abs(np.asarray(weighing.starts)[:, None] * np.asarray(found.discount * found.reward)).sum(0)
+    rows = data.rows
+    logs = np.asarray(columns.log_propensity)[rows]
+    ratio = np.exp(np.asarray(candidate.log_prob)[rows] - logs)
+    beyond = float(gained[reach:].sum() / max(gained.sum(), 1e-30))
+    never = float((ratio < 1e-6).mean())
+    chances = np.exp(logs.astype(float))
+    return Weights(
+        sizes, share, reach, beyond, float(ratio.mean()), never, float(chances.min()), data.propensities_estimated,
+        rounding(chances),
+    )  # fmt: skip
+
+
+@partial(jax.jit, static_argnums=2)
+def _laid(candidate: Candidate, columns: Any, episodes: int, discount: Any) -> Any:
+    return paths(candidate, columns, episodes, discount)
+
+
+# --- tests ----------------------------------------------------------------------------------------------------------
+
+
+def ratio_test(asked: tuple[Candidate, Any, Weighing], key: Any) -> Test:
+    """Test whether one-step ratios have the mean that right propensities give them (`mean_weight_test`), in words."""
+    average, found = _ratios_tested(*asked, key)
+    z = np.asarray(found)
+    alarm, mean, worst = bool(alarmed(found)), float(average), float(np.abs(z).max())
+    p = float(min(1.0, len(z) * 2 * norm.sf(worst)))
+    if not alarm:
+        sentence = f"One-step ratios have a mean of {mean:.3f} (z {z[0]:.1f}), as right propensities would give them."
+    elif z[0] > 3:
+        sentence = (
+            f"One-step ratios have a mean of {mean:.3f} instead of at most 1 (z {z[0]:.1f}): the propensities, the "
+            "policy's probabilities or the codes of the actions are wrong."
+        )
+    elif z[0] < -3:
+        sentence = (
+            f"One-step ratios have a mean of {mean:.3f} (z {z[0]:.1f}): propensities or codes are wrong, or "
+            f"{1 - mean:.0%} of what the policy does is never in the log."
+        )
+    else:
+        sentence = (
+            f"One-step ratios have the wrong mean for some actions or observations (largest |z| {worst:.1f} of "
+            f"{len(z)}): propensities or codes are wrong, or the log never shows what the policy does there."
+        )
+    return Test("mean weight", float(z[0]), p, alarm, sentence)
+
+
+def _estimates(
+    asked: tuple[Candidate, Any, Weighing], key: Any, discount: float, horizon: int | None, count: int, weights: Any,
+    cut: bool,
+) -> tuple[dict[str, float], list[float], np.ndarray]:  # fmt: skip
+    """Return estimates by method, their errors, and the z values of their differences.
+
+    Per-decision estimates lack what would have followed a cut, so episodes that were cut early leave them out.
+    """
+    shared: dict[str, Any] = {"discount": discount, "horizon": horizon, "features": count, "ridge": RIDGE}
+    methods: dict[str, Statistic] = {
+        "linear_q": LinearQ(**shared),
+        "double_reinforcement": DoubleReinforcement(**shared),
+    }
+    if weights is not None and weights.effective[-1] >= FEW:
+        methods["doubly_robust"] = DoublyRobust(**shared)
+        if not cut:
+            methods["per_decision"] = PerDecision(discount, self_normalised=True)
+
+    values, errors, apart = (np.asarray(part, float) for part in _influences(tuple(methods.values()), *asked, key))
+    return dict(zip(methods, values.tolist(), strict=True)), errors.tolist(), apart
+
+
+def _estimate_all(
+    methods: tuple[Statistic, ...], candidate: Candidate, columns: Any, weighing: Weighing, key: Any
+) -> tuple[Any, ...]:
+    found = []
+    for method in methods:
+        terms = jax.lax.stop_gradient(method.terms(candidate, columns, weighing, key))
+        found.append(influence(method, terms, weighing))
+    values, each = jnp.stack([one[0] for one in found]), jnp.stack([one[1] for one in found])
+    size = found[0][2].astype(jnp.float32)
+    errors = jnp.sqrt(jnp.square(each).sum(1) * size / jnp.maximum(size - 1, 1))
+    return values, errors, pairwise(values, each, size)
+
+
+_influences = Program(_estimate_all, "Estimating in several ways")
+_ratios_tested = Program(mean_weight_test, "The test of ratios")
+_behaviour_tested = Program(behaviour_test, "The value of the logging policy")
+_equation_tested = Program(bellman_test, "The test of Bellman's equation")
+_memory_tested = Program(memory_test, "The test of memory")
+
+
+def _agreement_test(names: list[str], apart: np.ndarray, more: str = "") -> Test:
+    first, second = np.unravel_index(np.abs(apart).argmax(), apart.shape)
+    z = float(apart[first, second])
+    pairs = len(names) * (len(names) - 1) // 2
+    p = float(min(1.0, pairs * 2 * norm.sf(abs(z))))
+    alarm = p < 0.05  # |z| > 2 of one pair alarms as often; the largest of six does at 16 % of right logs
+    how = f"{names[first]} and {names[second]} differ by {abs(z):.1f} standard errors"
+    sentence = (
+        f"{how}: at least one of their assumptions is wrong here{more}."
+        if alarm
+        else f"{' and '.join(names) if pairs == 1 else 'Estimators'} agree (largest |z| {abs(z):.1f}{more})."
+    )
+    return Test("agreement", z, p, alarm, sentence)
+
+
+def _model_tests(
+    known: Any, asked: tuple[Candidate, Any, Weighing], keys: Any, data: Dataset, discount: float, horizon: int | None
+) -> Iterator[Test]:
+    """Yield the tests of the linear value function and of what Markov observations promise."""
+    candidate, columns, weighing = asked
+    shared: dict[str, Any] = {"horizon": horizon, "discount": jnp.float32(discount), "ridge": RIDGE}
+    found = _behaviour_tested(known, columns, weighing, longest=data.spec.longest, **shared)
+    value, logged, z = (float(part) for part in found)
+    shown = f"The logging policy is worth {value:.4g} by linear Q and {logged:.4g} by its returns (z {z:.1f})"
+    right = "as it should be." if abs(z) <= DIFFER else "so linear Q is wrong even where the answer is known."
+    yield Test("behaviour value", z, float(2 * norm.sf(abs(z))), abs(z) > DIFFER, f"{shown}, {right}")
+    if data.spec.longest == 1:
+        return  # single decisions: nothing follows, so there is no equation and no memory to test
+    p = float(_equation_tested(known, candidate, columns, weighing, key=keys[3], **shared))
+    yield Test("Bellman", None, p, p < RISK, _verdict(
+        p, "Bellman's equation holds for linear Q as far as can be seen",
+        "Bellman's equation fails for linear Q: observations hide what matters, the world changes with time, or the "
+        "features cannot hold the value",
+    ))  # fmt: skip
+    p = float(_memory_tested(known, columns, weighing, keys[4]))
+    yield Test("memory", None, p, p < RISK, _verdict(
+        p, "The step before says nothing more about what follows",
+        "The step before helps to predict what follows, so the observations are not Markov or the features cannot hold "
+        "what follows",
+    ))  # fmt: skip
+    if data.spec.action.kind != "multidiscrete":
+        p = float(_memory_tested(known, columns, weighing, jax.random.fold_in(keys[4], 1), target="behaviour"))
+        yield Test("behaviour memory", None, p, p < RISK and data.log_propensities is None, _verdict(
+            p, "The step before says nothing more about the action",
+            "The logging policy used more than the observation, or more than the features can hold; only logged "
+            "propensities account for that",
+        ))  # fmt: skip
+
+
+def _verdict(p: float, passes: str, fails: str) -> str:
+    return f"{fails} (p {p:.3f})." if p < RISK else f"{passes} (p {p:.2f})."
+
+
+def _drifts(asked: tuple[Candidate, Any, Weighing], order: Any) -> Iterator[Test]:
+    """Yield the tests of a trend over the episodes: of returns, and of ratios where there are some."""
+    candidate, columns, weighing = asked
+    where = layout(columns, len(weighing.weights), candidate.spec.longest)
+    series = {"returns": ("drift", where(columns.reward[:, 0]).sum(1))}
+    if candidate.log_prob is not None and columns.log_propensity is not None:
+        ratio = where(jnp.exp(candidate.log_prob - columns.log_propensity))
+        series["ratios"] = ("weight drift", ratio.sum(1) / jnp.maximum(where.there.sum(1), 1))
+    for what, (name, values) in series.items():
+        z = float(jax.jit(trend_test)(values, order, weighing))
+        p = float(2 * norm.sf(abs(z)))
+        sentence = (
+            f"The {what} {'rise' if z > 0 else 'fall'} over the log (z {z:.1f}): divide it by time, and take the "
+            "promise to be about the past."
+            if abs(z) > 3
+            else f"The {what} show no trend over the log (z {z:.1f})."
+        )
+        yield Test(name, z, p, abs(z) > 3, sentence)
+
+
+def _warnings(data: Dataset, weights: Weights | None, outside: float | None, tests: list[Test]) -> Iterator[str]:
+    if weights is not None:
+        if weights.estimated:
+            yield "Propensities are estimated: if the logging policy saw more than the log holds, weights are wrong."
+        if weights.rounding is not None and weights.rounding.matters:
+            yield f"Propensities are {weights.rounding}; weights are as exact as that."
+        if weights.reach < len(weights.effective):
+            yield (
+                f"From step {weights.reach + 1} on fewer than {FEW:g} effective units are left; weighted estimates and "
+                "their intervals are too low together there (betting intervals hold)."
+            )
+        if weights.share[-1] > ONE:
+            yield f"One unit has {weights.share[-1]:.0%} of all weight; refuse doubly robust and normalised estimates."
+    if outside is not None and outside > OUTSIDE:
+        yield f"At {outside:.0%} of the steps the policy does what the log never shows."
+    if data.spec.unit is None:
+        yield "No unit is declared: episodes are taken to be independent."
+    for test in tests:
+        if test.alarm:
+            yield f"{test.name}: {test.sentence}"

@@ -1,0 +1,43 @@
+r"""Trajectory importance sampling (Precup, Sutton and Singh 2000).
+
+    J = mean_i rho_{0:T-1} sum_t gamma^t r_t          self-normalised: divided by mean_i rho_{0:T-1}
+
+Needs propensities of the policy that made the log and a positive one wherever the judged policy may act. Its variance
+grows exponentially with the length of an episode, and few samples make it too low with a small standard error.
+`largest` clips the weights (Ionides 2008): less variance, and a bias towards the log.
+"""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from ...core.pytree import require, static
+from ..estimator import Statistic, mean
+from ..trajectories import paths, relative
+
+__all__ = ["ImportanceSampling"]
+
+
+class ImportanceSampling(Statistic):
+    """Trajectory importance sampling."""
+
+    title: ClassVar[str] = "Importance sampling"
+    paper: ClassVar[str] = "Precup, Sutton and Singh 2000"
+    weighs: ClassVar[bool] = True
+
+    discount: float = 0.99
+    largest: float = float("inf")
+    self_normalised: bool = static(default=False)
+
+    def __check_init__(self):
+        require(self.largest > 0, f"The largest weight must be positive, got {self.largest}.")
+
+    def terms(self, candidate, columns, weighing, key):
+        found = paths(candidate, columns, len(weighing.weights), self.discount)
+        log_weight = jnp.minimum(found.log_weight[:, -1], jnp.log(self.largest))
+        weight = relative(log_weight, weighing.starts) if self.self_normalised else jnp.exp(log_weight)
+        return weight, weight * (found.discount * found.reward).sum(1)
+
+    def combine(self, terms, weighing):
+        weight, weighted = (mean(part, weighing.starts) for part in terms)
+        return weighted / jnp.maximum(weight, 1e-30) if self.self_normalised else weighted

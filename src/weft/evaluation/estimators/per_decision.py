@@ -1,0 +1,43 @@
+r"""Per-decision importance sampling (Precup, Sutton and Singh 2000): a reward is weighed by what led to it.
+
+    J = mean_i sum_t gamma^t rho_{0:t} r_t            unbiased with the true propensities
+    self-normalised:  sum_t gamma^t sum_i rho_{0:t} r_t / sum_i rho_{0:t}          (consistent; values stay in range)
+
+`largest` clips the cumulative weights (Ionides 2008). The self-normalised form is the weighted per-decision estimator
+of the literature; its interval must count the normaliser as random, which the derivative in the weights does.
+"""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from ...core.pytree import require, static
+from ..estimator import Statistic, mean
+from ..trajectories import paths, relative
+
+__all__ = ["PerDecision"]
+
+
+class PerDecision(Statistic):
+    """Per-decision importance sampling."""
+
+    title: ClassVar[str] = "Per-decision importance sampling"
+    paper: ClassVar[str] = "Precup, Sutton and Singh 2000"
+    weighs: ClassVar[bool] = True
+
+    discount: float = 0.99
+    largest: float = float("inf")
+    self_normalised: bool = static(default=False)
+
+    def __check_init__(self):
+        require(self.largest > 0, f"The largest weight must be positive, got {self.largest}.")
+
+    def terms(self, candidate, columns, weighing, key):
+        found = paths(candidate, columns, len(weighing.weights), self.discount)
+        log_weight = jnp.minimum(found.log_weight, jnp.log(self.largest))
+        weight = relative(log_weight, weighing.starts) if self.self_normalised else jnp.exp(log_weight)
+        return weight, weight * found.discount * found.reward
+
+    def combine(self, terms, weighing):
+        weight, weighted = (mean(part, weighing.starts) for part in terms)
+        return (weighted / jnp.maximum(weight, 1e-30) if self.self_normalised else weighted).sum()

@@ -1,0 +1,83 @@
+"""How far a policy leaves its log: the share of its actions that are unlike any logged at a similar observation.
+
+No interval that is computed from a fitted value function can tell that its function was never taught what the policy
+does; this share can. It is a warning light and not a test: distances mean less the more dimensions there are.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ..core.compilation import Program
+from ..data.columns import Columns
+from .estimator import Candidate
+
+__all__ = ["comparable", "compared", "outside", "unsupported"]
+
+PROBES, LOGGED = 512, 16384  # steps asked about, steps compared with
+USUAL = 0.95  # of the logged actions count as usual
+EQUAL = 1e-3  # what 32 bits may leave of the distance of equal rows
+
+
+def unsupported(
+    candidate: Candidate, columns: Columns, rows: Int[np.ndarray, "row"], key: PRNGKeyArray
+) -> float | None:
+    """Return the share of probed steps at which the policy's action is farther from the log than 95 % of logged ones.
+
+    Distance: Euclidean, to the nearest logged (observation, action) of another step, both as the method sees them
+    (standardised, in [−1, 1], choices as corners of a simplex). `columns` are transformed, `rows` the view's steps.
+    About 0.05 for the policy that made the log. None where observations are not plain numbers.
+    """
+    if not comparable(candidate):
+        return None
+    draw_key, choice_key = jax.random.split(key)
+    return float(_compiled(candidate, columns, compared(rows, draw_key), choice_key))
+
+
+def comparable(candidate: Candidate) -> bool:
+    """Say whether observations are plain numbers, so that there are distances."""
+    return all(part.kind == "vector" for part in candidate.spec.observations)
+
+
+def compared(rows: Int[np.ndarray, "row"], key: PRNGKeyArray) -> Int[Array, "logged"]:
+    """Draw the steps that are compared with; the first `PROBES` of them are asked about."""
+    return jax.random.choice(key, jnp.asarray(rows), (min(LOGGED, len(rows)),), replace=False)
+
+
+def outside(
+    candidate: Candidate, columns: Columns, logged: Int[Array, "logged"], key: PRNGKeyArray
+) -> Float[Array, ""]:
+    """Return `unsupported` for steps that `compared` drew, as a pure function."""
+    probes = logged[:PROBES]
+    at = columns.position[probes]
+    if candidate.probability is None:
+        assert candidate.action is not None
+        does = candidate.action[at, 0]
+    else:
+        drawn = jax.random.categorical(key, jnp.log(candidate.probability[at]))
+        does = jax.nn.one_hot(drawn, candidate.spec.action.size)
+    usual = jnp.quantile(_nearest(columns, probes, _logged(candidate, columns, probes), logged, candidate), USUAL)
+    return (_nearest(columns, probes, does, logged, candidate) > usual + EQUAL).mean()
+
+
+_compiled = Program(outside, "Comparing a policy's actions with the log's")
+
+
+def _logged(candidate: Candidate, columns: Columns, rows: Int[Array, "probe"]) -> Float[Array, "probe act"]:
+    action = columns.action[rows]
+    return jax.nn.one_hot(action, candidate.spec.action.size) if candidate.spec.discrete else action
+
+
+def _seen(columns: Columns, rows: Int[Array, "probe"]) -> Float[Array, "probe feature"]:
+    parts = [part[columns.position[rows]].reshape(len(rows), -1) for part in jax.tree.leaves(columns.observation)]
+    return jnp.concatenate(parts, 1).astype(jnp.float32)
+
+
+def _nearest(
+    columns: Columns, probes: Array, does: Array, logged: Array, candidate: Candidate
+) -> Float[Array, "probe"]:
+    here = jnp.concatenate([_seen(columns, probes), does], 1)
+    there = jnp.concatenate([_seen(columns, logged), _logged(candidate, columns, logged)], 1)
+    square = (here**2).sum(1)[:, None] + (there**2).sum(1)[None] - 2 * here @ there.T
+    return jnp.sqrt(jnp.maximum(jnp.where(probes[:, None] == logged[None], jnp.inf, square), 0.0).min(1))

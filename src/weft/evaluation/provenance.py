@@ -1,0 +1,91 @@
+"""What a policy has seen: runs of weft keep the fingerprints of the log that they were trained on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..agents.policy import Served
+from ..core.errors import UserError
+from ..data.dataset import Dataset
+from ..data.fingerprints import Trace, fingerprints, overlap, repeated
+from ..training.run import Run, load_policy, load_run
+from ..training.run_folder import RECORD
+
+__all__ = ["doubts", "experience", "refuse_touched", "repetitions", "touched"]
+
+COINCIDENCE = 0.02  # share of units
+
+
+def touched(source: Any, fold: Dataset, by: str | None = None) -> float | None:
+    """Return the share of a fold's units of which a run or a policy was trained on an episode; None if nobody knows.
+
+    source: a `Run`, a policy (also one that is put together from others), a run's folder or a policy's file. by: the
+    column of units, by default that of the log's `Spec`, else each episode is a unit. A policy that weft did not train
+    is unknown, and so is one put together from a known and an unknown part unless the known part was.
+    """
+    traces = _traces(source)
+    tables = [trace.table for trace in traces if trace.table is not None]
+    if not tables:
+        return None
+    by = by or fold.spec.unit
+    share = overlap(np.concatenate(tables), fingerprints(fold), fold.units(by) if by else None)
+    return None if share == 0 and len(tables) < len(traces) else share
+
+
+def refuse_touched(source: Any, fold: Dataset, by: str | None = None) -> bool:
+    """Raise UserError if a run or a policy was trained on units of a fold; return whether its origin is known.
+
+    A share below `COINCIDENCE` is let pass: so few units cannot carry a decision, and the share is an estimate where
+    episodes are like others. That some are shared at all is more than chance explains (`fingerprints.seen`).
+
+    Where it is not (False), that it has not seen the fold is an assumption, to be printed as one.
+    """
+    share = touched(source, fold, by)
+    if share and share >= COINCIDENCE:
+        name = source.name if isinstance(source, Run) else "The policy"
+        name = str(source) if isinstance(source, str | Path) else name
+        percent = f"{share:.0%}" if share >= 0.01 else f"{share:.1g}"
+        raise UserError(
+            f"{name} was trained on {percent} of the units of this fold of {fold.origin}; train on the train fold "
+            "only, or certify on units that it has not seen."
+        )
+    return share is not None
+
+
+def doubts(policy: Any, data: Dataset) -> Iterator[str]:
+    """Yield what speaks against judging a policy by a log: that it was trained on it, or that rows are there twice."""
+    yield from experience(policy, data)
+    yield from repetitions(data)
+
+
+def experience(policy: Any, data: Dataset) -> Iterator[str]:
+    """Yield that a policy was trained on a log, where it was."""
+    share = touched(policy, data)
+    if share and share >= COINCIDENCE:
+        yield (
+            f"The policy was trained on {share:.0%} of the units of {data.origin}, so what they say of it is too good; "
+            "judge it by units that it has not seen."
+        )
+
+
+def repetitions(data: Dataset) -> Iterator[str]:
+    """Yield that a log holds episodes more than once, where it does."""
+    share = repeated(fingerprints(data))
+    if share > 0:
+        percent = f"{share:.0%}" if share >= 0.01 else f"{share:.1g}"
+        yield (
+            f"{percent} of the episodes of {data.origin} are there more than once, as if rows were loaded twice; "
+            "errors are then too small, so load every row once."
+        )
+
+
+def _traces(source: Any) -> list[Trace]:
+    if isinstance(source, str | Path):
+        source = load_run(source) if (Path(source) / RECORD).exists() else load_policy(source)
+    if isinstance(source, Run):
+        return [source.trained_on]
+    found = jax.tree.leaves(source, is_leaf=lambda part: isinstance(part, Served))
+    return [part.trained_on for part in found if isinstance(part, Served)]

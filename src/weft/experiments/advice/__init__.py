@@ -1,0 +1,1 @@
+"""Which methods suit a log, with reasons, before anything is trained."""

@@ -1,1 +1,0 @@
-"""Log formats, one per file, found by file name."""

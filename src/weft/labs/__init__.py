@@ -1,0 +1,1 @@
+"""Teaching and side lines: finite models, games, self-play."""

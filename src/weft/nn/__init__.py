@@ -1,0 +1,1 @@
+"""Networks, distributions, losses and one step of gradient descent."""

@@ -1,0 +1,70 @@
+"""Dense layers and their initial weights."""
+
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..core.pytree import static
+
+__all__ = ["MLP", "Linear", "orthogonal", "product", "relu"]
+
+ROOT_TWO = 2.0**0.5
+relu = jax.nn.relu
+
+
+class Linear(eqx.Module):
+    """`x W + b` for inputs `(..., inputs)`."""
+
+    weight: Float[Array, "inputs outputs"]
+    bias: Float[Array, "outputs"]
+
+    def __call__(self, values: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
+        return product(values, self.weight) + self.bias
+
+
+def product(values: Float[Array, "... inputs"], weight: Float[Array, "inputs outputs"]) -> Float[Array, "... outputs"]:
+    """Return `x W` with all leading axes as rows of one matrix.
+
+    The gradient for `W` then contracts one axis instead of several, which a CPU does about three times as fast.
+    """
+    rows = values.reshape(-1, values.shape[-1]) if values.ndim > 2 else values
+    return (rows @ weight).reshape(*values.shape[:-1], weight.shape[-1])
+
+
+class MLP(eqx.Module):
+    """Dense layers with an activation between them (none after the last)."""
+
+    layers: tuple[Linear, ...]
+    activation: Callable[[Array], Array] = static(default=relu)
+
+    def __call__(self, values: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
+        for layer in self.layers[:-1]:
+            values = self.activation(layer(values))
+        return self.layers[-1](values)
+
+
+def mlp(key: PRNGKeyArray, sizes: Sequence[int], last: float = 1.0) -> MLP:
+    """Return an MLP through the given sizes: orthogonal weights (gain √2, `last` for the output), zero biases."""
+    keys = jax.random.split(key, len(sizes) - 1)
+    gains = [ROOT_TWO] * (len(sizes) - 2) + [last]
+    return MLP(tuple(linear(k, a, b, g) for k, a, b, g in zip(keys, sizes[:-1], sizes[1:], gains, strict=True)))
+
+
+def linear(key: PRNGKeyArray, inputs: int, outputs: int, gain: float = 1.0) -> Linear:
+    """Return a dense layer with orthogonal weights of the given gain and a zero bias."""
+    return Linear(gain * orthogonal(key, inputs, outputs), jnp.zeros(outputs))
+
+
+def orthogonal(key: PRNGKeyArray, inputs: int, outputs: int) -> Float[Array, "inputs outputs"]:
+    """Return a random matrix with orthonormal rows or columns, whichever are fewer.
+
+    The polar factor of a Gaussian matrix, by Newton–Schulz iteration: matrix products only, because several QR calls
+    in one compiled program can wait for each other for ever on a CPU.
+    """
+    tall = jax.random.normal(key, (max(inputs, outputs), min(inputs, outputs)))
+    factor = tall / jnp.linalg.norm(tall)  # singular values in (0, 1], where the iteration converges
+    factor = jax.lax.fori_loop(0, 40, lambda _, x: 1.5 * x - 0.5 * x @ (x.T @ x), factor)
+    return factor if inputs >= outputs else factor.T

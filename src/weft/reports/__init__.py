@@ -1,0 +1,1 @@
+"""Pages: runs, studies, certificates, the demonstration, benchmarks."""

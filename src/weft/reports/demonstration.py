@@ -1,0 +1,260 @@
+"""The demonstration: from the maze's log to five trained methods, what they believe, what they get, and a page of it.
+
+The second act, what may be believed of a policy before anybody runs it, is `demonstration_trust`. Everything is small
+(networks, batches, actions per state) so that two cores do all of it, compilation included, in three minutes at most.
+"""
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..agents.algorithm import Algorithm
+from ..agents.algorithms.bc import BC
+from ..agents.algorithms.cql import CQL
+from ..agents.algorithms.filtered_bc import FilteredBC
+from ..agents.algorithms.iql import IQL
+from ..agents.algorithms.sac import SAC
+from ..core.compilation import keep_compiled_programs
+from ..core.errors import UserError
+from ..core.storage import make_folder
+from ..data.dataset import Dataset
+from ..data.load import load
+from ..data.summary import inspect
+from ..envs.rollout import collect
+from ..envs.worlds import maze
+from ..evaluation.estimate import estimate_fitted_q
+from ..nn.multipliers import Fixed
+from ..training.fit import fit
+from ..training.run import Run
+from . import demonstration_trust
+from ._findings import Findings, Maze, Method
+from ._study import title_of
+from ._trust import Trust
+from .chart import COLOURS
+from .demo import DemoReport
+from .report import Table
+
+__all__ = ["demonstrate"]
+
+COMMON: dict[str, Any] = {"hidden": (64, 64), "learning_rate": 1e-3}
+BOOTSTRAPPED = {**COMMON, "target_rate": 0.05}
+METHODS: dict[str, tuple[Algorithm, str]] = {
+    "BC": (BC(**COMMON), "Imitates all that was logged."),
+    "Filtered BC": (FilteredBC(fraction=0.1, **COMMON), "Imitates only the walks that paid best."),
+    "IQL": (
+        IQL(expectile=0.8, inverse_temperature=20.0, **BOOTSTRAPPED),
+        "Learns what states are worth from logged actions only, and imitates the actions that did better than that.",
+    ),
+    "CQL": (
+        CQL(
+            weight=Fixed(0.1),
+            temperature=Fixed(0.03),
+            backup="plain",
+            samples=3,
+            actor_learning_rate=1e-3,
+            **BOOTSTRAPPED,
+        ),
+        "Looks for the best action, but counts down the worth of actions that were not logged.",
+    ),
+    "Naive": (
+        SAC(temperature=Fixed(0.01), **BOOTSTRAPPED),
+        "Looks for the best action, logged or not, as one would with a simulator at hand.",
+    ),
+}
+COLOUR = {"BC": COLOURS[4], "Filtered BC": COLOURS[3], "IQL": COLOURS[0], "CQL": COLOURS[1], "Naive": COLOURS[2]}
+KEPT = 7  # states kept of every run, at growing distances
+BATCH = 128
+WALKS = 20  # of every kept policy
+TRUE_WALKS = 100  # of the policies that are judged
+REPLICATES = 10  # refits of the estimate
+FITTING = 1500  # steps of every refit
+LEVEL = 0.95
+
+
+def demonstrate(
+    out: str | Path = "report.html", seeds: int = 4, steps: int = 2500, seed: int = 0, progress: bool = True
+) -> Path:
+    """Make the log, train every method with several seeds, judge them, and write the page to `out`.
+
+    `seed` is that of the log, of the first run and of the judging. With `progress` a line per stage and the final
+    table are printed. Raises UserError for fewer than one seed or too few steps to look at, and where the page cannot
+    be written.
+    """
+    if seeds < 1:
+        raise UserError(f"The number of seeds must be at least 1, got {seeds}.")
+    if steps < 2 * KEPT:
+        raise UserError(f"The demonstration needs at least {2 * KEPT} training steps, got {steps}.")
+    make_folder(Path(out).parent)  # better to fail now than when all is done
+    keep_compiled_programs()
+    clock = Stages(progress)
+    with clock("make and inspect the log"):
+        data = load("sample:maze", seed=seed)
+        train, held_out = data.split((0.7, 0.3), seed=seed)
+        facts = list(inspect(data).lines())
+        clock.say(f"{data.episodes} walks, {data.steps:,} steps; {held_out.episodes} walks kept for judging")
+    keep = sorted({int(step) for step in np.geomspace(steps / 20, steps, KEPT).round()})
+    numbers = list(range(seed, seed + seeds))
+    runs = {}
+    for name, (method, _) in METHODS.items():
+        with clock(f"train {name} × {seeds}"):
+            runs[name] = fit(method, train, steps, numbers, keep=keep, batch_size=BATCH, log_every=steps)
+    watched = {}
+    with clock("ask for beliefs and walk the maze"):
+        for name, run in runs.items():
+            watched[name] = _watch(run, seed)
+    estimates = {}
+    with clock("estimate values from the log alone"):
+        starts = held_out.units("route") == "start"
+        for name, run in runs.items():
+            estimates[name] = estimate_fitted_q(
+                run.policy(), held_out, starts=starts, replicates=REPLICATES, level=LEVEL, seed=seed, steps=FITTING
+            )
+    made = []
+    for name, (_, idea) in METHODS.items():
+        found = estimates[name]
+        about = {
+            "estimated": found.value,
+            "low": found.low,
+            "high": found.high,
+            "seconds": clock.found[f"train {name} × {seeds}"],
+        }
+        made.append(Method(name, idea, COLOUR[name], keep, **watched[name], **about))
+    with clock("study a notification log and test the decision on fresh users"):
+        second = demonstration_trust.certified(seed)
+        clock.say(title_of(second.decision))
+    rules = []
+    for kind in demonstration_trust.KINDS:
+        with clock(f"ask {demonstration_trust.LOGS} logs of {kind.name[:1].lower()}{kind.name[1:]}"):
+            rules.append(demonstration_trust.count(kind, seed))
+    second = dataclasses.replace(second, rules=tuple(rules))
+    versions = next(iter(runs.values())).record["versions"]
+    findings = _findings(data, held_out, made, seeds, steps, facts, versions, second, clock)
+    path = DemoReport(findings).write(out)
+    clock.close(findings, path)
+    return path
+
+
+class Stages:
+    """Takes the time of every stage and prints a line of it."""
+
+    def __init__(self, told: bool) -> None:
+        self.told, self.found, self.began, self.note = told, {}, time.monotonic(), ""
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        begun, self.note = time.monotonic(), ""
+        yield
+        self.found[name] = time.monotonic() - begun
+        if self.told:
+            print(f"{self.found[name]:6.1f} s  {name}" + (f": {self.note}" if self.note else ""), flush=True)
+
+    def say(self, note: str) -> None:
+        """Add to the line of the current stage."""
+        self.note = note
+
+    def close(self, findings: Findings, path: Path) -> None:
+        """Print the total, the final table and where the page is."""
+        if not self.told:
+            return
+        print(f"{time.monotonic() - self.began:6.1f} s  in all\n")
+        _show(DemoReport(findings).outcome())
+        if findings.trust is not None:
+            print(f"\n{findings.trust.lead()}\n")
+            _show(findings.trust.outcome())
+        print("\nOpen", path)
+
+
+def _show(table: Table) -> None:
+    widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
+    for row in (table.head, *table.rows):
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join([row[0].ljust(widths[0]), *cells[1:]]))
+
+
+def _watch(run: Run, seed: int) -> dict[str, Any]:
+    """Return what every kept policy of a run believes and gets from the maze's start, and where the last ones go."""
+    kept, seeds = run.steps, range(len(run.seeds))
+    discount = float(run.settings[0].__dict__.get("discount", 0.99))
+    believed, gets = np.full((2, len(kept), len(run.seeds)), np.nan)
+    success, paths = np.zeros(len(run.seeds)), []
+    for row, step in enumerate(kept):
+        for place in seeds:
+            walks = collect(run.policy(place, step=step), "maze", WALKS, seed=seed, greedy=True)
+            gets[row, place] = discounted(walks, discount)
+            belief = _belief(run, place, step, walks.first_observations)
+            believed[row, place] = np.nan if belief is None else belief
+            if step == kept[-1]:
+                success[place] = _ended(walks).mean()
+                paths += _paths(walks)[: max(2, 12 // len(run.seeds))]
+    true = discounted(collect(run.policy(0), "maze", TRUE_WALKS, seed=seed, greedy=True), discount)
+    certain = None if np.isnan(believed).all() else believed
+    return {"believed": certain, "gets": gets, "success": success, "paths": paths, "true": true}
+
+
+def _belief(run: Run, place: int, step: int, observations: np.ndarray) -> float | None:
+    state = run.state(0, place, step)
+    found = _believed(run.settings[0], state, run.transform, jnp.asarray(observations))
+    return None if found is None else float(found)
+
+
+@jax.jit
+def _believed(setting: Algorithm, state: Any, transform: Any, observations: jax.Array) -> jax.Array | None:
+    found = setting.value(state, transform.observe(observations), jax.random.key(0))
+    return None if found is None else found.mean()
+
+
+def discounted(walks: Dataset, discount: float) -> float:
+    """Return the mean discounted return of a log's episodes."""
+    ages = np.concatenate([np.arange(length) for length in walks.lengths])
+    return float((walks.rewards * discount**ages).sum() / walks.episodes)
+
+
+def _ended(walks: Dataset) -> np.ndarray:
+    """Return for every episode whether it ended by reaching the goal."""
+    return np.array([walks.episode(number).terminal for number in range(walks.episodes)])
+
+
+def _paths(walks: Dataset) -> list[np.ndarray]:
+    return [np.asarray(walks.episode(number).observations) for number in range(walks.episodes)]
+
+
+def _findings(
+    data: Dataset,
+    held_out: Dataset,
+    made: list[Method],
+    seeds: int,
+    steps: int,
+    facts: list[tuple[str, str]],
+    versions: dict[str, str],
+    second: Trust,
+    clock: Stages,
+) -> Findings:
+    plan = np.array([[character != "#" for character in row] for row in maze.PLAN])
+    first = np.floor(data.first_observations * maze.CELLS).astype(int)
+    return Findings(
+        maze=Maze(plan, maze.START, maze.GOAL, maze.ELSEWHERE),
+        logged=_paths(data),
+        from_start=(first == np.array(maze.START)).all(1),
+        reached=_ended(data),
+        steps_logged=data.steps,
+        held_out=held_out.episodes,
+        methods=made,
+        seeds=seeds,
+        steps=steps,
+        discount=data.spec.discount or 0.99,
+        most=1.0,
+        level=LEVEL,
+        replicates=REPLICATES,
+        walks=TRUE_WALKS,
+        facts=facts,
+        versions=versions,
+        stages=[*clock.found.items()],
+        trust=second,
+    )

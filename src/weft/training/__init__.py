@@ -1,0 +1,1 @@
+"""Runs: loops, engines, folders, checkpoints, alarms."""

@@ -1,0 +1,276 @@
+"""Learning by acting: from nothing, or going on from what was learned on a log.
+
+What is collected is a log like any other: `Run.collected()`.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from ..agents.algorithm import Algorithm, applied
+from ..agents.door import check_reach, check_same, limits_of
+from ..agents.schedule import Rounds
+from ..core import pytree
+from ..core.compilation import keep_compiled_programs
+from ..core.errors import UserError
+from ..data.dataset import Dataset
+from ..data.spec import Spec
+from ..data.transforms import declared_units
+from ..envs import environment as worlds
+from ..envs.environment import Environment
+from ..envs.gymnasium_adapter import Simulator
+from ..envs.rollout import simulator_of
+from .alarms import largest_return
+from .engines import Compiled, Hosted
+from .plan import Plan, plan_of, whole
+from .run import Run
+from .session import Engine, record_of, source_of, train_runs, transformed
+
+__all__ = ["finetune", "fit_online", "switch"]
+
+EVALUATION = 1_000_000  # the first episode's seed in every evaluation
+
+
+def _world(env: Any) -> Any:
+    """Return a weft world, or the simulators behind anything else."""
+    world = worlds.environment(env) if isinstance(env, str) and worlds.known(env) else env
+    return world if isinstance(world, Environment) else simulator_of(world)
+
+
+def _form(world: Environment | Simulator) -> Spec:
+    return world.spec if isinstance(world, Environment) else world.form
+
+
+def _name(world: Environment | Simulator) -> str:
+    return worlds.name_of(world) if isinstance(world, Environment) else world.name
+
+
+def _changed(setting: Algorithm, changes: Mapping[str, Any], spec: Spec) -> Algorithm:
+    """Return a setting with other hyperparameters that takes the same states; raise UserError if it does not."""
+    if not changes:
+        return setting
+    found = applied(setting, changes)
+    if not eqx.tree_equal(*(one.init(jax.random.key(0), spec) for one in (setting, found))):
+        raise UserError(
+            f"{', '.join(changes)} cannot change between log and world: it is where learning begins, or needs other "
+            "networks."
+        )
+    return found
+
+
+def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None, runs: int) -> Rounds:
+    """Return how acting and learning take turns; raise UserError for what cannot be learned by acting."""
+    method = settings[0]
+    found = method.rounds if rounds is None else rounds
+    if not isinstance(found, Rounds):
+        raise UserError(f"rounds says how acting and learning take turns, as in weft.Rounds(lanes=2), got {rounds!r}.")
+    if not method.learns_from & {"replay", "fresh"}:
+        raise UserError(
+            f"{method.title} cannot learn by acting; dqn, sac, iql, idql, awac, cql, reinforce, actor-critic can."
+        )
+    name = _name(world)
+    if "replay" not in method.learns_from and found.logged_share > 0:
+        raise UserError(f"{method.title} learns from fresh steps only; it has no use for a share of a log.")
+    if "replay" in method.learns_from and found.steps == 0:
+        raise UserError(f"{method.title} learns from a buffer; rounds of whole episodes (steps 0) are for fresh steps.")
+    if found.steps == 0 and world.horizon is None:
+        raise UserError(f"{name} has no time limit, so that an episode may never end; give rounds with steps.")
+    count = found.lanes * runs
+    if isinstance(world, Simulator) and world.single and count > 1:
+        raise UserError(f"{name} is a single environment; give its name or a function to have {count}.")
+    return found
+
+
+def _check_warm_up(method: Algorithm, rounds: Rounds, steps: int) -> None:
+    """Raise UserError where the method's own warm-up, which nobody asked for, would take most of a run."""
+    if rounds.warm_up == method.rounds.warm_up > steps / 2:
+        raise UserError(
+            f"{method.title} collects {rounds.warm_up:,} steps before its first update, more than half of the "
+            f"{steps:,}; give more steps, or rounds with another warm_up (--warm-up-steps)."
+        )
+
+
+def _engines(
+    run: Run, plan: Plan, env: Any, world: Any, rounds: Rounds, evaluate: tuple[int | None, int], data: Dataset | None,
+    first: list[PyTree],
+) -> Callable[[], Callable[..., Engine]]:  # fmt: skip
+    def prepare() -> Callable[..., Engine]:
+        log = None if data is None else transformed(run.transform, data.device())
+        kind = Compiled if isinstance(world, Environment) else Hosted
+        how, planned = run.record["computed"]["mapping"], run.planned
+
+        def make(group: int, settings: list[Algorithm], seeds: list[int]) -> Engine:
+            start = first[group] if first else None
+            inside = pytree.as_arrays(world) if isinstance(world, Environment) else world
+            return kind(settings, seeds, plan, env, inside, run.transform, rounds, log, start, evaluate, how, planned)
+
+        return make
+
+    return prepare
+
+
+def fit_online(
+    settings: list[Algorithm], env: Any, steps: int, seeds: int | Sequence[int], out: str | Path | None,
+    rounds: Rounds | None, evaluate: tuple[int | None, int], batch_size: int | None, stack: int, keep: Sequence[int],
+    log_every: int | None, how: dict[str, Any],
+) -> Run:  # fmt: skip
+    """Train by acting in `env` from nothing; arguments as for `weft.fit`, `how` is passed on to `train_runs`."""
+    keep_compiled_programs()
+    world = _world(env)
+    spec = _form(world)
+    evaluate = _evaluation(evaluate, steps)
+    plan = plan_of(settings, spec, steps, seeds, batch_size, keep, log_every or evaluate[0])
+    rounds = _checked(plan.settings, world, rounds, len(plan.settings) * len(plan.seeds))
+    _check_warm_up(plan.settings[0], rounds, plan.steps)
+    transform = declared_units(spec, stack)
+    origin = f"env:{_name(world)}"
+    source = {"origin": origin, "fingerprint": origin, "steps": 0, "episodes": 0, "notes": []}
+    record = record_of(plan, spec, source, {"stack": stack})
+    record["online"] = _online_record(world, rounds, evaluate)
+    record["largest_returns"] = [_largest(setting, spec) for setting in plan.settings]
+    run = Run.fresh(record, plan.settings, plan.seeds, transform, out)
+    train_runs(run, plan, _engines(run, plan, env, world, rounds, evaluate, None, []), [], **how)
+    return run
+
+
+def _evaluation(evaluate: tuple[int | None, int], steps: int) -> tuple[int | None, int]:
+    every, episodes = evaluate
+    every = None if every is None else whole(every, "The distance of evaluations in steps")
+    episodes = whole(episodes, "The number of episodes of an evaluation")
+    if every is not None and every < 1:
+        raise UserError(f"Policies are evaluated after 1 step or more, got {every}.")
+    if episodes < 1:
+        raise UserError(f"An evaluation needs at least one episode, got {episodes}.")
+    return (None if every is None else min(every, whole(steps, "The number of steps"))), episodes
+
+
+def _online_record(world: Any, rounds: Rounds, evaluate: tuple[int | None, int]) -> dict[str, Any]:
+    turns = {field.name: getattr(rounds, field.name) for field in dataclasses.fields(rounds)}
+    return {"environment": _name(world), "rounds": turns, "evaluate_every": evaluate[0], "episodes": evaluate[1]}
+
+
+def _largest(setting: Algorithm, spec: Spec) -> float | None:
+    """Return the largest size of a discounted return that the declared range of rewards allows, None without one."""
+    discount = getattr(setting, "discount", None)
+    if discount is None or spec.reward_low is None or spec.reward_high is None or float(discount) >= 1.0:
+        return None
+    return max(abs(spec.reward_low[0]), abs(spec.reward_high[0])) / (1.0 - float(discount))
+
+
+def finetune(
+    run: Run,
+    env: Any,
+    steps: int = 100_000,
+    out: str | Path | None = None,
+    *,
+    data: Dataset | None = None,
+    rounds: Rounds | None = None,
+    step: int | None = None,
+    evaluate_every: int | None = None,
+    evaluate_episodes: int = 10,
+    resume: bool = False,
+    progress: bool = False,
+    keep: Sequence[int] = (),
+    log_every: int | None = None,
+    checkpoint_seconds: float = 60.0,
+    stop_when_hopeless: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> Run:
+    """Let every run of an offline `Run` go on by acting in `env`, and return the new `Run`.
+
+    Networks, targets, the optimisers' moments, the units of observations, actions and rewards are carried over, and the
+    log stays: a batch is drawn from log and own steps as if they were one, or by `rounds.logged_share`. What was
+    learned acts from the first step on: imitation, warm-ups and uniform actions do not come again, and ε stays where it
+    ended. Only a learning rate that decays (`decay`) does so anew, for at its end it was 0.
+
+    data: the log; by default it is loaded again from where it came (and must be the same). With `rounds.logged_share=0`
+    there is none. step: the kept step to begin at, the last by default. The other arguments are those of `weft.fit`;
+    `evaluate_every` also measures the policy before the first step, so that `switch(run)` can say how deep the dip is.
+    changes: hyperparameters that are others from now on, `{"learning_rate": 1e-4}`, in every setting of the run; they
+    leave alone what it has learned.
+
+    Raises UserError for a method that cannot go on, a change that needs other networks, a log that is not the run's, an
+    environment of another form, and whatever `fit` raises it for.
+    """
+    keep_compiled_programs()
+    world = _world(env)
+    check_same(run.spec, _form(world), _name(world))
+    limits = world.limits if isinstance(world, Simulator) else limits_of(world.spec.action)
+    check_reach(run.transform.reach, limits, _name(world))
+    evaluate = _evaluation((evaluate_every, evaluate_episodes), steps)
+    settings = [_changed(setting, changes or {}, run.transform.inner) for setting in run.settings]
+    plan = plan_of(settings, run.spec, steps, run.seeds, None, keep, log_every or evaluate[0], begins=False)
+    rounds = _checked(plan.settings, world, rounds or Rounds(), len(plan.settings) * len(plan.seeds))
+    if "replay" not in plan.settings[0].learns_from:
+        raise UserError(
+            f"{plan.settings[0].title} learns from fresh steps only; fine-tune iql, idql, awac, cql, sac or dqn."
+        )
+    log = _log_of(run, data) if rounds.logged_share != 0.0 else None
+    begun = step if step is not None else max(run.steps, default=0)
+    source = source_of(log) if log is not None else {**run.record["data"]}
+    record = record_of(plan, run.spec, source, run.record["units"])
+    record["online"] = {**_online_record(world, rounds, evaluate), "from": _origin(run, begun)}
+    record["largest_returns"] = run.record["largest_returns"]
+    if changes:
+        bounds = [None if log is None else largest_return(one, log, run.transform) for one in settings]
+        record["largest_returns"] = bounds
+    made = Run.fresh(record, plan.settings, plan.seeds, run.transform, out)
+    made.trained_on = run.trained_on
+    first = [
+        pytree.stack([run.state(setting, seed, step) for setting in members for seed in range(len(run.seeds))])
+        for members in made.groups
+    ]
+    how = {"resume": resume, "progress": progress, "checkpoint_seconds": checkpoint_seconds}
+    prepare = _engines(made, plan, env, world, rounds, evaluate, log, first)
+    train_runs(made, plan, prepare, [], stop_when_hopeless=stop_when_hopeless, **how)
+    return made
+
+
+def _origin(run: Run, step: int) -> dict[str, Any]:
+    found = {"step": step, "data": run.record["data"]["fingerprint"], "settings": run.record["settings"]}
+    return json.loads(json.dumps(found))
+
+
+def _log_of(run: Run, data: Dataset | None) -> Dataset:
+    """Return the log that a run was trained on, given or loaded again; raise UserError if it is another."""
+    known = run.record["data"]
+    if data is None:
+        from ..data.load import load
+
+        try:
+            data = load(known["origin"])
+        except UserError as problem:
+            raise UserError(
+                f"The log of {run.name} cannot be loaded again from '{known['origin']}' ({problem}) Give it as data=."
+            ) from None
+    if data.fingerprint != known["fingerprint"]:
+        raise UserError(f"{data.origin} is not the log that {run.name} was trained on ({known['origin']}); give that.")
+    return data
+
+
+def switch(run: Run) -> dict[str, float]:
+    """Return what happened when acting began, from the evaluations, means over all settings and seeds.
+
+    `offline`: before the first step; `lowest`, at `lowest_step`; `dip`: their difference, at least 0; `online`: at the
+    end. Raises UserError for a run that was not evaluated.
+    """
+    rows = [row for row in run.metrics if "evaluation" in row]
+    steps = sorted({row["step"] for row in rows})
+    if len(steps) < 2 or steps[0] != 0:
+        raise UserError(f"{run.name} was not evaluated before and while it acted; give evaluate_every.")
+    scores = [float(np.mean([row["evaluation"] for row in rows if row["step"] == step])) for step in steps]
+    lowest = int(np.argmin(scores))
+    return {
+        "offline": scores[0],
+        "lowest": scores[lowest],
+        "lowest_step": float(steps[lowest]),
+        "dip": max(scores[0] - scores[lowest], 0.0),
+        "online": scores[-1],
+    }

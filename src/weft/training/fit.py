@@ -1,0 +1,181 @@
+"""Train: many settings and seeds of one method on one log or in one environment, killed and resumed at will."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from ..agents.algorithm import Algorithm
+from ..agents.schedule import Rounds
+from ..core import pytree
+from ..core.compilation import keep_compiled_programs
+from ..core.errors import UserError, nearest
+from ..data.columns import Columns
+from ..data.dataset import Dataset
+from ..data.fingerprints import Trace, fingerprints
+from ..data.spec import Spec
+from ..data.transforms import fit_transform
+from . import loop as train
+from .alarms import largest_return, smallest_gap
+from .finetune import fit_online
+from .plan import listed, plan_of
+from .run import Run
+from .session import Engine, record_of, source_of, train_runs, transformed
+
+__all__ = ["check_options", "fit"]
+
+OF_A_LOG = ("observations", "rewards", "reward_shift")
+OF_ACTING = ("rounds", "evaluate_every", "evaluate_episodes")
+
+
+def fit(
+    algorithm: Algorithm | Sequence[Algorithm],
+    data: Dataset | None = None,
+    steps: int = 100_000,
+    seeds: int | Sequence[int] = 1,
+    out: str | Path | None = None,
+    *,
+    env: Any = None,
+    rounds: Rounds | None = None,
+    evaluate_every: int | None = None,
+    evaluate_episodes: int = 10,
+    resume: bool = False,
+    progress: bool = False,
+    batch_size: int | None = None,
+    observations: str = "standardise",
+    rewards: str = "none",
+    reward_shift: float = 0.0,
+    stack: int = 1,
+    keep: Sequence[int] = (),
+    log_every: int | None = None,
+    checkpoint_seconds: float = 60.0,
+    stop_when_hopeless: bool = False,
+) -> Run:
+    """Train every setting with every seed and return the `Run`; what is not finished can be resumed.
+
+    algorithm: an instance, or a list of them (`weft.grid`); settings of one structure share one compiled program, and
+    the same seed means the same first weights and batches in every setting. seeds: how many (0, 1, …), or which.
+    out: the run's folder; without one nothing is written. resume: continue the folder's run from its last checkpoint,
+    bit for bit (start it if there is none). batch_size: replaces the sampler's. observations, rewards, reward_shift:
+    see `fit_transform`. stack: successive grey images that make an observation. keep: steps whose states are kept for
+    good. log_every: steps per metrics row (a hundredth of all by default). checkpoint_seconds: time between
+    checkpoints, of which the last two are kept.
+
+    Alarms are warned of whenever they come up, and change nothing: metrics that are not finite, a mean Q more than ten
+    times what the rewards can add up to, and Lagrange multipliers asked for what cannot be reached
+    (`weft.training.alarms`). stop_when_hopeless: end the runs of a compiled program early when every one of them gave
+    an alarm of the first two kinds in its last two rows; the last states and the reason (`run.record["stopped"]`) are
+    kept, and resuming without it goes on as if nobody had stopped.
+
+    With `env` and no data the method acts: in a weft world or its name (`cartpole`), a Gymnasium id (`CartPole-v1`), or
+    a function that makes an environment. Steps are then environment steps, `rounds` says how acting and learning take
+    turns (the method's own by default), and what was collected is `run.collected()`. evaluate_every, evaluate_episodes:
+    so many greedy episodes, always the same, after so many environment steps, as `evaluation` in the metrics. These
+    are for acting only, as observations, rewards and reward_shift are for a log; an environment's units stay as they
+    are.
+
+    Raises UserError, before anything is written, for wrong arguments, a log that the method cannot learn from, and a
+    folder that is taken or does not fit.
+    """
+    keep_compiled_programs()
+    settings = list(algorithm) if isinstance(algorithm, Sequence) else [algorithm]
+    if (data is None) == (env is None):
+        raise UserError("fit learns from a log (data) or from acting (env): give one of them; see finetune for both.")
+    given: dict[str, Any] = {"observations": observations, "rewards": rewards, "reward_shift": reward_shift}
+    given |= {"rounds": rounds, "evaluate_every": evaluate_every, "evaluate_episodes": evaluate_episodes}
+    _check_mode(given, acts=data is None)
+    how: dict[str, Any] = {"resume": resume, "progress": progress, "checkpoint_seconds": checkpoint_seconds}
+    how["stop_when_hopeless"] = stop_when_hopeless
+    if data is None:
+        evaluate = evaluate_every, evaluate_episodes
+        return fit_online(settings, env, steps, seeds, out, rounds, evaluate, batch_size, stack, keep, log_every, how)
+    plan = plan_of(settings, data.spec, steps, seeds, batch_size, keep, log_every)
+    for setting in plan.settings:
+        if "log" not in setting.learns_from:
+            raise UserError(
+                f"{setting.title} learns from what it just did itself, not from a log; give it env, or take awr or iql."
+            )
+    transform = fit_transform(data, observations, rewards, reward_shift, stack)
+    units = {"observations": observations, "rewards": rewards, "reward_shift": reward_shift}
+    record = record_of(plan, data.spec, source_of(data), units)
+    record["largest_returns"] = [largest_return(setting, data, transform) for setting in plan.settings]
+    record["smallest_gaps"] = [smallest_gap(setting, data) for setting in plan.settings]
+    run = Run.fresh(record, plan.settings, plan.seeds, transform, out)
+    run.trained_on = Trace(fingerprints(data))
+
+    def prepare() -> Callable[[int, list[Algorithm], list[int]], Engine]:
+        columns, mapped = transformed(run.transform, data.device()), run.record["computed"]["mapping"]
+        inner, totals = run.transform.inner, (plan.steps, run.planned)
+        return lambda group, settings, seeds: Logged(settings, seeds, columns, inner, totals, mapped)
+
+    train_runs(run, plan, prepare, _discounts(run), **how)
+    return run
+
+
+def _check_mode(given: Mapping[str, Any], acts: bool) -> None:
+    """Raise UserError for an argument that only the other way of learning has a use for."""
+    defaults = inspect.signature(fit).parameters
+    for name in OF_A_LOG if acts else OF_ACTING:
+        if given[name] != defaults[name].default:
+            why = "a log that is learned from (data), not for acting (env)" if acts else "methods that act (env)"
+            more = "" if acts else ", and for finetune"
+            raise UserError(f"{name} is for {why}{more}; leave it out.")
+
+
+def check_options(caller: str, options: Mapping[str, Any]) -> None:
+    """Raise UserError for options that `caller` would pass on to `fit` and that learning from a log does not have."""
+    parameters = inspect.signature(fit).parameters.values()
+    known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.name not in (*OF_ACTING, "env")]
+    for name in options:
+        if name not in known:
+            raise UserError(
+                f"{caller} has no option '{name}'.{nearest(name, known)} It passes on {', '.join(known)} to weft.fit."
+            )
+    listed(options.get("keep", ()))
+
+
+class Logged(Engine):
+    """Runs that learn from a log alone, which lies on the device in the units of the method."""
+
+    def __init__(
+        self, settings: list[Algorithm], seeds: list[int], columns: Columns, spec: Spec, totals: tuple[int, int],
+        how: str,
+    ) -> None:  # fmt: skip
+        self.settings = pytree.stack(settings)
+        self.keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+        self.columns, self.spec, self.how = columns, spec, how
+        self.total, self.planned = (jnp.int32(total) for total in totals)
+        self.found: PyTree = None
+
+    @property
+    def states(self) -> PyTree:
+        return self.found
+
+    def begin(self) -> None:
+        self.found = train.begin(self.settings, self.keys, self.columns, self.spec, self.how)
+
+    def restore(self, states: PyTree, read: Callable[[str, PyTree], PyTree]) -> None:
+        del read
+        self.found = states
+
+    def advance(self, begin: int, end: int) -> list[dict[str, float]]:
+        counts = jnp.int32(begin), jnp.int32(end), self.total
+        self.found, metrics = train.advance(
+            self.settings, self.found, self.columns, self.keys, *counts, self.how, self.planned
+        )
+        values = {name: np.asarray(found) for name, found in metrics.items()}
+        return [{name: float(found[place]) for name, found in values.items()} for place in range(len(self.keys))]
+
+
+def _discounts(run: Run) -> list[str]:
+    """Say where a method discounts otherwise than the log declares."""
+    declared = run.spec.discount
+    used = sorted({float(setting.discount) for setting in run.settings if hasattr(setting, "discount")})  # type: ignore[attr-defined]
+    if declared is None or all(abs(value - declared) < 1e-9 for value in used):
+        return []
+    return [f"The log declares the discount {declared:g}; the method uses {', '.join(f'{value:g}' for value in used)}."]

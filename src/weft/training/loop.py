@@ -1,0 +1,98 @@
+"""The training loop: pure, compiled once, no files and no printing.
+
+Every run's step t draws its batch and its chance from `fold_in(run key, t)`, so a run is (method, log, key, step) and
+nothing else: chunk lengths, logging and checkpoints never change a parameter, and resuming equals never having stopped.
+Runs (settings × seeds) are the leading axis of the state. On a CPU they are computed one after another, on a GPU side
+by side (`vmap`); the rule is fixed and written into the run's record.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from ..agents.algorithm import Algorithm, Tick
+from ..core import pytree
+from ..data.columns import Columns
+from ..data.spec import Spec
+
+__all__ = ["advance", "begin", "mapping", "over_runs"]
+
+
+def mapping() -> str:
+    """Return how runs are computed on this machine: `sequential` on a CPU, `parallel` elsewhere."""
+    return "sequential" if jax.default_backend() == "cpu" else "parallel"
+
+
+def over_runs(function: Callable[..., Any], how: str) -> Callable[..., Any]:
+    """Return the function of whole runs: `parallel` side by side, `sequential` one after another."""
+    if how == "parallel":
+        return jax.vmap(function)
+    return lambda *trees: jax.lax.map(lambda parts: function(*parts), trees)
+
+
+@partial(jax.jit, static_argnames=("spec", "how"))
+def begin(settings: Algorithm, keys: PRNGKeyArray, columns: Columns, spec: Spec, how: str) -> PyTree:
+    """Return the first states of all runs; settings and keys carry the run axis."""
+
+    def first(setting: Algorithm, key: PRNGKeyArray) -> PyTree:
+        prepare_key, init_key = jax.random.split(jax.random.fold_in(key, 0))
+        return setting.init(init_key, spec, setting.prepare(prepare_key, columns))
+
+    return over_runs(first, how)(settings, keys)
+
+
+@partial(jax.jit, static_argnames=("how",), donate_argnames=("states",))
+def advance(
+    settings: Algorithm,
+    states: PyTree,
+    columns: Columns,
+    keys: PRNGKeyArray,
+    start: Int[Array, ""],
+    stop: Int[Array, ""],
+    total: Int[Array, ""],
+    how: str,
+    planned: Int[Array, ""] | None = None,
+) -> tuple[PyTree, dict[str, Float[Array, "run"]]]:
+    """Take all runs from step `start` to step `stop` of `total`; return states and the mean of every metric.
+
+    planned: the total that the runs began with, where it was another. The loop is a scan whose length is an input, so
+    that a shorter last chunk compiles nothing.
+    """
+
+    def run(setting: Algorithm, state: PyTree, key: PRNGKeyArray) -> tuple[PyTree, dict]:
+        body = partial(one_step, setting, setting.focus(columns), key, total, planned=planned)
+        blank = pytree.zeros(jax.eval_shape(body, start, state)[1])
+
+        def accumulate(step: Array, carry: tuple[PyTree, dict]) -> tuple[PyTree, dict]:
+            state, sums = carry
+            state, metrics = body(step, state)
+            return state, jax.tree.map(jnp.add, sums, metrics)
+
+        state, sums = jax.lax.fori_loop(start, stop, accumulate, (state, blank))
+        return state, jax.tree.map(lambda total_: total_ / jnp.maximum(stop - start, 1), sums)
+
+    return over_runs(run, how)(settings, states, keys)
+
+
+def one_step(
+    setting: Algorithm,
+    columns: Columns,
+    key: PRNGKeyArray,
+    total: Array,
+    step: Array,
+    state: PyTree,
+    planned: Array | None = None,
+) -> tuple[PyTree, dict[str, Array]]:
+    """Draw a batch and update once. The key of a step depends on the run's key and the step alone."""
+    sample_key, update_key, refresh_key = jax.random.split(jax.random.fold_in(key, step + 1), 3)
+    if setting.refresh_every:
+        due = step % setting.refresh_every == 0
+        state = jax.lax.cond(due, lambda s: setting.refresh(s, columns, refresh_key), lambda s: s, state)
+    batch = setting.sampler(columns, sample_key)
+    tick = Tick.at(update_key, step, step, total, total if planned is None else planned)
+    state, metrics = setting.update(state, batch, tick)
+    return state, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}

@@ -1,0 +1,53 @@
+"""`weft study`: one command from a log to a decision."""
+
+import importlib
+import json
+
+import pytest
+
+from weft.cli.main import run
+from weft.core.errors import UserError
+
+LINE = ["study", "sample:notifications", "--algorithms", "bc", "--steps", "6", "--seeds", "1", "--batch-size", "16"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in an empty folder, without the diagnostics, which take longer than all else."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        importlib.import_module("weft.deployment.certify"), "diagnose_both", lambda *_: UserError("left out")
+    )
+    return tmp_path
+
+
+def test_a_study_is_printed_written_and_answered_again(elsewhere, capsys):
+    assert run([*LINE, "--discount", "1"]) == 0
+    found = capsys.readouterr()
+    record = json.loads((elsewhere / "studies/study-1/study.json").read_text())
+    assert record["decision"]["action"] in found.out
+    assert all(words in found.out for words in ("decision", "candidate", "bc seed 0", "bc seed 0, drawn", "→"))
+    assert "Written: studies/study-1 (policy, study.json, runs). Open" in found.out
+    assert "6 steps each, into studies/study-1/runs/bc" in found.err
+    assert run([*LINE, "--discount", "1", "--out", "studies/study-1", "--quiet"]) == 0
+    again = capsys.readouterr()
+    assert again.out == found.out
+    assert again.err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--algorithms", "bcc"], "There is no algorithm 'bcc'. Did you mean 'bc'?"),
+        (["--seeds", "many"], "--seeds is a number of seeds (4) or a list of them (3,7), got 'many'."),
+        (["--baseline", "nowhere"], "nowhere"),
+        (["--reward-range", "0", "0.5"], "lie outside the declared"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_writes_nothing(options, sentence, elsewhere, capsys):
+    assert run([*LINE, *options]) == 2
+    found = capsys.readouterr()
+    assert found.err.startswith("weft: ")
+    assert found.err.count("\n") == 1
+    assert sentence in found.err
+    assert list(elsewhere.iterdir()) == []

@@ -1,0 +1,142 @@
+"""Linear value functions with many features: float32 against the same equations in float64, and folds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tabular import asks, world
+
+from weft.data.columns import Columns
+from weft.data.dataset import Dataset
+from weft.data.spec import ActionSpec, ObservationSpec, Spec
+from weft.evaluation import moments as sums
+from weft.evaluation.estimator import Candidate, Weighing, question
+from weft.evaluation.estimators.double_reinforcement import DoubleReinforcement
+from weft.evaluation.interval import influence
+from weft.evaluation.linear_q import crossfit, crossfit_influence, solve
+from weft.evaluation.moments import Moments, Steps, moments
+from weft.evaluation.waves import features
+
+EPISODES, LONGEST = 60, 5
+
+
+def steering():
+    """Return the question about a linear controller of a noisy linear system, steered by another one in the log."""
+    random = np.random.default_rng(0)
+    state, action = np.zeros((EPISODES, LONGEST + 1)), np.zeros((EPISODES, LONGEST))
+    state[:, 0] = random.normal(size=EPISODES)
+    for t in range(LONGEST):
+        action[:, t] = -0.2 * state[:, t] + 0.6 * random.normal(size=EPISODES)
+        state[:, t + 1] = 0.9 * state[:, t] + 0.5 * action[:, t] + 0.2 * random.normal(size=EPISODES)
+    reward, size = 1 - 0.2 * state[:, :-1] ** 2 - 0.1 * action**2, EPISODES * LONGEST
+    data = Dataset.from_arrays(
+        state[:, :-1].reshape(size, 1), action.reshape(size, 1), reward.ravel(), np.zeros(size, bool),
+        np.tile(np.arange(LONGEST) == LONGEST - 1, EPISODES), next_observations=state[:, 1:].reshape(size, 1),
+    )  # fmt: skip
+    value, spread = 0.0, 1.0
+    for _ in range(LONGEST):
+        value += 1 - 0.2 * spread - 0.1 * 0.25 * spread
+        spread = (0.9 - 0.25) ** 2 * spread + 0.04
+    return question(lambda seen: -0.5 * seen, data, None, True, 1, 0), data.spec, value
+
+
+@pytest.mark.parametrize("count", [32, 256])
+def test_features_that_nearly_depend_on_each_other_cost_no_digits(count):
+    (candidate, columns, weighing), spec, truth = steering()
+    known = features(spec, jax.random.key(0), count)
+    every = jax.jit(moments, static_argnums=3)(known, candidate, columns, EPISODES, 1.0)
+    total, first = every.weighted(weighing.weights), every.first.mean(0)
+    found = jax.jit(solve, static_argnums=2)(total, first, LONGEST, 1e-4)
+    gram, forward, reward = (np.asarray(part, float) for part in (total.gram, total.forward, total.reward))
+    inverse, theta = np.linalg.inv(gram + 1e-4 * np.trace(gram) / len(gram) * np.eye(len(gram))), np.zeros(len(gram))
+    for _ in range(LONGEST):
+        theta = inverse @ (reward + forward @ theta)
+    expected = float(np.asarray(first, float) @ theta)
+    assert float(first @ found.theta[-1]) == pytest.approx(expected, rel=2e-3)
+    assert expected == pytest.approx(truth, abs=0.3)
+
+
+@pytest.mark.parametrize("horizon", [1, LONGEST, None])
+@pytest.mark.parametrize("what", ["choices", "choices drawn", "continuous"])
+def test_features_made_anew_give_what_kept_sums_give(monkeypatch, what, horizon):
+    """Without room for two matrices an episode, sums, values, errors, folds and slopes are the same."""
+    if what == "continuous":
+        (candidate, columns, weighing), _, _ = steering()
+    else:
+        here = world()
+        rule = here.rule(0.4 if what == "choices drawn" else 1.0)
+        candidate, columns, weighing = question(asks(rule), here.log(50, 3, whole=True), None, True, 1, 0)
+    episodes = len(weighing.weights)
+    known = features(candidate.spec, jax.random.key(0), 24)
+    weighing = weighing.reweighted(weighing.weights * jnp.linspace(0.1, 2.0, episodes))
+
+    def answers(asked, room):
+        monkeypatch.setattr(sums, "ROOM", room)
+        monkeypatch.setattr(sums, "CACHED", 900)  # pieces of a few steps, the last one not full
+        every = moments(known, asked, columns, episodes, 0.9, horizon)
+        assert isinstance(every, Steps if room == 0 else Moments)
+
+        def value(weights):
+            initial = every.initial(weights)
+            return initial @ solve(every.weighted(weights), initial, horizon, 1e-3).theta[-1]
+
+        fitted = crossfit(every, weighing, horizon, 1e-3, 3)
+        return {
+            "sums": every.weighted(weighing.weights), "initial": every.initial(weighing.weights),
+            "begun": every.begun(fitted.solutions.theta[0, -1]), "slope": jax.value_and_grad(value)(weighing.weights),
+            "folds": crossfit_influence(every, fitted, horizon),
+        }  # fmt: skip
+
+    for asked in (candidate, None):
+        jax.tree.map(
+            lambda kept, anew: np.testing.assert_allclose(anew, kept, rtol=2e-3, atol=2e-3 * np.abs(kept).max()),
+            *(answers(asked, room) for room in (2**26, 0)),
+        )
+
+
+def test_memory_does_not_grow_with_matrices_per_episode():
+    """A hundred thousand single decisions with two matrices each took 78 GB."""
+    spec = Spec((ObservationSpec((8,)),), ActionSpec("discrete", counts=(4,)), longest=1)
+    size = 100_000
+
+    def blank(*shape, dtype="float32"):
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    rows, flags, numbers = blank(size, dtype="int32"), blank(size, dtype="bool"), blank(size)
+    columns = Columns(
+        blank(size, 8), rows, blank(size, 1), flags, flags, rows, rows, rows, rows, rows, numbers, numbers, rows,
+        blank(dtype="int32"),
+    )  # fmt: skip
+    candidate = Candidate(blank(size, 4), None, numbers, spec)
+    weighing = Weighing(numbers, numbers, rows)
+    method = DoubleReinforcement(1.0, horizon=1, features=128)
+
+    def judge(candidate, columns, weighing):
+        return influence(method, method.terms(candidate, columns, weighing, jax.random.key(0)), weighing)
+
+    sizes = jax.jit(judge).lower(candidate, columns, weighing).compile().memory_analysis()
+    assert sizes.temp_size_in_bytes < 2e8
+
+
+def test_a_view_of_every_fifth_episode_has_all_folds():
+    """Units are dealt to folds by their rank among those that count, not by their number in the store."""
+    weights = jnp.zeros(20).at[jnp.arange(0, 20, 5)].set(1.0)
+    blank = jnp.ones((20, 1))
+    every = Moments(blank[..., None], 0 * blank[..., None], blank, blank)
+    fitted = crossfit(every, Weighing(weights, jnp.ones(20), jnp.arange(20)), 1, 1e-4, 2)
+    assert np.asarray(fitted.fold)[::5].tolist() == [0, 1, 0, 1]
+    assert np.asarray(fitted.count).tolist() == [2.0, 2.0]
+    np.testing.assert_allclose(fitted.solutions.theta[:, -1], 1.0, rtol=1e-3)
+
+
+def test_features_are_waves_linear_terms_and_the_constant():
+    (_, columns, _), spec, _ = steering()
+    known = features(spec, jax.random.key(1), 40)
+    assert known.frequencies is not None
+    assert known.phases is not None
+    seen, action = columns.observation[columns.position], columns.action
+    given = np.asarray(jnp.concatenate([seen, action], 1), float)
+    angles = given @ np.asarray(known.frequencies, float) + np.asarray(known.phases, float)
+    waves = np.sqrt(2 / angles.shape[1]) * np.cos(angles)
+    wanted = np.concatenate([waves, 0.3 * given, np.ones((len(given), 1))], 1)
+    np.testing.assert_allclose(known.logged(seen, action), wanted, atol=2e-6)
