@@ -26,7 +26,7 @@ import weft
 from weft.agents.algorithm import Algorithm
 from weft.core import pytree
 from weft.data.dataset import Dataset
-from weft.data.transforms import fit_transform
+from weft.data.units import fit_transform
 from weft.training import loop as train
 
 HERE = Path(__file__).resolve().parent

@@ -28,7 +28,7 @@ from floor import products, products_alone
 import weft
 from weft.agents.algorithm import algorithm
 from weft.core import pytree
-from weft.data.transforms import fit_transform
+from weft.data.units import fit_transform
 from weft.training import loop as train
 
 HERE = Path(__file__).resolve().parent

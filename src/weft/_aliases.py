@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 __all__ = ["ALIASES", "install"]
 
-ALIASES = {
+ALIASES: dict[str, str | tuple[str, ...]] = {
     "distributions": "nn.distributions",
     "environments": "envs.worlds",
     "errors": "core.errors",
     "games": "labs.games",
     "multipliers": "nn.multipliers",
     "online": "training.finetune",
-    "policy": "agents.policy",
+    "policy": ("agents.policy", "agents.served"),
     "scores": "experiments.scores",
     "selfplay": "labs.selfplay",
     "tabular": "labs.tabular",
@@ -24,7 +24,7 @@ ALIASES = {
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds a module of the table, and modules inside it, at its new place."""
+    """Finds a module of the table, and modules inside it, at its new place; what became two modules is one of ours."""
 
     def __init__(self, package: str) -> None:
         self.package = package
@@ -43,8 +43,14 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
         """Return the module at the new place."""
         old, _, inner = spec.name.partition(".")[2].partition(".")
-        module = importlib.import_module(".".join(filter(None, (self.package, ALIASES[old], inner))))
-        self.specs[spec.name] = module.__spec__
+        places = ALIASES[old]
+        if isinstance(places, str):
+            module = importlib.import_module(".".join(filter(None, (self.package, places, inner))))
+        else:
+            module = types.ModuleType(spec.name, f"What `{spec.name}` was: {', '.join(places)}.")
+            for part in (importlib.import_module(f"{self.package}.{place}") for place in places):
+                vars(module).update({name: value for name, value in vars(part).items() if not name.startswith("__")})
+        self.specs[spec.name] = module.__spec__ or spec
         return module
 
     def exec_module(self, module: types.ModuleType) -> None:

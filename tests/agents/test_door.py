@@ -17,15 +17,15 @@ import weft
 from weft.agents import door
 from weft.agents.algorithms.bc import BC
 from weft.agents.algorithms.dqn import DQN
-from weft.agents.policy import Served
 from weft.agents.schedule import Rounds
+from weft.agents.served import Served
 from weft.core.errors import UserError
 from weft.core.pytree import static
 from weft.data.columns import Ragged
 from weft.data.dataset import Dataset, concatenate
-from weft.data.fingerprints import Trace
 from weft.data.spec import ActionSpec, Spec
-from weft.data.transforms import fit_transform
+from weft.data.trace import Trace
+from weft.data.units import fit_transform
 from weft.deployment.decision import Decision
 from weft.envs.environment import Environment
 from weft.envs.gymnasium_adapter import make_simulator

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import zoo
 
-from weft.agents.policy import BestOfSamples, Boltzmann, Draws, GreedyPolicy, Policy, Served, acts_greedily
+from weft.agents.policy import BestOfSamples, Boltzmann, Draws, GreedyPolicy, Policy
+from weft.agents.served import Served, acts_greedily
 from weft.core.errors import UserError
 from weft.data.dataset import Dataset
-from weft.data.transforms import fit_transform, identity
+from weft.data.transforms import identity
+from weft.data.units import fit_transform
 from weft.nn.critics import ContinuousCritic, critics
 from weft.nn.distributions import Categorical, Normal
 from weft.nn.encoder import Encoder, Flatten, encoder

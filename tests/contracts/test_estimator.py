@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from weft.agents.algorithms.bc import BC
-from weft.agents.policy import Policy, Served
+from weft.agents.policy import Policy
+from weft.agents.served import Served
 from weft.core.errors import UserError
 from weft.core.pytree import as_arrays
 from weft.data.dataset import Dataset
-from weft.data.transforms import fit_transform
+from weft.data.units import fit_transform
 from weft.evaluation import estimator as judges
 from weft.evaluation import interval as ranges
 from weft.evaluation import linear_q as linear

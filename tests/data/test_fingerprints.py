@@ -8,7 +8,8 @@ import pytest
 
 import weft
 from weft import Dataset, concatenate
-from weft.data.fingerprints import CONTENT, FINE, LEAST, LOG, NUMBER, Trace, fingerprints, overlap, repeated, seen
+from weft.data.fingerprints import CONTENT, FINE, LEAST, LOG, NUMBER, fingerprints, overlap, repeated, seen
+from weft.data.trace import Trace
 
 
 def wide(seed: int = 0, steps: int = 300, shift: float = 0.0, **options) -> Dataset:

@@ -7,7 +7,8 @@ import zoo
 
 from weft.core.errors import UserError
 from weft.data.dataset import Dataset
-from weft.data.transforms import EDGE, fit_transform, identity
+from weft.data.transforms import EDGE, identity
+from weft.data.units import fit_transform
 
 
 def log(**options) -> Dataset:

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from weft.agents.algorithms.bc import BC
-from weft.agents.policy import Policy, Served
+from weft.agents.policy import Policy
+from weft.agents.served import Served
 from weft.core.errors import UserError
 from weft.data.dataset import Dataset
-from weft.data.transforms import fit_transform
+from weft.data.units import fit_transform
 from weft.envs.environment import environment, log
 from weft.envs.rollout import collect, rollout
 from weft.nn.distributions import Categorical, Normal

@@ -9,7 +9,7 @@ import small
 
 import weft
 from weft import UserError
-from weft.agents.policy import Served
+from weft.agents.served import Served
 from weft.data.folds import seal
 from weft.evaluation.provenance import refuse_touched, touched
 

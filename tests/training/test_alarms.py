@@ -7,7 +7,7 @@ from small import bc, continuous, iql
 
 import weft
 from weft.data.dataset import Dataset
-from weft.data.transforms import fit_transform
+from weft.data.units import fit_transform
 from weft.nn.multipliers import Fixed, Lagrange
 from weft.training.alarms import (
     Watch,

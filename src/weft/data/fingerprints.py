@@ -33,7 +33,7 @@ from .columns import Ragged
 from .dataset import Dataset
 from .spec import ObservationSpec
 
-__all__ = ["CONTENT", "FINE", "LEAST", "LOG", "NUMBER", "Trace", "fingerprints", "overlap", "repeated", "seen"]
+__all__ = ["CONTENT", "FINE", "LEAST", "LOG", "NUMBER", "fingerprints", "overlap", "repeated", "seen"]
 
 LOG, NUMBER, CONTENT, LEAST, FINE = range(5)
 OBSERVED, IMAGE, TOKEN, ACTED, REWARDED = (np.uint64(0x9E3779B97F4A7C15 * i % 2**64) for i in range(1, 6))
@@ -43,37 +43,6 @@ EQUAL = 8  # how often contents occur of which each counts the same for the shar
 ENOUGH = 4  # fine numbers that make an episode like no other: 48 binary digits
 CHUNK = 1 << 21  # numbers mixed at a time, so that temporary arrays stay in the cache
 TABLES: weakref.WeakKeyDictionary[Dataset, np.ndarray] = weakref.WeakKeyDictionary()
-
-
-class Trace:
-    """The fingerprints of the log that something was trained on, or None where nobody knows.
-
-    All traces are equal: they say where a policy comes from and nothing about what it computes, so a compiled program
-    serves policies of any origin.
-    """
-
-    def __init__(self, table: np.ndarray | None = None) -> None:
-        self.table = table
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Trace)
-
-    def __hash__(self) -> int:
-        return hash(Trace)
-
-    def __repr__(self) -> str:
-        return "Trace()" if self.table is None else f"Trace({len(self.table)} episodes)"
-
-    def packed(self) -> np.ndarray:
-        """Return the table as uint32 `(episodes, 10)`, as files hold it."""
-        table = np.zeros((0, 5), np.uint64) if self.table is None else self.table
-        return np.ascontiguousarray(table).view(np.uint32)
-
-    @classmethod
-    def unpack(cls, packed: Any) -> "Trace":
-        """Return the trace that `packed` gave."""
-        found = np.ascontiguousarray(np.asarray(packed, np.uint32))
-        return cls(found.view(np.uint64) if len(found) else None)
 
 
 def fingerprints(data: Dataset) -> np.ndarray:

@@ -5,7 +5,6 @@ training, and undone by the policy, so methods never see the user's units and th
 """
 
 import dataclasses
-import math
 from typing import Any
 
 import equinox as eqx
@@ -16,10 +15,9 @@ from jaxtyping import Array, Float, PyTree, Shaped
 from ..core.errors import UserError
 from ..core.pytree import static
 from .columns import Columns
-from .dataset import Dataset
 from .spec import Spec
 
-__all__ = ["Transform", "action_reach", "check_units", "fit_transform"]
+__all__ = ["Transform"]
 
 EDGE = 1e-6  # data actions stay this far inside [−1, 1], so that atanh and squashed densities are finite
 
@@ -115,11 +113,6 @@ def _reach(change: Affine | None) -> tuple[np.ndarray, np.ndarray] | None:
     return np.reshape(middle - half, -1), np.reshape(middle + half, -1)
 
 
-def action_reach(data: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the lowest and the highest action of policies that are trained on a log; None for choices."""
-    return _reach(_action_change(data))
-
-
 def _apply(change: Affine | None, values: Array) -> Array:
     return values if change is None else change(values)
 
@@ -131,47 +124,6 @@ def _undone(change: Affine | None, values: np.ndarray) -> np.ndarray:
     return wide.astype(np.float32)
 
 
-def fit_transform(
-    data: Dataset, observations: str = "standardise", rewards: str = "none", reward_shift: float = 0.0, stack: int = 1
-) -> Transform:
-    """Fit the changes of units on a training log.
-
-    observations: `standardise` (mean 0, standard deviation 1, with 1e-3 or a tenth of it, whichever is less, added to
-    the deviation; columns that do not vary are divided by their size) or `none`; only numeric vectors are touched.
-    rewards: `none`, `returns` (1000 / (best − worst return), Kostrikov et al. 2021), or
-    `unit` (standard deviation 1). stack: how many successive images make an observation. Continuous actions are scaled
-    from their bounds (declared, else seen) to [−1, 1].
-    Raises UserError for unknown words and for several rewards that were not made one.
-    """
-    check_units(observations, rewards, reward_shift)
-    spec = data.spec
-    if len(spec.rewards) > 1:
-        names = ", ".join(spec.rewards)
-        raise UserError(f"{data.origin} has several rewards ({names}); make one with data.rewarded({{name: weight}}).")
-    parts = data.observations
-    parts = {"": parts} if spec.plain else parts
-    changes = {part.name: _observation_change(parts[part.name], part, observations) for part in spec.observations}
-    return Transform(
-        observation=changes[""] if spec.plain else changes,
-        action=_action_change(data),
-        weights=jnp.ones(len(spec.rewards)),
-        reward_scale=jnp.asarray(_reward_scale(data, rewards), jnp.float32),
-        reward_shift=jnp.asarray(reward_shift, jnp.float32),
-        spec=spec,
-        stack=check_stack(spec, stack),
-    )
-
-
-def check_units(observations: Any, rewards: Any, reward_shift: Any) -> None:
-    """Raise UserError for words that are no change of units, and for a shift that is no number."""
-    if observations not in ("standardise", "none"):
-        raise UserError(f"Observations can be transformed by 'standardise' or 'none', not by '{observations}'.")
-    if rewards not in ("none", "returns", "unit"):
-        raise UserError(f"Rewards can be scaled by 'none', 'returns' or 'unit', not by '{rewards}'.")
-    if not isinstance(reward_shift, int | float | np.number) or not math.isfinite(reward_shift):
-        raise UserError(f"The shift of rewards must be a finite number, got {reward_shift!r}.")
-
-
 def check_stack(spec: Spec, stack: int) -> int:
     """Return the number of images in an observation; raise UserError where observations are not images alone."""
     if not isinstance(stack, int | np.integer):
@@ -179,39 +131,6 @@ def check_stack(spec: Spec, stack: int) -> int:
     if stack != 1 and (stack < 1 or any(part.kind != "image" or len(part.shape) != 2 for part in spec.observations)):
         raise UserError(f"Only observations of grey images (height, width) can be stacked, 1 or more; got {stack}.")
     return stack
-
-
-def _observation_change(values: Any, part: Any, how: str) -> Affine | None:
-    if part.kind != "vector" or how == "none":
-        return None
-    mean, deviation = np.mean(values, 0, dtype=np.float64), np.std(values, 0, dtype=np.float64)
-    # what is told apart by no more than float32's last digit says nothing; it may move when a policy is asked
-    size = np.maximum(np.abs(np.max(values, 0).astype(np.float64)), np.abs(np.min(values, 0).astype(np.float64)))
-    constant = deviation <= np.maximum(np.finfo(np.float32).eps * size, np.finfo(np.float32).tiny)
-    scale = np.where(constant, np.maximum(size, 1.0), deviation + np.minimum(1e-3, 0.1 * deviation))
-    return Affine(jnp.asarray(mean, jnp.float32), jnp.asarray(scale, jnp.float32))
-
-
-def _action_change(data: Dataset) -> Affine | None:
-    action = data.spec.action
-    if action.kind != "continuous":
-        return None
-    seen = data.actions
-    low = np.asarray(action.low if action.low is not None else seen.min(0), np.float32)
-    high = np.asarray(action.high if action.high is not None else seen.max(0), np.float32)
-    low, high = (np.where(np.isfinite(low), low, seen.min(0)), np.where(np.isfinite(high), high, seen.max(0)))
-    half = np.where(high > low, (high - low) / 2, np.float32(1e-6))
-    return Affine(jnp.asarray((high + low) / 2), jnp.asarray(half))
-
-
-def _reward_scale(data: Dataset, how: str) -> float:
-    if how == "none":
-        return 1.0
-    spread = float(np.ptp(data.returns)) / 1000.0 if how == "returns" else float(data.rewards.std())
-    if spread == 0.0 or np.ptp(data.returns if how == "returns" else data.rewards) == 0.0:
-        what = "returns" if how == "returns" else "rewards"
-        raise UserError(f"{data.origin}: all {what} are equal, so rewards cannot be scaled by them; use 'none'.")
-    return 1.0 / spread
 
 
 def skeleton(spec: Spec, parts: dict[str, Any]) -> Transform:

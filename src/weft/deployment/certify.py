@@ -17,12 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..agents.policy import Policy, acts_greedily
+from ..agents.policy import Policy
+from ..agents.served import acts_greedily
 from ..core.compilation import Program
 from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.declarations import check_kept, returns, undeclared, unevenly_discounted
-from ..data.transforms import fit_transform
+from ..data.units import fit_transform
 from ..evaluation.bounded_terms import Range, declared_range
 from ..evaluation.candidate import NO_DENSITY
 from ..evaluation.diagnostics import Diagnostics, diagnose, ratio_test

@@ -31,7 +31,8 @@ import numpy as np
 from ..core import storage
 from ..core.errors import UserError
 from ..data.dataset import Dataset
-from ..data.fingerprints import CONTENT, Trace, fingerprints, overlap
+from ..data.fingerprints import CONTENT, fingerprints, overlap
+from ..data.trace import Trace
 
 __all__ = ["GRANTED", "Entry", "Ledger"]
 

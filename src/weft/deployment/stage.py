@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..agents.policy import Policy, acts_greedily
+from ..agents.policy import Policy
+from ..agents.served import acts_greedily
 from ..core import storage
 from ..core.errors import UserError, nearest
 from ..data.dataset import Dataset

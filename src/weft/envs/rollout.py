@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..agents.door import check_reach, check_same, limits_of
-from ..agents.policy import Policy, acts_greedily, check_parameters
+from ..agents.policy import Policy
+from ..agents.served import acts_greedily, check_parameters
 from ..core.compilation import keep_compiled_programs
 from ..core.errors import UserError, nearest
 from ..data.dataset import Dataset

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..agents.door import aligned, check_observation, check_same
-from ..agents.policy import Policy, Served, acts_greedily, check_parameters
+from ..agents.policy import Policy
+from ..agents.served import Served, acts_greedily, check_parameters
 from ..core.errors import UserError
 from ..core.pytree import static
 from ..data.columns import Columns

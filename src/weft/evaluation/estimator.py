@@ -22,7 +22,8 @@ from ..core.compilation import keep_compiled_programs
 from ..core.errors import UserError
 from ..data.columns import Columns
 from ..data.dataset import Dataset
-from ..data.transforms import Transform, fit_transform
+from ..data.transforms import Transform
+from ..data.units import fit_transform
 from .candidate import Candidate, check_density, tabulate
 
 __all__ = [

@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..agents.policy import Served
+from ..agents.served import Served
 from ..core.errors import UserError
 from ..data.dataset import Dataset
-from ..data.fingerprints import Trace, fingerprints, overlap, repeated
+from ..data.fingerprints import fingerprints, overlap, repeated
+from ..data.trace import Trace
 from ..training.run import Run, load_policy, load_run
 from ..training.run_folder import RECORD
 

@@ -29,7 +29,7 @@ from ..core.progress import Progress, Silent
 from ..core.pytree import replace, require
 from ..data.dataset import Dataset
 from ..data.load import load
-from ..data.transforms import action_reach, check_units
+from ..data.units import action_reach, check_units
 from ..deployment.decision import plain
 from ..envs import environment as worlds
 from ..envs.environment import Environment

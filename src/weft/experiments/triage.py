@@ -19,7 +19,7 @@ from ..core import pytree
 from ..core.errors import UserError
 from ..data.columns import Columns
 from ..data.dataset import Dataset
-from ..data.transforms import fit_transform
+from ..data.units import fit_transform
 from ..evaluation.estimator import tabulate
 from ..evaluation.overlap import unsupported
 from ..training.alarms import SMALLEST, alarm, believable, effective_steps

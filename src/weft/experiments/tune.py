@@ -20,7 +20,7 @@ from typing import Any
 
 from ..agents.algorithm import Algorithm, applied, describe
 from ..agents.algorithm import algorithm as named
-from ..agents.policy import Served, check_parameters
+from ..agents.served import Served, check_parameters
 from ..core import storage
 from ..core.errors import UserError
 from ..data.dataset import Dataset

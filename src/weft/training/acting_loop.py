@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..agents.algorithm import Algorithm, Tick
-from ..agents.policy import Memory, Served
+from ..agents.policy import Memory
 from ..agents.schedule import Rounds
+from ..agents.served import Served
 from ..core import pytree
 from ..data import replay as rings
 from ..data.columns import Columns

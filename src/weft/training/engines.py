@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..agents.algorithm import Algorithm
-from ..agents.policy import Served
 from ..agents.schedule import Rounds
+from ..agents.served import Served
 from ..core import pytree
 from ..core.errors import UserError
 from ..data import replay as rings

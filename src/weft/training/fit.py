@@ -17,9 +17,10 @@ from ..core.compilation import keep_compiled_programs
 from ..core.errors import UserError, nearest
 from ..data.columns import Columns
 from ..data.dataset import Dataset
-from ..data.fingerprints import Trace, fingerprints
+from ..data.fingerprints import fingerprints
 from ..data.spec import Spec
-from ..data.transforms import fit_transform
+from ..data.trace import Trace
+from ..data.units import fit_transform
 from . import loop as train
 from .alarms import largest_return, smallest_gap
 from .finetune import fit_online

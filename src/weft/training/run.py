@@ -14,14 +14,14 @@ import jax
 from jaxtyping import PyTree
 
 from ..agents.algorithm import Algorithm, describe, rebuild
-from ..agents.policy import Served, check_finite
+from ..agents.served import Served, check_finite
 from ..core import pytree, storage
 from ..core.errors import UserError
 from ..data import replay as rings
 from ..data.columns import Lanes
 from ..data.dataset import Dataset
-from ..data.fingerprints import Trace
 from ..data.spec import Spec
+from ..data.trace import Trace
 from ..data.transforms import Transform, skeleton
 from . import plan
 from . import run_folder as folders

@@ -9,7 +9,7 @@ import tyro
 from ..command import Command, Count, Data, Flag, Log, LogOptions, Place, console, print_lines
 
 if TYPE_CHECKING:
-    from ...agents.policy import Served
+    from ...agents.served import Served
 
 __all__ = ["Certify"]
 
