@@ -5,13 +5,17 @@ PEERS := .venv-peers/bin
 PEERS_ONLINE := .venv-peers-online/bin
 export WEFT_CACHE ?= $(CURDIR)/.cache/compiled
 
-.PHONY: demo test test-slow bench bench-peers coverage lint docs lock clean
+.PHONY: demo test test-all test-slow bench bench-peers coverage lint docs lock clean
 
 demo: .venv/core.stamp
 	$(BIN)/weft demo --out report.html
 
 test: .venv/dev.stamp
 	$(BIN)/pytest -q -n 2 --dist worksteal
+
+# Everything, the slow tests as well.
+test-all: .venv/dev.stamp
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "slow or not slow" --durations 30
 
 test-slow: .venv/dev.stamp
 	$(BIN)/pytest -q -m slow

@@ -160,3 +160,34 @@ def test_understanding_iql_opens_few_files():
 
 def test_the_picture_is_that_of_the_rules():
     assert structure.picture(TREE) in (ROOT / "ARCHITECTURE.md").read_text()
+
+
+# How something is computed, and names: these decide no answer.
+COMPUTING = {
+    "betting": "HALVINGS ROUNDING",
+    "candidate": "ROWS",
+    "confounding": "HALVINGS",
+    "diagnostics": "RIDGE",
+    "estimate": "ROOM SIDE",
+    "ledger": "TINY WAIT",
+    "moments": "CACHED ROOM",
+    "overlap": "EQUAL",
+    "propensities": "BINS PENALTY",
+    "specification_tests": "DRAWS MOST_CHOICES ROOM ROUNDING WAVES",
+}
+
+
+def test_numbers_that_decide_answers_stand_in_one_module():
+    """Each once, with its meaning and its source, so that two places cannot come apart."""
+    offenders = []
+    for name, tree in TREE.trees.items():
+        if structure.entry(name) not in ("evaluation", "deployment") or name == "evaluation.thresholds":
+            continue
+        for node in tree.body:
+            value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+            value = value.left if isinstance(value, ast.BinOp) else value
+            if isinstance(value, ast.Constant) and isinstance(value.value, int | float):
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                if target.id not in COMPUTING.get(name.rpartition(".")[2], "").split():
+                    offenders.append(f"{name}.{target.id}")
+    assert not offenders

@@ -30,6 +30,7 @@ from ..evaluation.diagnostics import Diagnostics, diagnose, ratio_test
 from ..evaluation.estimate import effective
 from ..evaluation.estimator import Candidate, Weighing, question, tabulate
 from ..evaluation.provenance import refuse_touched, repetitions
+from ..evaluation.thresholds import BEGINNING_DOSE, EFFECTIVE_UNITS, LARGEST_WAIT, NORMAL_UNITS, TIED, UNSUPPORTED
 from . import dose_test as gate
 from .decision import Decision, promise
 from .improvement import difference
@@ -37,12 +38,6 @@ from .ledger import GRANTED, Ledger
 
 __all__ = ["certify", "compared", "missing"]
 
-FEW = 20  # effective episodes below which what the weights say of a test's other half is not repeated
-MOST = 1e7  # units beyond which nobody waits for more of them
-UNITS = 30  # needed for a normal approximation in the second tier
-OUTSIDE = 0.2  # share of actions unlike any logged one beyond which fitted values are not believed
-SAME = 1e-6  # improvement, as a share of what could be lost, that numbers of 32 bits may make up
-BEGIN = 0.05  # dose of a staged test that rests on an estimate
 
 Question = tuple[Candidate, Any, Weighing]
 
@@ -112,7 +107,7 @@ def certify(
     name = about["question"] = _digest(data, asked, other, margin, risk, steps, None if plan is None else _words(plan))
     _open(kept, data, name, risk, show)
     absent = missing(data, asked[0], other)
-    wanted = diagnostics or (absent and about["units"] >= UNITS)
+    wanted = diagnostics or (absent and about["units"] >= NORMAL_UNITS)
     look = diagnose_both(policy, baseline, data, seed, greedy) if wanted else None
     if absent:
         found = _estimated(data, asked, other, absent, look, seed, about)
@@ -318,9 +313,9 @@ def _certified(
         reason = f"the improvement of {what} is at most {high:.4g}, less than the margin of {margin:g}"
         return Decision("REJECT", 0.0, lows[-1], reason=reason, **about)
     best = int(np.argmin(needs))
-    enough = needs[best] < MOST
+    enough = needs[best] < LARGEST_WAIT
     collect = int(needs[best]) if enough else None
-    better = (np.array(odds) >= 1) & (np.array(means) > margin + SAME * found.bound) & (np.array(steps) >= (first or 0))
+    better = (np.array(odds) >= 1) & (np.array(means) > margin + TIED * found.bound) & (np.array(steps) >= (first or 0))
     begin = int(better.argmax()) if better.any() else None
     if begin is not None:
         enough_odds = (1 if ordered else len(steps)) / risk
@@ -334,11 +329,11 @@ def _certified(
             f"about {needs[best]:,.0f} units, logged as these were, would certify a dose of {steps[best]:g} with a "
             f"chance of 80 %, if the improvement is what it looks like; there are {units:,}"
         )
-        if float(size) >= FEW and randomised < MOST:
+        if float(size) >= EFFECTIVE_UNITS and randomised < LARGEST_WAIT:
             reason += f"; or {float(randomised):,.0f} in a test that gives half of them to the policy"
         return Decision("COLLECT", 0.0, lows[0], reason=reason, collect=collect, **about)
     reason = "no dose looks better than the margin on this log"
-    if float(size) < FEW:
+    if float(size) < EFFECTIVE_UNITS:
         reason += f", and the weights of the whole policy are worth {float(size):.1f} episodes: hardly any overlap"
     return Decision("ABSTAIN", 0.0, lows[0], reason=reason, **about | {"tier": 3, "promise": ""})
 
@@ -369,13 +364,13 @@ def _estimated(
     """Decide in the second tier, or abstain."""
     margin, risk, units = about["margin"], about["risk"], about["units"]
     without = f"no certificate, because {absent}"
-    if units < UNITS:
+    if units < NORMAL_UNITS:
         return Decision("ABSTAIN", reason=f"{without}; and {units} units are too few for an estimate", **about)
     if not isinstance(look, tuple):
         return Decision("ABSTAIN", reason=f"{without}; no estimate: {look}".rstrip("."), **about)
     broken = [test.sentence for checks in look for test in checks.tests if test.alarm]
     for checks in look:
-        if checks.unsupported is not None and checks.unsupported > OUTSIDE:
+        if checks.unsupported is not None and checks.unsupported > UNSUPPORTED:
             broken.append(f"{checks.unsupported:.0%} of the policy's actions are unlike any logged one.")
     if broken:
         reason = f"{without}; no estimate can be believed: {' '.join(broken)}"
@@ -386,7 +381,7 @@ def _estimated(
     told = f"estimated improvement {mean:.4g} [{low:.4g}, {high:.4g}]; {without}"
     about = about | {"tier": 2, "high": high, "promise": promise(2)}
     if low > margin:
-        return Decision("STAGED", BEGIN, low, reason=told, **about)
+        return Decision("STAGED", BEGINNING_DOSE, low, reason=told, **about)
     if high < margin:
         return Decision("REJECT", 0.0, low, reason=told, **about)
     about |= {"tier": 3, "promise": ""}

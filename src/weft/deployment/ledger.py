@@ -33,10 +33,10 @@ from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.fingerprints import CONTENT, fingerprints, overlap
 from ..data.trace import Trace
+from ..evaluation.thresholds import GRANTED
 
 __all__ = ["GRANTED", "Entry", "Ledger"]
 
-GRANTED = 0.05
 SHOWN = ("decision", "report")
 LINES, LAST, LOCK = "ledger.jsonl", "ledger.last", ".lock"
 WAIT = 10.0  # seconds for another process to finish its line

@@ -41,15 +41,11 @@ from jaxtyping import Array, Bool, Float
 
 from ..core.errors import UserError
 from ..evaluation.betting import lower_bound, path, power
+from ..evaluation.thresholds import ENOUGH_ARMS, IMPLAUSIBLE, LARGEST_WAIT
 from .decision import Decision, plain
 
 __all__ = ["IMPLAUSIBLE", "Bets", "Outcomes", "Staged", "assignment", "bets", "improvement", "judge"]
 
-ENOUGH = 20  # units of the roll-out before it is said how many more are needed
-MOST = 1e7  # units beyond which nobody waits for more of them
-IMPLAUSIBLE = 1000.0
-"""Odds against the stated chances that refuse a roll-out. One that was dealt right is ever refused with a chance of at
-most .001, little beside a risk of .05; a real .6 for a stated .5 shows after about 480 units, .55 after 1,900."""
 TILTS = np.geomspace(0.005, 4.0, 20)
 """Of the logarithm of the odds: what 20 to 1,000,000 units can tell apart, in steps of two fifths."""
 
@@ -263,7 +259,7 @@ class Staged:
             )
         yield "centre", self.centred if self.centre is None else f"{self.centre:.4g}, {self.centred}"
         if self.action == "CONTINUE":
-            told = "unknown" if self.units < ENOUGH else "no number would do if it goes on like this"
+            told = "unknown" if self.units < ENOUGH_ARMS else "no number would do if it goes on like this"
             yield "needed", told if self.more is None else f"about {self.more:,} further units"
         yield "promise", self.promise
         for sentence in self.assumptions:
@@ -322,10 +318,10 @@ def judge(
     ceiling = -float(lower_bound(made.opposite, -made.opposite_bound, share * risk))
     action = "REJECT" if rejected else "CONTINUE" if passed is None else "DEPLOY"
     more = None
-    if action == "CONTINUE" and len(deciding) >= ENOUGH:
+    if action == "CONTINUE" and len(deciding) >= ENOUGH_ARMS:
         left = np.exp(min(float(deciding[-1]) - np.log(enough), -1e-6))
         wanted = float(power(made.values, -made.bound, margin, left).units)
-        more = int(wanted) if wanted < MOST else None
+        more = int(wanted) if wanted < LARGEST_WAIT else None
     return Staged(
         action, dose, max(floor, margin) if action == "DEPLOY" else floor, ceiling, float(made.values.mean()), margin,
         risk, float(enough), float(start), len(found.arms), int(found.arms.sum()), made.carried, made.restarted,

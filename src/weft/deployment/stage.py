@@ -21,6 +21,7 @@ from ..data.declarations import check_kept, returns, undeclared, unevenly_discou
 from ..data.folds import ordered_in_time
 from ..evaluation.bounded_terms import declared_range
 from ..evaluation.provenance import refuse_touched
+from ..evaluation.thresholds import OTHERWISE, ROUNDED
 from ..training.run import load_policy
 from .certify import compared
 from .decision import ACTS, Decision, recalled
@@ -30,8 +31,6 @@ from .rollout_test import Outcomes, Staged, judge
 __all__ = ["outcomes", "stage"]
 
 STUDY, POLICY = "study.json", "policy.safetensors"
-ROUNDED = 0.005  # how much a logged propensity may be rounded
-FEW = 0.01  # share of decisions that may have been taken otherwise
 
 
 def stage(
@@ -195,7 +194,7 @@ def _check_followed(policy: Any, data: Dataset, arm: str, dose: float, greedy: b
     ours, theirs = np.exp(np.asarray(candidate.log_prob, float)[data.rows]), np.exp(np.asarray(logged, float))
     room = ROUNDED * np.maximum(1.0, ours)
     wrong = here & ((theirs < dose * ours - room) | ((dose == 1) & (theirs > ours + room)))
-    if wrong.sum() > FEW * here.sum():
+    if wrong.sum() > OTHERWISE * here.sum():
         first = np.flatnonzero(wrong)[0]
         raise UserError(
             f"{wrong.sum() / here.sum():.0%} of the decisions of the policy's arm of {data.origin} were not taken by "

@@ -34,12 +34,12 @@ from .bounded_terms import Range, improvement, unit_means
 from .candidate import NO_DENSITY
 from .estimator import Weighing, mean, question
 from .interval import spread
+from .thresholds import LARGEST_GAMMA
 from .trajectories import Paths, paths
 
 __all__ = ["Confounding", "betting_bound", "confounding", "flip", "normalised_bound"]
 
 SHOWN = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0)  # values of Gamma in the curve
-MOST = 100.0  # largest Gamma that is told apart
 HALVINGS = 30
 
 
@@ -66,7 +66,10 @@ class Confounding:
                 f"(lower bound {self.lower:.4g})."
             )
         if np.isinf(self.gamma):
-            return f"The improvement exceeds {self.margin:g} whatever unseen reasons did, up to a factor of {MOST:g}."
+            return (
+                f"The improvement exceeds {self.margin:g} whatever unseen reasons did, up to a factor of "
+                f"{LARGEST_GAMMA:g}."
+            )
         return (
             f"The improvement exceeds {self.margin:g} unless unseen reasons changed the odds of single decisions by a "
             f"factor of {self.gamma:.3g} or more."
@@ -187,7 +190,7 @@ def flip(least: Any, margin: Float[Array, ""] | float) -> Float[Array, ""]:
         above = least(jnp.exp(middle)) > margin
         return jnp.where(above, middle, low), jnp.where(above, high, middle)
 
-    most = jnp.log(jnp.float32(MOST))
+    most = jnp.log(jnp.float32(LARGEST_GAMMA))
     found = jnp.exp(jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros(()), most))[0])
     first, last = least(jnp.ones(())) > margin, least(jnp.exp(most)) > margin
     return jnp.where(last, jnp.inf, jnp.where(first, found, 1.0))

@@ -43,6 +43,7 @@ from .specification_tests import (
     pairwise,
     trend_test,
 )
+from .thresholds import DISAGREEMENT, EFFECTIVE_UNITS, FALSE_ALARM, LARGEST_SHARE, UNSUPPORTED
 from .trajectories import layout, paths
 from .waves import features
 
@@ -63,11 +64,6 @@ __all__ = [
     "trend_test",
 ]
 
-FEW = 20.0  # effective units below which weights say nothing
-ONE = 0.1  # share of all weight that one unit may have
-DIFFER = 2.0  # |z| of the value of the logging policy
-RISK = 0.01  # of a false alarm of a test of assumptions
-OUTSIDE = 0.2  # share of unsupported actions that is worth a warning
 RIDGE = 1e-4
 
 
@@ -141,7 +137,10 @@ class Diagnostics:
             sizes = ", ".join(f"{w.effective[step]:.0f} at step {step + 1}" for step in steps)
             yield "effective units", f"{sizes}; the largest has {w.share[-1]:.1%} of all weight at the end"
             reach = f"the first {w.reach} of {len(w.effective)} steps" if w.reach else "no step"
-            yield "evaluable", f"{reach} (at least {FEW:g} effective units); {w.beyond:.0%} of the reward is beyond"
+            yield (
+                "evaluable",
+                f"{reach} (at least {EFFECTIVE_UNITS:g} effective units); {w.beyond:.0%} of the reward is beyond",
+            )
             source = "estimated" if w.estimated else "logged"
             yield (
                 "propensities",
@@ -232,7 +231,7 @@ def _weights(asked: tuple[Candidate, Any, Weighing], data: Dataset, discount: fl
     candidate, columns, weighing = asked
     found = _laid(candidate, columns, len(weighing.weights), jnp.float32(discount))
     sizes, share = (np.asarray(jax.jit(function)(found, weighing)) for function in (effective_sizes, largest_share))
-    few = np.flatnonzero(sizes < FEW)
+    few = np.flatnonzero(sizes < EFFECTIVE_UNITS)
     reach = int(few[0]) if len(few) else len(sizes)
     gained = np.abs(np.asarray(weighing.starts)[:, None] * np.asarray(found.discount * found.reward)).sum(0)
     rows = data.rows
@@ -294,7 +293,7 @@ def _estimates(
         "linear_q": LinearQ(**shared),
         "double_reinforcement": DoubleReinforcement(**shared),
     }
-    if weights is not None and weights.effective[-1] >= FEW:
+    if weights is not None and weights.effective[-1] >= EFFECTIVE_UNITS:
         methods["doubly_robust"] = DoublyRobust(**shared)
         if not cut:
             methods["per_decision"] = PerDecision(discount, self_normalised=True)
@@ -347,25 +346,25 @@ def _model_tests(
     found = _behaviour_tested(known, columns, weighing, longest=data.spec.longest, **shared)
     value, logged, z = (float(part) for part in found)
     shown = f"The logging policy is worth {value:.4g} by linear Q and {logged:.4g} by its returns (z {z:.1f})"
-    right = "as it should be." if abs(z) <= DIFFER else "so linear Q is wrong even where the answer is known."
-    yield Test("behaviour value", z, float(2 * norm.sf(abs(z))), abs(z) > DIFFER, f"{shown}, {right}")
+    right = "as it should be." if abs(z) <= DISAGREEMENT else "so linear Q is wrong even where the answer is known."
+    yield Test("behaviour value", z, float(2 * norm.sf(abs(z))), abs(z) > DISAGREEMENT, f"{shown}, {right}")
     if data.spec.longest == 1:
         return  # single decisions: nothing follows, so there is no equation and no memory to test
     p = float(_equation_tested(known, candidate, columns, weighing, key=keys[3], **shared))
-    yield Test("Bellman", None, p, p < RISK, _verdict(
+    yield Test("Bellman", None, p, p < FALSE_ALARM, _verdict(
         p, "Bellman's equation holds for linear Q as far as can be seen",
         "Bellman's equation fails for linear Q: observations hide what matters, the world changes with time, or the "
         "features cannot hold the value",
     ))  # fmt: skip
     p = float(_memory_tested(known, columns, weighing, keys[4]))
-    yield Test("memory", None, p, p < RISK, _verdict(
+    yield Test("memory", None, p, p < FALSE_ALARM, _verdict(
         p, "The step before says nothing more about what follows",
         "The step before helps to predict what follows, so the observations are not Markov or the features cannot hold "
         "what follows",
     ))  # fmt: skip
     if data.spec.action.kind != "multidiscrete":
         p = float(_memory_tested(known, columns, weighing, jax.random.fold_in(keys[4], 1), target="behaviour"))
-        yield Test("behaviour memory", None, p, p < RISK and data.log_propensities is None, _verdict(
+        yield Test("behaviour memory", None, p, p < FALSE_ALARM and data.log_propensities is None, _verdict(
             p, "The step before says nothing more about the action",
             "The logging policy used more than the observation, or more than the features can hold; only logged "
             "propensities account for that",
@@ -373,7 +372,7 @@ def _model_tests(
 
 
 def _verdict(p: float, passes: str, fails: str) -> str:
-    return f"{fails} (p {p:.3f})." if p < RISK else f"{passes} (p {p:.2f})."
+    return f"{fails} (p {p:.3f})." if p < FALSE_ALARM else f"{passes} (p {p:.2f})."
 
 
 def _drifts(asked: tuple[Candidate, Any, Weighing], order: Any) -> Iterator[Test]:
@@ -404,12 +403,12 @@ def _warnings(data: Dataset, weights: Weights | None, outside: float | None, tes
             yield f"Propensities are {weights.rounding}; weights are as exact as that."
         if weights.reach < len(weights.effective):
             yield (
-                f"From step {weights.reach + 1} on fewer than {FEW:g} effective units are left; weighted estimates and "
-                "their intervals are too low together there (betting intervals hold)."
+                f"From step {weights.reach + 1} on fewer than {EFFECTIVE_UNITS:g} effective units are left; weighted "
+                "estimates and their intervals are too low together there (betting intervals hold)."
             )
-        if weights.share[-1] > ONE:
+        if weights.share[-1] > LARGEST_SHARE:
             yield f"One unit has {weights.share[-1]:.0%} of all weight; refuse doubly robust and normalised estimates."
-    if outside is not None and outside > OUTSIDE:
+    if outside is not None and outside > UNSUPPORTED:
         yield f"At {outside:.0%} of the steps the policy does what the log never shows."
     if data.spec.unit is None:
         yield "No unit is declared: episodes are taken to be independent."

@@ -35,13 +35,11 @@ from .interval import interval as interval_by_name
 from .intervals.bootstrap import Bootstrap
 from .overlap import comparable, compared, outside, unsupported
 from .provenance import doubts, experience, repetitions
+from .thresholds import EFFECTIVE_UNITS, FLAT, UNSUPPORTED
 from .trajectories import paths, relative
 
 __all__ = ["estimate", "estimate_fitted_q"]
 
-ALARM = 0.2  # share of unsupported actions that is worth a sentence
-FLAT = 1e-6  # width of an interval, as a share of its ends, that is none in 32 bits
-FEW = 20  # effective episodes below which intervals of weights do not hold
 ROOM = 2**26  # numbers that answers of several policies may take at once
 SIDE = 8  # policies side by side, for which what they share is computed once
 
@@ -324,10 +322,10 @@ def _told(
             f"from {data.origin}."
         )
         low, high = -np.inf, np.inf
-    if size is not None and size < FEW and method.weighs:
+    if size is not None and size < EFFECTIVE_UNITS and method.weighs:
         warnings.append(
-            f"The weights are worth {size:.1f} episodes; below about {FEW} estimate and interval are too low "
-            "together and do not hold (betting intervals do)."
+            f"The weights are worth {size:.1f} episodes; below about {EFFECTIVE_UNITS:g} estimate and interval are too "
+            "low together and do not hold (betting intervals do)."
         )
     counts_to_the_end = method.weighs and not method.single and not hasattr(method, "horizon")
     if counts_to_the_end and cut_early(data, data.spec.horizon):
@@ -377,7 +375,7 @@ def effective(candidate: Candidate, columns: Columns, weighing: Weighing) -> jax
 
 
 def _warnings(share: float | None) -> tuple[str, ...]:
-    if share is None or share <= ALARM:
+    if share is None or share <= UNSUPPORTED:
         return ()
     return (
         f"At {100 * share:.0f} % of the logged steps the policy does what the log never shows; neither estimate nor "

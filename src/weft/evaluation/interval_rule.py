@@ -33,16 +33,11 @@ from .estimators.linear_q import LinearQ
 from .estimators.per_decision import PerDecision
 from .interval import influence, spread
 from .specification_tests import agreement, behaviour_test, bellman_test, memory_test
+from .thresholds import DISAGREEMENT, DOUBTFUL, EFFECTIVE_UNITS, EQUAL_RATIOS, FINDABLE, RARE
 from .trajectories import paths
 from .waves import features
 
 __all__ = ["Issued", "issue"]
-
-DIFFER, DOUBT = 2.0, 0.05  # |z| of a disagreement, p of a broken assumption
-SHOWN = (0.7, 1.4)  # mean one-step ratio
-FEW = 20.0  # effective episodes that weights must be worth to be heard
-LONG = 50.0  # steps with a step before per feature, from which on tests of memory find it
-RARE = 5.0  # times that a reward must have come up for a normal error to know of it (the rule of n p >= 5)
 
 
 class Issued(NamedTuple):
@@ -96,7 +91,7 @@ def issue(
     laid = paths(candidate, columns, len(weighing.weights), declared.discount)
     weight = jnp.where(weighing.starts > 0, laid.weight[:, -1], 0.0)
     effective = weight.sum() ** 2 / jnp.maximum((weight**2).sum(), 1e-30)
-    heard = effective >= FEW
+    heard = effective >= EFFECTIVE_UNITS
     apart = jnp.where(heard, agreement(values, each, size), agreement(values[:2], each[:2], size))
     basis = features(candidate.spec, feature_key, count)
     horizon, longest = declared.horizon, candidate.spec.longest
@@ -111,15 +106,15 @@ def issue(
     ratio = each_ratio.sum() / jnp.maximum((weighing.starts[:, None] * laid.there).sum(), 1.0)
     following = jnp.where(columns.step > 0, weighing.weights[columns.episode], 0.0).sum()
     size_of = basis.logged(jax.tree.map(lambda part: part[:1], columns.observation), columns.action[:1]).shape[-1]
-    tested = heard | (following >= LONG * size_of) | (horizon == 1)
+    tested = heard | (following >= FINDABLE * size_of) | (horizon == 1)
     passed = (
         tested
-        & (ratio > SHOWN[0])
-        & (ratio < SHOWN[1])
-        & (apart < DIFFER)
-        & (bellman >= DOUBT)
-        & (memory >= DOUBT)
-        & (jnp.abs(behaviour) < DIFFER)
+        & (ratio > EQUAL_RATIOS[0])
+        & (ratio < EQUAL_RATIOS[1])
+        & (apart < DISAGREEMENT)
+        & (bellman >= DOUBTFUL)
+        & (memory >= DOUBTFUL)
+        & (jnp.abs(behaviour) < DISAGREEMENT)
     )
 
     reach = jax.scipy.special.ndtri(0.5 + level / 2)

@@ -12,11 +12,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..core.compilation import Program
 from ..data.columns import Columns
 from .estimator import Candidate
+from .thresholds import USUAL_ACTIONS
 
 __all__ = ["comparable", "compared", "outside", "unsupported"]
 
 PROBES, LOGGED = 512, 16384  # steps asked about, steps compared with
-USUAL = 0.95  # of the logged actions count as usual
 EQUAL = 1e-3  # what 32 bits may leave of the distance of equal rows
 
 
@@ -57,7 +57,9 @@ def outside(
     else:
         drawn = jax.random.categorical(key, jnp.log(candidate.probability[at]))
         does = jax.nn.one_hot(drawn, candidate.spec.action.size)
-    usual = jnp.quantile(_nearest(columns, probes, _logged(candidate, columns, probes), logged, candidate), USUAL)
+    usual = jnp.quantile(
+        _nearest(columns, probes, _logged(candidate, columns, probes), logged, candidate), USUAL_ACTIONS
+    )
     return (_nearest(columns, probes, does, logged, candidate) > usual + EQUAL).mean()
 
 

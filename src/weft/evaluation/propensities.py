@@ -25,6 +25,7 @@ from scipy.stats import chi2
 from ..core.errors import UserError
 from ..data.columns import Ragged
 from ..data.dataset import Dataset
+from .thresholds import LEAST_CHANCE, LEAST_DENSITY
 
 __all__ = ["ASSUMPTION", "Calibration", "calibrate", "estimate_propensities"]
 
@@ -33,8 +34,6 @@ ASSUMPTION = (
 )
 """The note of a log with estimated propensities."""
 
-LEAST = 1e-3  # probability that a logged choice is given at least
-FARTHEST = 1e-6  # share of a Gaussian beyond which densities fall no further
 PENALTY = 4.0  # of squared weights, per fold
 FEATURES, FITTED = 128, 40_000  # random features, steps per fold that are fitted
 BINS = 10
@@ -200,12 +199,14 @@ def _choices(
     logs, notes = every[place], []
     if place == 0:
         notes.append("The observation does not help to predict the action; propensities are frequencies of choices.")
-    low = int((logs < np.log(LEAST)).sum())
+    low = int((logs < np.log(LEAST_CHANCE)).sum())
     if low:
-        notes.append(f"{low} of {len(logs)} logged choices had estimated probabilities below {LEAST:g}, raised to it.")
+        notes.append(
+            f"{low} of {len(logs)} logged choices had estimated probabilities below {LEAST_CHANCE:g}, raised to it."
+        )
     means = float(logs.mean()), float(every[0].mean())
     checked = Calibration(*means, _z(every[max(place, 1)] - every[0], unit), *_bins(models[place], taken, unit))
-    return np.maximum(logs, np.log(LEAST)), checked, notes
+    return np.maximum(logs, np.log(LEAST_CHANCE)), checked, notes
 
 
 def _softmax(table: np.ndarray, actions: np.ndarray, rate: np.ndarray) -> jax.Array:
@@ -253,7 +254,7 @@ def _densities(
     if place == 0:
         notes.append("The observation does not help to predict the action; propensities are those of one Gaussian.")
     logs, distance = results[place]
-    limit = chi2.isf(FARTHEST, size)
+    limit = chi2.isf(LEAST_DENSITY, size)
     far = distance > limit
     if far.any():
         notes.append(f"{int(far.sum())} of {len(logs)} logged actions were so unlikely that their density was raised.")

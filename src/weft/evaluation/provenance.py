@@ -14,10 +14,9 @@ from ..data.fingerprints import fingerprints, overlap, repeated
 from ..data.trace import Trace
 from ..training.run import Run, load_policy, load_run
 from ..training.run_folder import RECORD
+from .thresholds import COINCIDENCE
 
 __all__ = ["doubts", "experience", "refuse_touched", "repetitions", "touched"]
-
-COINCIDENCE = 0.02  # share of units
 
 
 def touched(source: Any, fold: Dataset, by: str | None = None) -> float | None:

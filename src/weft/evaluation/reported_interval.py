@@ -19,8 +19,9 @@ from ..data.declarations import check_ranges, unevenly_discounted
 from .bounded_terms import declared_range
 from .candidate import NO_DENSITY
 from .estimator import EPISODES, check_density, per_unit, question
-from .interval_rule import DIFFER, DOUBT, FEW, SHOWN, Issued, issue
+from .interval_rule import Issued, issue
 from .provenance import doubts
+from .thresholds import DISAGREEMENT, DOUBTFUL, EFFECTIVE_UNITS, EQUAL_RATIOS
 
 __all__ = ["Answer", "answer"]
 
@@ -107,18 +108,18 @@ def _reasons(found: Issued) -> Iterator[str]:
     if not found.passed:
         if not found.tested:
             yield (
-                f"The weights are worth fewer than {FEW:g} episodes, and the log is too short for its tests to find a "
-                "hidden state."
+                f"The weights are worth fewer than {EFFECTIVE_UNITS:g} episodes, and the log is too short for its "
+                "tests to find a hidden state."
             )
-        if not SHOWN[0] < found.ratio < SHOWN[1]:
+        if not EQUAL_RATIOS[0] < found.ratio < EQUAL_RATIOS[1]:
             yield f"The mean one-step ratio is {found.ratio:.3g}, not 1: no overlap, or wrong propensities."
-        if not found.agreement < DIFFER:
+        if not found.agreement < DISAGREEMENT:
             yield f"Estimators disagree (largest |z| {found.agreement:.1f})."
-        if found.bellman < DOUBT:
+        if found.bellman < DOUBTFUL:
             yield f"Bellman's equation is rejected (p {found.bellman:.3f})."
-        if found.memory < DOUBT:
+        if found.memory < DOUBTFUL:
             yield f"The step before says more than is seen (p {found.memory:.3f})."
-        if not abs(found.behaviour) < DIFFER:
+        if not abs(found.behaviour) < DISAGREEMENT:
             yield f"The logging policy's own value comes out wrong (z {found.behaviour:.1f})."
     elif not found.common:
         yield (

@@ -26,6 +26,7 @@ from .estimator import Candidate, Weighing, mean
 from .interval import spread
 from .linear_q import block_inverse, blocks, diagonal, solve
 from .moments import continued, discounted, moments, summed
+from .thresholds import EFFECTIVE_STEPS, NEGLIGIBLE
 from .trajectories import Paths, layout
 from .waves import Features
 
@@ -34,9 +35,7 @@ __all__ = ["agreement", "alarmed", "behaviour_test", "bellman_test", "effective_
 
 DRAWS = 999  # of the multipliers
 WAVES = 16  # functions of what must not matter
-SMALL = 0.25  # share of an error that a difference may have without mattering
 ROUNDING = 1e-5  # mean error of ratios in 32 bits: those of the logging policy itself are 1 to the last digit but one
-FEW = 10.0  # effective steps below which the ratios of one action say nothing
 MOST_CHOICES = 32
 ROOM = 2**24  # numbers that may be laid out at once
 
@@ -102,7 +101,7 @@ def mean_weight_test(
     clustered = jnp.square(each).sum(0) / jnp.maximum(counted @ jnp.square(error), 1e-30)
     missing = jnp.maximum(clustered, 1.0) * jnp.maximum(total / jnp.maximum(met, 1e-30) - 1, 0.0) * square
     z = each.sum(0) / jnp.sqrt(jnp.square(each).sum(0) + missing + jnp.square(ROUNDING * counted.sum()) + 1e-12)
-    plenty = (jnp.square(met) / jnp.maximum(square, 1e-30) >= FEW).at[0].set(met[0] > 0)
+    plenty = (jnp.square(met) / jnp.maximum(square, 1e-30) >= EFFECTIVE_STEPS).at[0].set(met[0] > 0)
     return met[0] / jnp.maximum(total[0], 1e-9), jnp.where(plenty, z, 0.0)
 
 
@@ -126,7 +125,7 @@ def pairwise(
     count = jnp.asarray(count, jnp.float32)
     error = jax.vmap(lambda each: spread(each, count))(influences)
     apart = jax.vmap(lambda one: jax.vmap(lambda two: spread(one - two, count))(influences))(influences)
-    floor = SMALL * jnp.maximum(error[:, None], error[None])
+    floor = NEGLIGIBLE * jnp.maximum(error[:, None], error[None])
     return (values[:, None] - values[None]) / jnp.maximum(jnp.sqrt(apart**2 + floor**2), 1e-12)
 
 
@@ -187,7 +186,7 @@ def behaviour_test(
     each = _units(slope * weighing.weights, weighing)
     count = _unit_count(weighing)
     returns = _units(weighing.starts * (total - mean(total, weighing.starts)), weighing) / weighing.starts.sum()
-    error = jnp.sqrt(spread(each, count) ** 2 + (SMALL * spread(returns, count)) ** 2)
+    error = jnp.sqrt(spread(each, count) ** 2 + (NEGLIGIBLE * spread(returns, count)) ** 2)
     return value, logged, (value - logged) / jnp.maximum(error, 1e-12)
 
 

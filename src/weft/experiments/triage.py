@@ -22,6 +22,7 @@ from ..data.dataset import Dataset
 from ..data.units import fit_transform
 from ..evaluation.estimator import tabulate
 from ..evaluation.overlap import unsupported
+from ..evaluation.thresholds import UNSUPPORTED
 from ..training.alarms import SMALLEST, alarm, believable, effective_steps
 from ..training.run import Run, structure
 from .learning_curves import Finding, Verdict, choose_checkpoint, diverging, overfitting, seed_stability, underfitting
@@ -44,7 +45,6 @@ UNKEPT = (
     "No step is kept for good yet, and what is kept to resume from is none to choose: let the run end, or train with "
     "--keep."
 )
-FAR = 0.2  # share of actions unlike the log's that is worth a sentence
 WORST: tuple[Verdict, ...] = ("alarm", "watch", "clear", "unknown")
 
 
@@ -245,7 +245,9 @@ def _held_out(run: Run, setting: int, checkpoint: int, data: Dataset, curves: di
     if known:
         share = float(np.mean(known))
         words = f"{100 * share:.0f} % of the policy's actions are unlike any in the log at such observations.{note}"
-        found.append(Finding("support", "alarm" if share > FAR else "clear", words, checkpoint, {"share": share}))
+        found.append(
+            Finding("support", "alarm" if share > UNSUPPORTED else "clear", words, checkpoint, {"share": share})
+        )
     return found
 
 
