@@ -22,6 +22,7 @@ import numpy as np
 
 import weft
 from weft.agents.policy import Policy
+from weft.core import pytree
 from weft.data.samplers.quintuples import Quintuples
 from weft.data.samplers.transitions import Transitions
 from weft.envs.worlds import notifications as world_of
@@ -106,7 +107,7 @@ def collect(campaigns: int, *chances: float, seed: int = 1) -> weft.Dataset:
 
 def judge(policy: Any, weights: tuple[float, ...] | None = None) -> dict[str, Any]:
     """Return exact figures of a policy: value (discounted, of the weighted objectives) and undiscounted counts."""
-    world = WORLD if weights is None else weft.core.pytree.replace(WORLD, "weights", weights)
+    world = WORLD if weights is None else pytree.replace(WORLD, "weights", weights)
     found = world_of.expected(policy, world)
     return {
         "value": world_of.value(policy, world, DISCOUNT),
@@ -198,7 +199,7 @@ def greedily(policy: Any) -> Any:
 
 def weights_of_the_penalty(log: weft.Dataset, steps: int, seeds: int, base: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of double DQN and of every weight of the penalty on one log."""
-    penalised = [weft.core.pytree.replace(CQL, "weight.value", weight) for weight in WEIGHTS]
+    penalised = [pytree.replace(CQL, "weight.value", weight) for weight in WEIGHTS]
     each = {"ddqn": learned([DDQN], log, steps, seeds)[0]}
     each |= {f"cql {w:g}": one for w, one in zip(WEIGHTS, learned(penalised, log, steps, seeds), strict=True)}
     found = {name: summary(one, base) for name, one in each.items()}
@@ -209,7 +210,7 @@ def weights_of_the_penalty(log: weft.Dataset, steps: int, seeds: int, base: dict
 
 def imitation(log: weft.Dataset, steps: int, *_: Any) -> dict[str, float]:
     """Return how often the log sends, and the softmax of Q under a very large penalty."""
-    largest = weft.core.pytree.replace(CQL, "weight.value", WEIGHTS[-1])
+    largest = pytree.replace(CQL, "weight.value", WEIGHTS[-1])
     found = {"logged": float((log.actions == 1).mean()), "softmax": soft_send_rate(largest, log, steps)}
     print(found)
     return found
@@ -238,7 +239,7 @@ def front(log: weft.Dataset, steps: int, seeds: int, _: dict[str, Any]) -> list[
     for click in CLICKS:
         weights = (click, VISIT, 1.0 - VISIT - click)
         named = dict(zip(world_of.WEIGHTS, weights, strict=True))
-        world = weft.core.pytree.replace(WORLD, "weights", weights)
+        world = pytree.replace(WORLD, "weights", weights)
         own = judge(Careful(), weights)
         point: dict[str, Any] = {"weights": named, "optimum": judge(world_of.reference(world, DISCOUNT), weights)}
         for name, one in (("ddqn", DDQN), ("cql", CQL)):

@@ -24,7 +24,7 @@ from crash_points import Scenario, endure, points, record, restore, twice, whole
 import weft
 from weft.agents.schedule import Rounds
 from weft.cli.main import run
-from weft.core import storage
+from weft.core import pytree, storage
 from weft.data.samplers.transitions import Transitions
 from weft.deployment.ledger import Ledger
 from weft.experiments.learning_curves import Finding
@@ -211,7 +211,7 @@ def test_the_clock_has_no_say_in_what_a_study_chooses(tmp_path, monkeypatch):
         return Finding("over-fitting", "alarm", "Mean Q rose and fell.", 18, {"peak": float(len(mean_q) + len(steps))})
 
     monkeypatch.setattr(importlib.import_module("weft.experiments.triage"), "overfitting", peak)
-    cql = weft.core.pytree.replace(weft.CQL(hidden=(8,)), "sampler.batch_size", 16)
+    cql = pytree.replace(weft.CQL(hidden=(8,)), "sampler.batch_size", 16)
     rarely = Scenario(
         functools.partial(studied, methods=(cql,), checkpoint_seconds=LONG),
         figures=of_study,

@@ -6,7 +6,9 @@ import small
 
 import weft
 from weft.agents.preset import preset, presets
+from weft.core import pytree
 from weft.core.errors import UserError
+from weft.data.units import fit_transform
 
 EACH = [
     pytest.param(found, method, id=f"{name}-{method}") for name, found in presets().items() for method in found.settings
@@ -24,12 +26,12 @@ def test_the_families_of_the_field_are_there():
 def test_every_setting_can_be_built_and_every_word_for_units_is_known(family, method):
     setting = family.setting(method)
     assert setting.name == method
-    weft.data.transforms.fit_transform(small.continuous(), **family.units_for(method))
+    fit_transform(small.continuous(), **family.units_for(method))
 
 
 def test_units_are_kept_by_the_run_and_its_policy():
     family, data = preset("sparse goal"), small.continuous()
-    setting = weft.core.pytree.replace(family.setting("iql", hidden=(8,)), "sampler.batch_size", 16)
+    setting = pytree.replace(family.setting("iql", hidden=(8,)), "sampler.batch_size", 16)
     assert setting.expectile == 0.9
     run = weft.fit(setting, data, 5, **family.units_for("iql"))
     assert float(run.transform.reward_shift) == -1.0

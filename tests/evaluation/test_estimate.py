@@ -10,6 +10,7 @@ import small
 
 import weft
 from weft.agents.algorithms.td3_bc import TD3BC
+from weft.core import pytree
 from weft.core.errors import UserError
 from weft.data.dataset import Dataset
 from weft.evaluation.estimate import estimate
@@ -218,7 +219,7 @@ def test_policies_are_judged_as_each_acts():
 def test_a_method_without_a_density_is_not_weighed(greedy):
     """Its densities are 0 or infinite, and the estimate was 0 [0, 0]."""
     data = dataclasses.replace(small.continuous(), store_log_propensities=np.zeros(200, np.float32))
-    policy = weft.fit(weft.core.pytree.replace(TD3BC(hidden=(8,)), "sampler.batch_size", 16), data, 3, 1).policy()
+    policy = weft.fit(pytree.replace(TD3BC(hidden=(8,)), "sampler.batch_size", 16), data, 3, 1).policy()
     with pytest.raises(UserError, match=r"such as a mode, has no density to weigh with; judge"):
         estimate(policy, data, "per_decision", greedy=greedy)
 

@@ -14,6 +14,7 @@ from tabular import asks, world
 import weft
 from weft.agents.algorithms.filtered_bc import FilteredBC
 from weft.agents.algorithms.td3_bc import TD3BC
+from weft.core import pytree
 from weft.core.errors import UserError
 from weft.deployment.ledger import Ledger
 from weft.experiments.study import Row, _write, title
@@ -195,7 +196,7 @@ def draws(policy, seen, count: int = 400):
 
 @pytest.mark.usefixtures("undiagnosed")
 def test_a_continuous_policy_is_judged_and_written_by_its_mode_without_propensities(tmp_path):
-    method = weft.core.pytree.replace(FilteredBC(hidden=(8,)), "sampler.batch_size", 16)
+    method = pytree.replace(FilteredBC(hidden=(8,)), "sampler.batch_size", 16)
     study = weft.study(aimed(propensities=None), (method,), tmp_path / "x", **SHORT)
     row, policy = study.table[0], weft.load_policy(tmp_path / "x/policy.safetensors")
     assert title(row) == "filtered_bc seed 0, greedy"
@@ -215,7 +216,7 @@ def test_a_continuous_policy_is_judged_and_written_by_its_mode_without_propensit
 
 @pytest.mark.usefixtures("undiagnosed")
 def test_where_densities_are_weighed_the_policy_that_draws_is_judged_and_written(tmp_path):
-    td3 = weft.core.pytree.replace(TD3BC(hidden=(8,)), "sampler.batch_size", 16)
+    td3 = pytree.replace(TD3BC(hidden=(8,)), "sampler.batch_size", 16)
     study = weft.study(aimed(), (small.bc(), td3), tmp_path / "x", **SHORT)
     rows = {row.algorithm: row for row in study.table}
     assert [title(row) for row in study.table] == ["bc seed 0, drawn", "td3_bc seed 0, greedy"]
@@ -240,7 +241,7 @@ def test_where_densities_are_weighed_the_policy_that_draws_is_judged_and_written
 
 @pytest.mark.usefixtures("undiagnosed")
 def test_a_policy_without_a_density_does_not_end_a_study_of_logged_densities(tmp_path):
-    study = weft.study(aimed(), (weft.core.pytree.replace(TD3BC(hidden=(8,)), "sampler.batch_size", 16),), **SHORT)
+    study = weft.study(aimed(), (pytree.replace(TD3BC(hidden=(8,)), "sampler.batch_size", 16),), **SHORT)
     assert study.decision.tier != 1
     assert "such as a mode, has no density to weigh with; judge and serve" in study.decision.reason
 

@@ -11,6 +11,7 @@ import numpy as np
 import weft
 from weft.agents.algorithms.bc import BC
 from weft.agents.algorithms.iql import IQL
+from weft.core import pytree
 from weft.data.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,12 +50,12 @@ def labelled(steps: int = 120, seed: int = 0) -> Dataset:
 
 def iql(**settings) -> IQL:
     """Return IQL with one layer of eight units and batches of 16."""
-    return weft.core.pytree.replace(IQL(**{"hidden": (8,), **settings}), "sampler.batch_size", 16)
+    return pytree.replace(IQL(**{"hidden": (8,), **settings}), "sampler.batch_size", 16)
 
 
 def bc(**settings) -> BC:
     """Return behaviour cloning with one layer of eight units and batches of 16."""
-    return weft.core.pytree.replace(BC(**{"hidden": (8,), **settings}), "sampler.batch_size", 16)
+    return pytree.replace(BC(**{"hidden": (8,), **settings}), "sampler.batch_size", 16)
 
 
 def same(first, second) -> bool:

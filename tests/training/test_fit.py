@@ -417,7 +417,7 @@ def maze():
 def quick(method):
     """Return a method that learns fast enough to show in a thousand steps what it does in the end."""
     setting = method(hidden=(32,), learning_rate=3e-3, target_rate=0.05)
-    return weft.core.pytree.replace(setting, "sampler.batch_size", 32)
+    return pytree.replace(setting, "sampler.batch_size", 32)
 
 
 def broken(**settings):

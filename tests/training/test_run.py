@@ -12,7 +12,7 @@ from small import bc, continuous, iql, labelled, same
 import weft
 from weft.agents.algorithm import describe, rebuild
 from weft.agents.algorithms.cql import CQL
-from weft.core import storage
+from weft.core import pytree, storage
 from weft.core.errors import UserError
 from weft.data.samplers.quintuples import Quintuples
 from weft.deployment.ledger import Ledger
@@ -46,7 +46,7 @@ def test_the_record_says_what_was_trained_on_what_and_how(run):
 
 
 def nested():
-    return weft.core.pytree.replace(
+    return pytree.replace(
         CQL(hidden=(8,), samples=2, weight=Lagrange(threshold=2.0), temperature=Fixed(0.3)), "sampler.batch_size", 16
     )
 
@@ -132,7 +132,7 @@ def test_only_classes_of_the_declared_type_are_made(word, tmp_path):
 
 
 def test_every_sampler_and_nested_module_is_known(tmp_path):
-    setting = weft.core.pytree.replace(bc(), "sampler", Quintuples(batch_size=8))
+    setting = pytree.replace(bc(), "sampler", Quintuples(batch_size=8))
     assert rebuild(json.loads(json.dumps(describe(setting)))) == setting
 
 

@@ -13,6 +13,7 @@ from weft.agents.algorithms.reinforce import Reinforce
 from weft.agents.algorithms.sac import SAC
 from weft.agents.parts.baselines import Learned, MovingAverage, Zero
 from weft.agents.schedule import Rounds
+from weft.core import pytree
 from weft.data.columns import Segments
 from weft.data.samplers.transitions import Transitions
 from weft.labs import tabular
@@ -118,9 +119,7 @@ def test_double_takes_the_choice_of_the_online_network_and_the_value_of_the_targ
         def table(values, model=state.critic.model):
             model = jax.tree.map(jnp.zeros_like, model)
             layer = model.head.layers[0]
-            return weft.core.pytree.eqx.tree_at(
-                lambda m: m.head.layers[0], model, type(layer)(jnp.array(values), layer.bias)
-            )
+            return pytree.eqx.tree_at(lambda m: m.head.layers[0], model, type(layer)(jnp.array(values), layer.bias))
 
         online, target = table([[0.0, 0.0], [1.0, 5.0]]), table([[0.0, 0.0], [3.0, 2.0]])
         state = type(state)(type(state.critic)(online, state.critic.moments), target)
