@@ -5,6 +5,7 @@ import io
 import os
 import resource
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,7 +50,8 @@ def ends(source, allowance):
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)  # the child imports the readers above by name
     made = tmp_path / "log.bin"
     made.write_bytes(b"12345")
     return made
@@ -67,9 +69,9 @@ def test_the_answer_of_a_child(path):
 
 def test_what_passed_is_remembered_until_the_file_changes(path, monkeypatch):
     assert asked(path, "reads") == 5
-    monkeypatch.setattr(trials.subprocess, "run", lambda *_, **__: pytest.fail("a second child"))
-    assert asked(path, "reads") == 5
-    monkeypatch.undo()
+    with monkeypatch.context() as during:
+        during.setattr(trials.subprocess, "run", lambda *_, **__: pytest.fail("a second child"))
+        assert asked(path, "reads") == 5
     path.write_bytes(b"1234567")
     assert asked(path, "reads") == 7
 
