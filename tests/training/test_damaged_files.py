@@ -21,7 +21,7 @@ from weft.core import storage
 from weft.core.errors import UserError
 from weft.deployment.ledger import Ledger
 
-MOST = 2 * 2**30  # bytes of memory
+MOST = 2 * 2**30  # bytes of memory, beside what other tests of this process took
 SEED = int(os.environ.get("WEFT_MUTATION_SEED", "0"))
 
 
@@ -36,6 +36,11 @@ def files(tmp_path_factory):
     for risk in (0.02, 0.01):
         Ledger(place / "ledger").spend(continuous(), "policy", risk=risk)
     return place
+
+
+def peak():
+    """Return the most bytes that this process ever took."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def bits(tree):
@@ -89,10 +94,10 @@ def check(name, place, seed, whole, tmp_path):
 
 def many(name, files, count, tmp_path):
     """Try so many seeds; return how many were refused."""
-    whole = READ[name](files / name)
+    before, whole = peak(), READ[name](files / name)
     first = SEED * 1_000_000
     refused = sum(check(name, files, seed, whole, tmp_path) for seed in range(first, first + count))
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MOST
+    assert peak() < max(MOST, before + MOST // 4)
     return refused
 
 
@@ -157,6 +162,7 @@ def test_what_cannot_be_is_one_sentence_thousands_of_times(name, count, files, t
 
 
 def forgeries(name, files, seeds, tmp_path):
+    before = peak()
     for seed in seeds:
         random = Random(f"forged {name} {seed}")
         shutil.rmtree(tmp_path / "forged", ignore_errors=True)
@@ -169,4 +175,4 @@ def forgeries(name, files, seeds, tmp_path):
             assert "\n" not in words, words
         except BaseException as problem:
             pytest.fail(f"forged {name}, seed {seed}: {type(problem).__name__}: {problem}")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MOST
+    assert peak() < max(MOST, before + MOST // 4)
