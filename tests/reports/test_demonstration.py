@@ -9,9 +9,9 @@ import pytest
 from browser import read
 from small import continuous
 
+from weft import certify
 from weft.agents.algorithms.bc import BC
 from weft.core.errors import UserError
-from weft.deployment import certify
 from weft.reports import demonstration, demonstration_trust
 from weft.reports.demo import DemoReport
 
