@@ -78,6 +78,15 @@ def test_old_places_warn_of_nothing_and_functions_stay_functions():
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
+def test_old_places_are_there_without_an_import_of_their_own():
+    code = (
+        "import weft\n"
+        "assert weft.online.switch and weft.errors.UserError and weft.policy.Served and weft.environments\n"
+        "assert weft.distributions.Normal and weft.scores.mean_score and weft.games.Game\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
 def test_the_package_itself_loads_nothing():
     code = (
         "import sys, weft\n"

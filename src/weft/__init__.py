@@ -9,7 +9,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from ._aliases import install
+from ._aliases import ALIASES, install
 
 __version__ = "0.1.0"
 
@@ -26,6 +26,8 @@ __all__ = ["__version__", *sorted(_PLACES)]  # noqa: PLE0604 # pyright: ignore[r
 
 
 def __getattr__(name: str) -> Any:
+    if name in ALIASES and name not in _PLACES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _PLACES:
         raise AttributeError(f"weft has no '{name}'")
     home = importlib.import_module(f"{__name__}.{_PLACES[name]}")
