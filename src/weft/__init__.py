@@ -26,9 +26,9 @@ __all__ = ["__version__", *sorted(_PLACES)]  # noqa: PLE0604 # pyright: ignore[r
 
 
 def __getattr__(name: str) -> Any:
-    if name in ALIASES and name not in _PLACES:
-        return importlib.import_module(f"{__name__}.{name}")
     if name not in _PLACES:
+        if name in ALIASES:
+            return importlib.import_module(f"{__name__}.{name}")
         raise AttributeError(f"weft has no '{name}'")
     home = importlib.import_module(f"{__name__}.{_PLACES[name]}")
     value = getattr(home, name, None) or importlib.import_module(f"{home.__name__}.{name}")

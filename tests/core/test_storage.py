@@ -50,7 +50,7 @@ def test_a_tree_comes_back_bit_for_bit(tmp_path):
     found = storage.read_tree(tmp_path / "tree", TREE)
     assert same(found, TREE)
     assert found["count"].shape == ()
-    assert storage.read_about(tmp_path / "tree")["step"] == 7
+    assert storage.stored(tmp_path / "tree").about["step"] == 7
 
 
 def test_a_transposed_array_comes_back_as_it_was(tmp_path):

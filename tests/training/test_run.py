@@ -166,7 +166,7 @@ def test_a_file_says_how_its_policy_acts(run, tmp_path):
         found = weft.load_policy(tmp_path / "policy.safetensors")
         assert found.drawn == drawn
         assert np.array_equal(found(seen), found(seen)) == (not drawn)
-    about = storage.read_about(tmp_path / "policy.safetensors")
+    about = storage.stored(tmp_path / "policy.safetensors").about
     old = {name: value for name, value in about.items() if name != "drawn"}  # as files were before they said it
     policy = run.policy()
     storage.write_tree(tmp_path / "old.safetensors", (policy, policy.trained_on.packed()), **old)

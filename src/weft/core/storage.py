@@ -1,6 +1,7 @@
 """The one place that writes: whole files, atomically, or one clear sentence and nothing half-written."""
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import hashlib
@@ -26,17 +27,18 @@ from .pytree import named_leaves
 
 __all__ = [
     "DamagedFile",
+    "Stored",
     "append_lines",
     "digest",
     "locked",
     "make_folder",
     "move",
     "parsed",
-    "read_about",
     "read_json",
     "read_record",
     "read_tree",
     "rebuilding",
+    "stored",
     "unvouched",
     "write_bytes",
     "write_json",
@@ -251,28 +253,37 @@ def _checksum(arrays: dict[str, np.ndarray]) -> int:
     return total
 
 
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A file of `write_tree` that is as it was written: what was told beside the arrays (`about`), and the arrays."""
+
+    path: Path
+    about: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    def tree(self, like: PyTree) -> PyTree:
+        """Return the arrays in a given structure, sizes as in the file. Raises UserError where they do not fit it."""
+        wanted = [f"{number:05d} {name}" for number, (name, _) in enumerate(named_leaves(like))]
+        if sorted(self.arrays) != wanted:
+            raise UserError(f"{self.path} does not fit: it was written by other settings or another version of weft.")
+        # copies of our own, because a step of training gives its input's memory away
+        return jax.tree.unflatten(jax.tree.structure(like), [jnp.array(self.arrays[key]) for key in wanted])
+
+
 def read_tree(path: Path, like: PyTree, **expected: Any) -> PyTree:
     """Read the arrays of a file back into a tree of the given structure; sizes are those of the file.
 
     expected: what was kept beside the arrays. Raises DamagedFile when the file is missing, damaged or not the one that
     was expected, and UserError when it does not fit the structure.
     """
-    about, arrays = _stored(path)
-    if changed := [name for name, value in expected.items() if about.get(name, value) != value]:
+    file = stored(path)
+    if changed := [name for name, value in expected.items() if file.about.get(name, value) != value]:
         raise DamagedFile(f"{path} is not the file that belongs here: it is of another {' and '.join(changed)}.")
-    wanted = [f"{number:05d} {name}" for number, (name, _) in enumerate(named_leaves(like))]
-    if sorted(arrays) != wanted:
-        raise UserError(f"{path} does not fit: it was written by other settings or another version of weft.")
-    # copies of our own, because a step of training gives its input's memory away
-    return jax.tree.unflatten(jax.tree.structure(like), [jnp.array(arrays[key]) for key in wanted])
+    return file.tree(like)
 
 
-def read_about(path: Path) -> dict[str, Any]:
-    """Return what `write_tree` was told beside the arrays. Raises DamagedFile unless the whole file is as written."""
-    return _stored(path)[0]
-
-
-def _stored(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def stored(path: Path) -> Stored:
+    """Read a file of `write_tree`, for whoever learns its structure from it. Raises DamagedFile unless it is whole."""
     content = _content(path)
     try:
         size = int.from_bytes(content[:8], "little")
@@ -288,7 +299,7 @@ def _stored(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     whole = about.get("checksum") == _checksum(arrays) if written is None else written == digest(about, arrays)
     if not whole:
         raise DamagedFile(f"{path} is damaged: its content is not what was written.")
-    return about, arrays
+    return Stored(path, about, arrays)
 
 
 def _content(path: Path) -> bytes:

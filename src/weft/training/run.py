@@ -237,7 +237,8 @@ def load_policy(path: str | Path) -> Served:
     Raises UserError for anything else, and for a policy with parameters that are not finite.
     """
     path = Path(path)
-    about = storage.read_about(path)
+    file = storage.stored(path)
+    about = file.about
     if "setting" not in about or "spec" not in about:
         raise UserError(f"{path} is not a policy that weft wrote.")
     if "checksum" in about:
@@ -248,11 +249,11 @@ def load_policy(path: str | Path) -> Served:
         inner = jax.eval_shape(pytree.as_arrays(setting).policy, structure(setting, blank.inner))
         served = Served(inner, blank)
         if about.get("traced"):
-            served, packed = storage.read_tree(path, (served, 0))
+            served, packed = file.tree((served, 0))
             drawn = bool(about.get("drawn", False))
             served = Served(served.inner, served.transform, Trace.unpack(packed), drawn)
         else:
-            served = storage.read_tree(path, served)
+            served = file.tree(served)
     check_finite(served, str(path))
     return served
 
