@@ -5,7 +5,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 __all__ = ["ALIASES", "install"]
 
@@ -31,7 +31,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.specs: dict[str, importlib.machinery.ModuleSpec | None] = {}
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+        self, fullname: str, path: Iterable[str] | None = None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Return a spec of ours for an old name, None for any other."""
         del path, target
