@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ..core import registry as discovery
 from ..core.errors import UserError
+from ..core.tables import text_table
 
 __all__ = ["main"]
 
@@ -62,6 +63,6 @@ def overview() -> str:
     """Return the help of all commands."""
     from .command import PACKAGE, Command
 
-    found = discovery.discover(PACKAGE, discovery.final(Command))
-    lines = [f"  {name:<12}{command.title()}" for name, command in found.items()]
-    return "\n".join([INTRODUCTION, *lines, "", EXAMPLE])
+    commands = discovery.discover(PACKAGE, discovery.final(Command))
+    table = text_table((f"  {name}", command.title()) for name, command in commands.items())
+    return "\n".join([INTRODUCTION, table, "", EXAMPLE])

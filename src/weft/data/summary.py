@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.tables import text_table
 from .assemble import ENDS_ASSUMED
 from .columns import Ragged
 from .dataset import Dataset
@@ -144,9 +145,7 @@ class Inspection:
 
     def __str__(self) -> str:
         """The findings as a table of two columns."""
-        rows = list(self.lines())
-        width = max(len(what) for what, _ in rows)
-        return "\n".join(f"{what.ljust(width)}  {text}" for what, text in rows)
+        return text_table(self.lines())
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield `(what, how much)` in plain text, ready to be laid out; warnings come last."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core.errors import UserError
+from ..core.tables import text_table
 
 __all__ = ["ACTIONS", "Decision", "plain", "promise", "recalled"]
 
@@ -109,9 +110,7 @@ class Decision:
 
     def __str__(self) -> str:
         """The answer as a table of two columns."""
-        rows = list(self.lines())
-        width = max(len(what) for what, _ in rows)
-        return "\n".join(f"{what.ljust(width)}  {text}" for what, text in rows)
+        return text_table(self.lines())
 
 
 def plain(found: Any) -> Any:

@@ -40,6 +40,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..core.errors import UserError
+from ..core.tables import text_table
 from ..evaluation.betting import lower_bound, path, power
 from ..evaluation.thresholds import ENOUGH_ARMS, IMPLAUSIBLE, LARGEST_WAIT
 from .decision import Decision, plain
@@ -270,9 +271,7 @@ class Staged:
 
     def __str__(self) -> str:
         """The answer as a table of two columns."""
-        rows = list(self.lines())
-        width = max(len(what) for what, _ in rows)
-        return "\n".join(f"{what.ljust(width)}  {text}" for what, text in rows)
+        return text_table(self.lines())
 
 
 def judge(

@@ -20,6 +20,7 @@ from scipy.stats import norm
 
 from ..core.compilation import Program
 from ..core.errors import UserError
+from ..core.tables import text_table
 from ..data.dataset import Dataset
 from ..data.declarations import cut_early, declared_discount
 from ..data.summary import Rounding, rounding
@@ -159,9 +160,7 @@ class Diagnostics:
 
     def __str__(self) -> str:
         """The findings as a table of two columns."""
-        rows = list(self.lines())
-        width = max(len(what) for what, _ in rows)
-        return "\n".join(f"{what.ljust(width)}  {text}" for what, text in rows)
+        return text_table(self.lines())
 
 
 def diagnose(

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.compilation import Program
 from ..core.errors import UserError
+from ..core.tables import text_table
 from ..data.dataset import Dataset
 from ..data.declarations import check_ranges, unevenly_discounted
 from .bounded_terms import declared_range
@@ -60,7 +61,7 @@ class Answer:
 
     def __str__(self) -> str:
         """The answer as a table of two columns."""
-        return "\n".join(f"{what.ljust(8)}  {text}" for what, text in self.lines())
+        return text_table(self.lines())
 
 
 def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool | None = None, seed: int = 0) -> Answer:

@@ -21,6 +21,7 @@ import numpy as np
 from ..core import storage
 from ..core.errors import UserError
 from ..core.pytree import require
+from ..core.tables import text_table
 from ..deployment.decision import plain
 from ..training.run_folder import difference
 
@@ -96,10 +97,7 @@ class Benchmark:
 
     def __str__(self) -> str:
         """Return the table of final scores and what failed."""
-        rows = self.table()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-        return "\n".join([*(line.rstrip() for line in lines), *self.notes])
+        return "\n".join([text_table(self.table()), *self.notes])
 
 
 def load_benchmark(folder: str | Path) -> Benchmark:

@@ -26,6 +26,7 @@ from ..agents.algorithm import Algorithm, algorithm, describe
 from ..core import storage
 from ..core.compilation import Program
 from ..core.errors import UserError
+from ..core.tables import text_table
 from ..data.dataset import Dataset
 from ..data.declarations import check_kept, declared_discount
 from ..data.folds import Folds, seal
@@ -102,12 +103,8 @@ class Study:
 
     def __str__(self) -> str:
         """The decision and the candidates, best first."""
-        rows = self.cells()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-        table = "\n".join(line.rstrip() for line in lines)
         notes = "".join(f"\n{note}" for note in self.notes)
-        return f"{self.decision}\n\n{table}{notes}"
+        return f"{self.decision}\n\n{text_table(self.cells())}{notes}"
 
 
 def title(row: Row) -> str:

@@ -17,6 +17,7 @@ from ..agents.algorithm import Algorithm
 from ..agents.door import aligned
 from ..core import pytree
 from ..core.errors import UserError
+from ..core.tables import text_table
 from ..data.columns import Columns
 from ..data.dataset import Dataset
 from ..data.units import fit_transform
@@ -62,10 +63,9 @@ class Triage:
         return {found.check: found for found in self.findings}[check]
 
     def __str__(self) -> str:
-        width = max(len(found.check) for found in self.findings)
-        lines = [f"{found.verdict:<8} {found.check:<{width}}  {found.sentence}" for found in self.findings]
+        table = text_table((finding.verdict, finding.check, finding.sentence) for finding in self.findings)
         taken = "none" if self.checkpoint is None else f"step {self.checkpoint:,}"
-        return "\n".join([self.title, *lines, f"Checkpoint: {taken}", *self.advice, NEVER])
+        return "\n".join([self.title, table, f"Checkpoint: {taken}", *self.advice, NEVER])
 
 
 def triage(run: Run, larger: Run | None = None, held_out: Dataset | None = None, setting: int = 0) -> Triage:

@@ -23,6 +23,7 @@ from ..agents.algorithm import algorithm as named
 from ..agents.served import Served, check_parameters
 from ..core import storage
 from ..core.errors import UserError
+from ..core.tables import text_table
 from ..data.dataset import Dataset
 from ..data.declarations import check_kept
 from ..data.folds import Folds, seal
@@ -99,10 +100,7 @@ class Tuned:
 
     def __str__(self) -> str:
         """The trials, best first."""
-        rows = self.cells()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-        return "\n".join(line.rstrip() for line in lines)
+        return text_table(self.cells())
 
 
 def tune(

@@ -24,6 +24,7 @@ from ..agents.algorithms.sac import SAC
 from ..core.compilation import keep_compiled_programs
 from ..core.errors import UserError
 from ..core.storage import make_folder
+from ..core.tables import text_table
 from ..data.dataset import Dataset
 from ..data.load import load
 from ..data.summary import inspect
@@ -172,10 +173,7 @@ class Stages:
 
 
 def _show(table: Table) -> None:
-    widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
-    for row in (table.head, *table.rows):
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join([row[0].ljust(widths[0]), *cells[1:]]))
+    print(text_table((table.head, *table.rows), figures=True))
 
 
 def _watch(run: Run, seed: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from ...core.errors import UserError
+from ...core.tables import text_table
 from ...data.dataset import Dataset
 from .measurement import Measurement, measure
 from .recommendation import Recommendation, rank
@@ -51,9 +52,7 @@ class Advice:
 
     def __str__(self) -> str:
         """The findings as a table of two columns."""
-        rows = list(self.lines())
-        width = max(len(what) for what, _ in rows)
-        return "\n".join(f"{what.ljust(width)}  {text}" for what, text in rows)
+        return text_table(self.lines())
 
 
 def advise(data: Dataset) -> Advice:
