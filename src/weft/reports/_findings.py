@@ -109,7 +109,7 @@ class Findings:
 
     def walks_of(self, method: Method) -> str:
         """Say how often the walks of a method reach the goal."""
-        seeds = ", ".join(f"{100 * found:.0f}" for found in method.success)
+        seeds = ", ".join(f"{100 * rate:.0f}" for rate in method.success)
         return f"{method.idea} {share(method.success.mean())} of its walks reach G (by seed: {seeds} %)."
 
     def belief_of(self, method: Method) -> str:
@@ -164,8 +164,8 @@ def value(number: float) -> str:
     """Write a value as precisely as is of use."""
     if not math.isfinite(number):
         return "not finite"
-    shown = f"{number:,.0f}" if abs(number) >= 100 else f"{number:.1f}" if abs(number) >= 10 else f"{number:.2f}"
-    return shown.replace("-0.00", "0.00").replace("-", "−")
+    text = f"{number:,.0f}" if abs(number) >= 100 else f"{number:.1f}" if abs(number) >= 10 else f"{number:.2f}"
+    return text.replace("-0.00", "0.00").replace("-", "−")
 
 
 def interval(method: Method) -> str:

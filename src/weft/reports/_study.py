@@ -79,36 +79,55 @@ def threshold(decision: Decision) -> float:
 
 def firmness(decision: Decision) -> list[str]:
     """Say how far the question could be changed without another answer."""
-    found = []
-    if decision.action == "DEPLOY" and decision.evidence:
-        first = decision.first or 0.0
-        every = zip(decision.doses, decision.evidence, strict=True)
-        passed = [proof for dose, proof in every if first <= dose <= decision.dose]
-        least = min(passed) if decision.first is not None else passed[-1] / len(decision.doses)
-        found.append(f"With a margin above {amount(decision.low)} this dose would not have been certified.")
-        found.append(f"The answer is the same at any risk down to 1 in {odds(least)}.")
-    higher = [dose for dose in decision.doses if dose > decision.dose] if decision.dose else []
-    if decision.action == "DEPLOY" and higher:
-        needs = decision.needed.get(higher[0], math.inf)
-        found.append(
-            f"The next dose, {higher[0]:g}, "
-            + (
-                f"would be certified with a chance of 80 % by about {needs:,.0f} units; there were {decision.units:,}."
-                if math.isfinite(needs)
-                else "does not look better than the margin, so more units would not certify it."
-            )
-        )
-    if decision.action in ("STAGED", "COLLECT", "ABSTAIN", "REJECT") and decision.needed:
-        dose, units = min(decision.needed.items(), key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf)
-        found.append(
-            f"About {units:,.0f} units, logged as these were, would certify a dose of {dose:g} with a chance of 80 %, "
-            f"if the improvement is what it looks like; there were {decision.units:,}."
-            if math.isfinite(units)
-            else "No dose looks better than the margin on this log, so more units like these would not help."
-        )
+    sentences = []
+    if decision.action == "DEPLOY":
+        sentences += [*_room(decision), *_next_dose(decision)]
+    elif decision.needed:
+        sentences.append(_first_dose(decision))
     if decision.tier == 2:
-        found.append("Logged propensities and declared reward ranges would allow a certificate instead of an estimate.")
-    return found
+        sentences.append(
+            "Logged propensities and declared reward ranges would allow a certificate instead of an estimate."
+        )
+    return sentences
+
+
+def _room(decision: Decision) -> list[str]:
+    """Say which margin and which risk would still have deployed."""
+    if not decision.evidence:
+        return []
+    first = decision.first or 0.0
+    every = zip(decision.doses, decision.evidence, strict=True)
+    passed = [proof for dose, proof in every if first <= dose <= decision.dose]
+    least = min(passed) if decision.first is not None else passed[-1] / len(decision.doses)
+    return [
+        f"With a margin above {amount(decision.low)} this dose would not have been certified.",
+        f"The answer is the same at any risk down to 1 in {odds(least)}.",
+    ]
+
+
+def _next_dose(decision: Decision) -> list[str]:
+    """Say what the dose above the deployed one would take; nothing where there is none."""
+    higher = [dose for dose in decision.doses if dose > decision.dose] if decision.dose else []
+    if not higher:
+        return []
+    needs = decision.needed.get(higher[0], math.inf)
+    verdict = (
+        f"would be certified with a chance of 80 % by about {needs:,.0f} units; there were {decision.units:,}."
+        if math.isfinite(needs)
+        else "does not look better than the margin, so more units would not certify it."
+    )
+    return [f"The next dose, {higher[0]:g}, {verdict}"]
+
+
+def _first_dose(decision: Decision) -> str:
+    """Say what the dose that needs the fewest units would take, where none is deployed."""
+    dose, units = min(decision.needed.items(), key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf)
+    if not math.isfinite(units):
+        return "No dose looks better than the margin on this log, so more units like these would not help."
+    return (
+        f"About {units:,.0f} units, logged as these were, would certify a dose of {dose:g} with a chance of 80 %, "
+        f"if the improvement is what it looks like; there were {decision.units:,}."
+    )
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -134,10 +153,10 @@ def dose_table(decision: Decision) -> Table:
     rows = []
     for place, dose in enumerate(decision.doses):
         needs = decision.needed.get(dose, math.nan)
-        told = f"{needs:,.0f}" if math.isfinite(needs) else "none would do" if needs == math.inf else "—"
+        units = f"{needs:,.0f}" if math.isfinite(needs) else "none would do" if needs == math.inf else "—"
         rows.append([
             f"{dose:g}", change(decision.means[place]), change(decision.lows[place]),
-            f"{odds(decision.evidence[place])} to 1" if decision.evidence else "—", told,
+            f"{odds(decision.evidence[place])} to 1" if decision.evidence else "—", units,
         ])  # fmt: skip
     return Table(["Dose", "Estimated improvement", "At least", "Evidence", "Units needed"], rows)
 
@@ -232,42 +251,43 @@ def evidence(decision: Decision, name: str = "evidence") -> Chart:
     return Chart(name, f"{label}. A certificate needs {wanted_:g} to 1.", traces, layout, "panel")
 
 
-def effective(found: Weights, units: int, name: str = "effective") -> Chart:
+def effective(weights: Weights, units: int, name: str = "effective") -> Chart:
     """Draw how many effective units are left at every step."""
-    steps = np.arange(1, len(found.effective) + 1)
+    steps = np.arange(1, len(weights.effective) + 1)
     traces = [
         line([1, len(steps)], [FEW, FEW], QUIET, width=1.5, dash="dot", hoverinfo="skip"),
-        line(steps, found.effective, COLOURS[0], width=3, mode="lines+markers" if len(steps) < 40 else "lines"),
+        line(steps, weights.effective, COLOURS[0], width=3, mode="lines+markers" if len(steps) < 40 else "lines"),
     ]
     layout = _plain_layout("step", [0.5, len(steps) + 0.5])
     layout["yaxis"]["rangemode"] = "tozero"
     layout["xaxis"]["nticks"] = min(6, len(steps) + 1)
     label = (
-        f"Effective units by step: {found.effective[0]:,.0f} of {units:,} at the first step, "
-        f"{found.effective[-1]:,.0f} at step {len(steps)}; below {FEW} weights say nothing."
+        f"Effective units by step: {weights.effective[0]:,.0f} of {units:,} at the first step, "
+        f"{weights.effective[-1]:,.0f} at step {len(steps)}; below {FEW} weights say nothing."
     )
     return Chart(name, label, traces, layout, "panel")
 
 
-def largest(found: Weights, name: str = "largest") -> Chart:
+def largest(weights: Weights, name: str = "largest") -> Chart:
     """Draw which share of all weight the heaviest unit has at every step."""
-    steps = np.arange(1, len(found.share) + 1)
-    percent = 100 * np.asarray(found.share)
+    steps = np.arange(1, len(weights.share) + 1)
+    percent = 100 * np.asarray(weights.share)
     traces = [line(steps, percent, COLOURS[2], width=3, mode="lines+markers" if len(steps) < 40 else "lines")]
     layout = _plain_layout("step", [0.5, len(steps) + 0.5])
     layout["yaxis"]["rangemode"] = "tozero"
     layout["xaxis"]["nticks"] = min(6, len(steps) + 1)
-    label = f"The heaviest unit has {share(found.share[0])} of all weight at the first step, {share(found.share[-1])} "
-    return Chart(name, f"{label}at step {len(steps)}.", traces, layout, "panel")
+    first, last = share(weights.share[0]), share(weights.share[-1])
+    label = f"The heaviest unit has {first} of all weight at the first step, {last} at step {len(steps)}."
+    return Chart(name, label, traces, layout, "panel")
 
 
 def needed(decision: Decision, name: str = "needed") -> Chart:
     """Draw how many units would certify each dose, with how many there were."""
-    found = [(dose, units) for dose, units in decision.needed.items() if math.isfinite(units)]
-    x, y = [dose for dose, _ in found], np.log10([units for _, units in found])
+    finite = [(dose, units) for dose, units in decision.needed.items() if math.isfinite(units)]
+    x, y = [dose for dose, _ in finite], np.log10([units for _, units in finite])
     level = math.log10(max(decision.units, 1))
     low, high = min(level, float(y.min())), max(level, float(y.max()))
-    words = [f"{units:,.0f} units" for _, units in found]
+    words = [f"{units:,.0f} units" for _, units in finite]
     traces = [
         line([0, 1.04], [level, level], QUIET, width=1.5, dash="dot", hoverinfo="skip"),
         line(x, y, COLOURS[0], width=3, mode="lines+markers", text=words, hoverinfo="text+x"),
@@ -281,7 +301,7 @@ def needed(decision: Decision, name: str = "needed") -> Chart:
     gap = 0.12 * max(high - low, 0.3)
     layout["yaxis"] |= {"tickvals": plain(ticks), "ticktext": [f"{10**tick:,.0f}" for tick in ticks],
                         "range": [low - gap, high + gap]}  # fmt: skip
-    label = "Units needed by dose: " + "; ".join(f"{dose:g}: {units:,.0f}" for dose, units in found)
+    label = "Units needed by dose: " + "; ".join(f"{dose:g}: {units:,.0f}" for dose, units in finite)
     return Chart(name, f"{label}. There were {decision.units:,}.", traces, layout, "panel")
 
 

@@ -66,15 +66,15 @@ class Rules:
     def words(self) -> str:
         """Say what came of both rules."""
         logs, (usual, gate), (bad, wrong) = len(self.usual), (int(part.sum()) for part in self.deployed), self.worse
-        found = f"The usual practice deploys on {usual} of {logs} logs, on {bad or 'none'} of them a worse policy. "
+        words = f"The usual practice deploys on {usual} of {logs} logs, on {bad or 'none'} of them a worse policy. "
         if usual:
             seen, true = (float(part[self.deployed[0]].mean()) for part in (self.believed, self.usual))
-            found += f"It expects {change(seen)} a campaign and gets {change(true)}. "
+            words += f"It expects {change(seen)} a campaign and gets {change(true)}. "
         if not gate:
-            return f"{found}weft deploys on none."
+            return f"{words}weft deploys on none."
         gain = float(self.gained[self.deployed[1]].mean())
         of = "none of them" if not wrong else f"{wrong} of them"
-        return f"{found}weft deploys on {gate}, on {of} a worse one, and gets {change(gain)}."
+        return f"{words}weft deploys on {gate}, on {of} a worse one, and gets {change(gain)}."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,13 +108,13 @@ class Trust:
 
     def lead(self) -> str:
         """Say the decision and what a test of it showed."""
-        found, (mean, reach) = self.decision, self.difference
+        decision, (mean, reach) = self.decision, self.difference
         test = f"on {self.policy.users:,} fresh users in each arm it brings {change(mean)} ± {amount(reach)} a campaign"
-        if found.action == "DEPLOY":
-            return f"weft says {title_of(found)}, with a certified gain of at least {amount(found.low)}; {test}."
-        if found.action == "STAGED":
-            return f"weft says {title_of(found)}: begin with a randomised test. Simulated, {test}."
-        return f"weft says {title_of(found)}. Had the policy been deployed all the same, {test}."
+        if decision.action == "DEPLOY":
+            return f"weft says {title_of(decision)}, with a certified gain of at least {amount(decision.low)}; {test}."
+        if decision.action == "STAGED":
+            return f"weft says {title_of(decision)}: begin with a randomised test. Simulated, {test}."
+        return f"weft says {title_of(decision)}. Had the policy been deployed all the same, {test}."
 
     def test(self) -> list[str]:
         """Compare the certified bound with the A/B test and with the truth."""
@@ -137,17 +137,17 @@ class Trust:
     def trap(self) -> str:
         """Say in one sentence what came of the many logs."""
         return " ".join(
-            f"{found.name}: the usual practice deploys a worse policy on {found.worse[0] or 'none'} of "
-            f"{len(found.usual)} logs, weft on {found.worse[1] or 'none'}."
-            for found in self.rules
+            f"{rules.name}: the usual practice deploys a worse policy on {rules.worse[0] or 'none'} of "
+            f"{len(rules.usual)} logs, weft on {rules.worse[1] or 'none'}."
+            for rules in self.rules
         )
 
     def closing(self) -> str:
         """Say whether the gate does anything but refuse."""
-        found = max(self.rules, key=lambda rules: rules.deployed[1].sum())
-        count = int(found.deployed[1].sum())
+        easiest = max(self.rules, key=lambda rules: rules.deployed[1].sum())
+        count = int(easiest.deployed[1].sum())
         does = (
-            f"this one deploys on {count} of {len(found.dose)} logs of {found.name[:1].lower()}{found.name[1:]}"
+            f"this one deploys on {count} of {len(easiest.dose)} logs of {easiest.name[:1].lower()}{easiest.name[1:]}"
             if count
             else "this one does so here, on logs of this size"
         )
@@ -166,12 +166,12 @@ class Trust:
     def outcome(self) -> Table:
         """Return the counts of both rules, one row each and kind of log."""
         rows, marks = [], []
-        for found in self.rules:
-            gains = (found.usual, found.gained)
+        for rules in self.rules:
+            gains = (rules.usual, rules.gained)
             for place, name in enumerate(("usual practice", "weft")):
-                there = found.deployed[place]
+                there = rules.deployed[place]
                 mean = change(float(gains[place][there].mean())) if there.any() else "—"
-                rows.append([f"{found.name}, {name}", f"{there.sum()} of {len(there)}", f"{found.worse[place]}", mean])
+                rows.append([f"{rules.name}, {name}", f"{there.sum()} of {len(there)}", f"{rules.worse[place]}", mean])
                 marks.append((USUAL, GATE)[place])
         return Table(["Logs and rule", "Deploys", "A worse policy", "Mean true change"], rows, marks)
 
@@ -179,13 +179,13 @@ class Trust:
 
     def charts(self) -> list[Chart]:
         """Return every drawing of the act."""
-        found = [candidates(self.table, "trust-candidates"), self._test()]
+        charts = [candidates(self.table, "trust-candidates"), self._test()]
         if self.decision.doses:
-            found.append(dose_chart(self.decision, "trust-doses", self.gains))
+            charts.append(dose_chart(self.decision, "trust-doses", self.gains))
         checks = self.decision.diagnostics
         if checks is not None and checks.weights is not None:
-            found.append(effective(checks.weights, checks.units, "trust-effective"))
-        return [*found, *(self._logs(number, part) for number, part in enumerate(self.rules))]
+            charts.append(effective(checks.weights, checks.units, "trust-effective"))
+        return [*charts, *(self._logs(number, part) for number, part in enumerate(self.rules))]
 
     def _test(self) -> Chart:
         """Draw the bound, the A/B test and the truth as improvements over the logging policy."""
@@ -214,13 +214,13 @@ class Trust:
         }  # fmt: skip
         return Chart("trust-test", " ".join(self.test()), traces, layout, "panel")
 
-    def _logs(self, number: int, found: Rules) -> Chart:
+    def _logs(self, number: int, rules: Rules) -> Chart:
         """Draw what was promised against what is true, one dot per log and rule."""
-        usual, gate = found.deployed
+        usual, gate = rules.deployed
         parts = [
-            ("usual practice, better", found.believed, found.usual, usual & (found.usual >= 0), USUAL, "circle"),
-            ("usual practice, worse", found.believed, found.usual, usual & (found.usual < 0), WORSE, "x"),
-            ("weft, at least", found.low, found.gained, gate, GATE, "diamond"),
+            ("usual practice, better", rules.believed, rules.usual, usual & (rules.usual >= 0), USUAL, "circle"),
+            ("usual practice, worse", rules.believed, rules.usual, usual & (rules.usual < 0), WORSE, "x"),
+            ("weft, at least", rules.low, rules.gained, gate, GATE, "diamond"),
         ]
         left, right = self._window("promised")
         down, up = self._window("true")
@@ -240,7 +240,7 @@ class Trust:
             "yaxis": {"title": {"text": "true change"}, "fixedrange": True, "zeroline": True, "nticks": 6,
                       "range": [down, up], "ticklabelstandoff": 6},
         }  # fmt: skip
-        return Chart(f"trap-{number}", found.words(), traces, layout, "panel")
+        return Chart(f"trap-{number}", rules.words(), traces, layout, "panel")
 
     def _window(self, axis: str) -> tuple[float, float]:
         """Return the range of one axis, the same in all drawings of the many logs."""

@@ -80,15 +80,15 @@ class Axis:
     @classmethod
     def over(cls, values: Sequence[float] | np.ndarray, linear_up_to: float = 3.0) -> "Axis":
         """Return the axis that holds all finite values; it bends when their size exceeds `linear_up_to`."""
-        found = np.asarray(values, float)
-        found = found[np.isfinite(found)]
-        low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
+        finite = np.asarray(values, float)
+        finite = finite[np.isfinite(finite)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         return cls(0.2 if max(abs(low), abs(high)) > linear_up_to else 0.0, min(low, 0.0), max(high, 0.0))
 
     def place(self, values: Any) -> np.ndarray:
         """Return where values lie on the axis."""
-        found = np.asarray(values, float)
-        return np.arcsinh(found / self.bend) if self.bend else found
+        numbers = np.asarray(values, float)
+        return np.arcsinh(numbers / self.bend) if self.bend else numbers
 
     def layout(self, title: str) -> dict[str, Any]:
         """Return the axis as plotly.js wants it."""

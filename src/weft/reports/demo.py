@@ -34,21 +34,21 @@ class DemoReport(Report):
 
     def _axis(self) -> Axis:
         """Return the one scale of all beliefs and gains."""
-        found = self.findings
-        values = [part for method in found.methods for part in (method.gets, method.believed) if part is not None]
-        return Axis.over(np.concatenate([np.asarray([0.0, found.most]), *(part.ravel() for part in values)]))
+        findings = self.findings
+        values = [part for method in findings.methods for part in (method.gets, method.believed) if part is not None]
+        return Axis.over(np.concatenate([np.asarray([0.0, findings.most]), *(part.ravel() for part in values)]))
 
     def _log(self) -> Chart:
-        found = self.findings
-        start = [path for path, begun in zip(found.logged, found.from_start, strict=True) if begun]
-        other = [path for path, begun in zip(found.logged, found.from_start, strict=True) if not begun]
+        findings = self.findings
+        start = [path for path, begun in zip(findings.logged, findings.from_start, strict=True) if begun]
+        other = [path for path, begun in zip(findings.logged, findings.from_start, strict=True) if not begun]
         traces = [_walk(start[:40], COLOURS[0], 1.0, 0.75), _walk(other[:40], COLOURS[2], 1.0, 0.75)]
         return Chart("log", self.findings.log(), [*traces, *self._places(True)], self._plan(), "square")
 
     def _walks(self, method: Method) -> Chart:
-        found = self.findings
+        findings = self.findings
         label = f"Maze with the walks of {method.name}: {share(method.success.mean())} reach the goal."
-        behind = _walk(found.logged[:60], QUIET, 0.8, 0.3)
+        behind = _walk(findings.logged[:60], QUIET, 0.8, 0.3)
         traces = [behind, _walk(method.paths, method.colour, 2.0, 0.9), *self._places(False)]
         return Chart(f"walks-{method.slug}", label, traces, self._plan(), "square")
 
@@ -114,8 +114,8 @@ class DemoReport(Report):
     def _window(self) -> tuple[float, float]:
         """Return the values that the drawing of the intervals shows; what lies further out is named at its edge."""
         methods = self.findings.methods
-        found = [[method.low, method.high, method.estimated, method.true] for method in methods]
-        ends = np.nan_to_num(np.array(found), nan=0.0)
+        numbers = [[method.low, method.high, method.estimated, method.true] for method in methods]
+        ends = np.nan_to_num(np.array(numbers), nan=0.0)
         furthest = 1.5 * self.findings.most
         return max(float(ends.min()), -furthest / 3) - 0.05, min(float(ends.max()), furthest) + 0.05
 
@@ -158,22 +158,22 @@ class DemoReport(Report):
     # --- sentences and tables ----------------------------------------------------------------------------------
 
     def content(self) -> dict[str, Any]:
-        found = self.findings
+        findings = self.findings
         return {
-            "found": found,
+            "found": findings,
             "lead": self.findings.lead(),
             "log_words": self.findings.log(),
-            "walk_words": {method.name: self.findings.walks_of(method) for method in found.methods},
-            "belief_words": {method.name: self.findings.belief_of(method) for method in found.methods},
+            "walk_words": {method.name: self.findings.walks_of(method) for method in findings.methods},
+            "belief_words": {method.name: self.findings.belief_of(method) for method in findings.methods},
             "interval_words": self.findings.intervals(),
             "cut": self._cut(),
             "bent": self._axis().bend > 0,
             "outcome": self.outcome(),
             "stages": self._stages(),
-            "facts": Table(["What", "Finding"], [list(fact) for fact in found.facts]),
-            "trust": found.trust,
-            "trust_counts": None if found.trust is None else found.trust.outcome(),
-            "trust_answer": None if found.trust is None else found.trust.answer(),
+            "facts": Table(["What", "Finding"], [list(fact) for fact in findings.facts]),
+            "trust": findings.trust,
+            "trust_counts": None if findings.trust is None else findings.trust.outcome(),
+            "trust_answer": None if findings.trust is None else findings.trust.answer(),
             "colours": {"start": COLOURS[0], "elsewhere": COLOURS[2]},
         }
 

@@ -106,10 +106,8 @@ def demonstrate(
     for name, (method, _) in METHODS.items():
         with clock(f"train {name} × {seeds}"):
             runs[name] = fit(method, train, steps, numbers, keep=keep, batch_size=BATCH, log_every=steps)
-    watched = {}
     with clock("ask for beliefs and walk the maze"):
-        for name, run in runs.items():
-            watched[name] = _watch(run, seed)
+        watched = {name: _watch(run, seed) for name, run in runs.items()}
     estimates = {}
     with clock("estimate values from the log alone"):
         starts = held_out.units("route") == "start"
@@ -117,44 +115,63 @@ def demonstrate(
             estimates[name] = estimate_fitted_q(
                 run.policy(), held_out, starts=starts, replicates=REPLICATES, level=LEVEL, seed=seed, steps=FITTING
             )
-    made = []
+    methods = []
     for name, (_, idea) in METHODS.items():
-        found = estimates[name]
-        about = {
-            "estimated": found.value,
-            "low": found.low,
-            "high": found.high,
-            "seconds": clock.found[f"train {name} × {seeds}"],
-        }
-        made.append(Method(name, idea, COLOUR[name], keep, **watched[name], **about))
-    with clock("study a notification log and test the decision on fresh users"):
-        second = demonstration_trust.certified(seed)
-        clock.say(title_of(second.decision))
-    rules = []
-    for kind in demonstration_trust.KINDS:
-        with clock(f"ask {demonstration_trust.LOGS} logs of {kind.name[:1].lower()}{kind.name[1:]}"):
-            rules.append(demonstration_trust.count(kind, seed))
-    second = dataclasses.replace(second, rules=tuple(rules))
-    versions = next(iter(runs.values())).record["versions"]
-    findings = _findings(data, held_out, made, seeds, steps, facts, versions, second, clock)
+        estimate, seconds = estimates[name], clock.seconds[f"train {name} × {seeds}"]
+        answer = {"estimated": estimate.value, "low": estimate.low, "high": estimate.high}
+        methods.append(Method(name, idea, COLOUR[name], keep, seconds=seconds, **answer, **watched[name]))
+    trust = _second_act(clock, seed)
+    findings = Findings(
+        maze=_maze(),
+        logged=_paths(data),
+        from_start=_from_start(data),
+        reached=_ended(data),
+        steps_logged=data.steps,
+        held_out=held_out.episodes,
+        methods=methods,
+        seeds=seeds,
+        steps=steps,
+        discount=data.spec.discount or 0.99,
+        most=1.0,
+        level=LEVEL,
+        replicates=REPLICATES,
+        walks=TRUE_WALKS,
+        facts=facts,
+        versions=next(iter(runs.values())).record["versions"],
+        stages=[*clock.seconds.items()],
+        trust=trust,
+    )
     path = DemoReport(findings).write(out)
     clock.close(findings, path)
     return path
 
 
-class Stages:
-    """Takes the time of every stage and prints a line of it."""
+def _second_act(clock: "Stages", seed: int) -> Trust:
+    """Study a notification log, test the decision, and put both rules to many logs."""
+    with clock("study a notification log and test the decision on fresh users"):
+        trust = demonstration_trust.certified(seed)
+        clock.say(title_of(trust.decision))
+    rules = []
+    for kind in demonstration_trust.KINDS:
+        with clock(f"ask {demonstration_trust.LOGS} logs of {kind.name[:1].lower()}{kind.name[1:]}"):
+            rules.append(demonstration_trust.count(kind, seed))
+    return dataclasses.replace(trust, rules=tuple(rules))
 
-    def __init__(self, told: bool) -> None:
-        self.told, self.found, self.began, self.note = told, {}, time.monotonic(), ""
+
+class Stages:
+    """Takes the seconds of every stage, by its name, and prints a line of it if `loud`."""
+
+    def __init__(self, loud: bool) -> None:
+        self.loud, self.began, self.note = loud, time.monotonic(), ""
+        self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         begun, self.note = time.monotonic(), ""
         yield
-        self.found[name] = time.monotonic() - begun
-        if self.told:
-            print(f"{self.found[name]:6.1f} s  {name}" + (f": {self.note}" if self.note else ""), flush=True)
+        self.seconds[name] = time.monotonic() - begun
+        if self.loud:
+            print(f"{self.seconds[name]:6.1f} s  {name}" + (f": {self.note}" if self.note else ""), flush=True)
 
     def say(self, note: str) -> None:
         """Add to the line of the current stage."""
@@ -162,7 +179,7 @@ class Stages:
 
     def close(self, findings: Findings, path: Path) -> None:
         """Print the total, the final table and where the page is."""
-        if not self.told:
+        if not self.loud:
             return
         print(f"{time.monotonic() - self.began:6.1f} s  in all\n")
         _show(DemoReport(findings).outcome())
@@ -178,17 +195,17 @@ def _show(table: Table) -> None:
 
 def _watch(run: Run, seed: int) -> dict[str, Any]:
     """Return what every kept policy of a run believes and gets from the maze's start, and where the last ones go."""
-    kept, seeds = run.steps, range(len(run.seeds))
+    steps, seeds = run.steps, range(len(run.seeds))
     discount = float(run.settings[0].__dict__.get("discount", 0.99))
-    believed, gets = np.full((2, len(kept), len(run.seeds)), np.nan)
+    believed, gets = np.full((2, len(steps), len(run.seeds)), np.nan)
     success, paths = np.zeros(len(run.seeds)), []
-    for row, step in enumerate(kept):
+    for row, step in enumerate(steps):
         for place in seeds:
             walks = collect(run.policy(place, step=step), "maze", WALKS, seed=seed, greedy=True)
             gets[row, place] = discounted(walks, discount)
             belief = _belief(run, place, step, walks.first_observations)
             believed[row, place] = np.nan if belief is None else belief
-            if step == kept[-1]:
+            if step == steps[-1]:
                 success[place] = _ended(walks).mean()
                 paths += _paths(walks)[: max(2, 12 // len(run.seeds))]
     true = discounted(collect(run.policy(0), "maze", TRUE_WALKS, seed=seed, greedy=True), discount)
@@ -198,14 +215,14 @@ def _watch(run: Run, seed: int) -> dict[str, Any]:
 
 def _belief(run: Run, place: int, step: int, observations: np.ndarray) -> float | None:
     state = run.state(0, place, step)
-    found = _believed(run.settings[0], state, run.transform, jnp.asarray(observations))
-    return None if found is None else float(found)
+    value = _believed(run.settings[0], state, run.transform, jnp.asarray(observations))
+    return None if value is None else float(value)
 
 
 @jax.jit
 def _believed(setting: Algorithm, state: Any, transform: Any, observations: jax.Array) -> jax.Array | None:
-    found = setting.value(state, transform.observe(observations), jax.random.key(0))
-    return None if found is None else found.mean()
+    values = setting.value(state, transform.observe(observations), jax.random.key(0))
+    return None if values is None else values.mean()
 
 
 def discounted(walks: Dataset, discount: float) -> float:
@@ -223,36 +240,13 @@ def _paths(walks: Dataset) -> list[np.ndarray]:
     return [np.asarray(walks.episode(number).observations) for number in range(walks.episodes)]
 
 
-def _findings(
-    data: Dataset,
-    held_out: Dataset,
-    made: list[Method],
-    seeds: int,
-    steps: int,
-    facts: list[tuple[str, str]],
-    versions: dict[str, str],
-    second: Trust,
-    clock: Stages,
-) -> Findings:
+def _maze() -> Maze:
+    """Return what is drawn of the world."""
     plan = np.array([[character != "#" for character in row] for row in maze.PLAN])
-    first = np.floor(data.first_observations * maze.CELLS).astype(int)
-    return Findings(
-        maze=Maze(plan, maze.START, maze.GOAL, maze.ELSEWHERE),
-        logged=_paths(data),
-        from_start=(first == np.array(maze.START)).all(1),
-        reached=_ended(data),
-        steps_logged=data.steps,
-        held_out=held_out.episodes,
-        methods=made,
-        seeds=seeds,
-        steps=steps,
-        discount=data.spec.discount or 0.99,
-        most=1.0,
-        level=LEVEL,
-        replicates=REPLICATES,
-        walks=TRUE_WALKS,
-        facts=facts,
-        versions=versions,
-        stages=[*clock.found.items()],
-        trust=second,
-    )
+    return Maze(plan, maze.START, maze.GOAL, maze.ELSEWHERE)
+
+
+def _from_start(walks: Dataset) -> np.ndarray:
+    """Return for every episode whether it began at the start."""
+    cells = np.floor(walks.first_observations * maze.CELLS).astype(int)
+    return (cells == np.array(maze.START)).all(1)

@@ -82,18 +82,18 @@ def certified(seed: int) -> Trust:
     data = load("sample:notifications", seed=seed, episodes=USERS, sharpness=WEAK)
     with tempfile.TemporaryDirectory(prefix="weft-demo-") as folder:  # a lasting ledger refuses to run it again
         ledger = Ledger(folder)
-        found = study(data, METHODS, steps=STEPS, seeds=1, seed=seed, ledger=ledger, batch_size=BATCH, log_every=STEPS)
-        entries = tuple(ledger.of(found.folds.certify))
-    policy = policy_of(found)
-    deploys = found.decision.action in ("DEPLOY", "STAGED")
-    dose = found.decision.dose if deploys else 1.0
+        result = study(data, METHODS, steps=STEPS, seeds=1, seed=seed, ledger=ledger, batch_size=BATCH, log_every=STEPS)
+        entries = tuple(ledger.of(result.folds.certify))
+    policy = policy_of(result)
+    deploys = result.decision.action in ("DEPLOY", "STAGED")
+    dose = result.decision.dose if deploys else 1.0
     tested = dosed(policy, dose, world)
     base = value(None, world)
-    doses = found.decision.doses or (1.0,)
+    doses = result.decision.doses or (1.0,)
     return Trust(
-        decision=found.decision,
-        table=found.table,
-        manifest=found.folds.manifest,
+        decision=result.decision,
+        table=result.table,
+        manifest=result.folds.manifest,
         entries=entries,
         steps=data.steps,
         training=STEPS,
@@ -111,15 +111,15 @@ def _arm(returns: np.ndarray) -> Arm:
     return Arm(len(returns), float(returns.mean()), float(returns.std(ddof=1) / np.sqrt(len(returns))))
 
 
-def policy_of(found: Study) -> Any:
+def policy_of(result: Study) -> Any:
     """Return the policy of a study's decision as a function from observations to probabilities."""
-    drawn = next(row.drawn for row in found.table if row.chosen)
+    drawn = next(row.drawn for row in result.table if row.chosen)
 
     def answer(observations: Any) -> Array:
         seen = jnp.asarray(observations)
         if drawn:
-            return found.policy.probabilities(seen)
-        return jax.nn.one_hot(found.policy.act((), seen)[0], 2)
+            return result.policy.probabilities(seen)
+        return jax.nn.one_hot(result.policy.act((), seen)[0], 2)
 
     return answer
 
@@ -143,16 +143,16 @@ def count(kind: Kind, seed: int) -> Rules:
     world = Notifications(sharpness=kind.sharpness)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), KINDS.index(kind)), LOGS)
     numbers = jnp.float32(not kind.hidden), jnp.float32(world.least_propensity)
-    found: Any = jax.tree.map(np.asarray, _ask(as_arrays(world), *numbers, keys, CAMPAIGNS))
+    answers: Any = jax.tree.map(np.asarray, _ask(as_arrays(world), *numbers, keys, CAMPAIGNS))
     base, logging = value(None, world), behaviour(world).table
-    usual = np.array([value(Rule(table), world) for table in found["greedy"]]) - base
+    usual = np.array([value(Rule(table), world) for table in answers["greedy"]]) - base
     gained = np.zeros(LOGS)
-    for number in np.flatnonzero(found["dose"]):
-        dose = found["dose"][number]
-        gained[number] = value(Rule((1 - dose) * logging + dose * found["chosen"][number]), world) - base
+    for number in np.flatnonzero(answers["dose"]):
+        share = answers["dose"][number]
+        gained[number] = value(Rule((1 - share) * logging + share * answers["chosen"][number]), world) - base
     best = value(reference(world), world)
-    answers = found["believed"], usual, found["dose"], found["low"], gained
-    return Rules(kind.name, kind.about, CAMPAIGNS, base, best, *answers)
+    believed, dose, low = answers["believed"], answers["dose"], answers["low"]
+    return Rules(kind.name, kind.about, CAMPAIGNS, base, best, believed, usual, dose, low, gained)
 
 
 @partial(jax.jit, static_argnums=4)
@@ -211,10 +211,10 @@ def _log(world: Notifications, shown: Array, key: Array, users: int) -> Log:
         level, moment, kind = observation[..., 0] * (SHAPE[1] - 1), observation[..., 1], observation[..., 3] * shown
         return jnp.round((kind * SHAPE[1] + level) * SHAPE[2] + moment).astype(jnp.int32)
 
-    found = jax.vmap(one)(jax.random.split(key, users))
+    walk = jax.vmap(one)(jax.random.split(key, users))
     return Log(
-        place(found.observation), place(found.next_observation), found.action,
-        jnp.where(found.alive, found.reward, 0.0), found.log_propensity, found.alive, found.alive & ~found.terminal,
+        place(walk.observation), place(walk.next_observation), walk.action,
+        jnp.where(walk.alive, walk.reward, 0.0), walk.log_propensity, walk.alive, walk.alive & ~walk.terminal,
     )  # fmt: skip
 
 
@@ -222,8 +222,8 @@ def _every_kind(
     table: Float[Array, "time place choice"], shown: Array
 ) -> Float[Array, "time kind level moment choice"]:
     """Return the table of a policy by state; where kinds are hidden, all users are treated as those of kind 0."""
-    found = table.reshape(-1, *SHAPE, 2)
-    return jnp.where(shown > 0, found, found[:, :1])
+    by_state = table.reshape(-1, *SHAPE, 2)
+    return jnp.where(shown > 0, by_state, by_state[:, :1])
 
 
 def _learned(log: Log, pessimism: float | Array) -> tuple[Float[Array, "time place choice"], Array]:
@@ -242,10 +242,10 @@ def _learned(log: Log, pessimism: float | Array) -> tuple[Float[Array, "time pla
     def back(later: Array, counted: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         tried, paid, moved = counted
         often = jnp.maximum(tried, 1.0)
-        found = paid / often + (moved / often[..., None]) @ later
-        cautious = found - jnp.where(tried > 0, pessimism / jnp.sqrt(often), 0.0)
+        worth = paid / often + (moved / often[..., None]) @ later
+        cautious = worth - jnp.where(tried > 0, pessimism / jnp.sqrt(often), 0.0)
         chosen = jax.nn.one_hot(cautious.argmax(-1), 2)
-        return (chosen * found).sum(-1), chosen
+        return (chosen * worth).sum(-1), chosen
 
     first, table = jax.lax.scan(back, jnp.zeros(size), (tried, paid, moved), reverse=True)
     return table, first[log.here[:, 0]].mean()
@@ -258,10 +258,10 @@ def _terms(
     users, steps = log.action.shape
     chance = table[jnp.broadcast_to(jnp.arange(steps), (users, steps)), log.here, log.action]
     ratio = jnp.where(log.alive, jnp.log(chance) - log.log_propensity, 0.0)
-    found = Paths(ratio, log.reward, log.alive.astype(jnp.float32), log.alive)
+    paths = Paths(ratio, log.reward, log.alive.astype(jnp.float32), log.alive)
 
     def one(dose: Array, centre: Centre | None) -> tuple[Array, Array]:
         taken = declared.centring(dose, centre)
-        return improvement(found.dosed(dose), None, declared, taken), declared.bound(dose, centre)
+        return improvement(paths.dosed(dose), None, declared, taken), declared.bound(dose, centre)
 
     return Terms(*jax.vmap(one)(doses, centre), jnp.ones(users, bool))

@@ -55,13 +55,13 @@ class Report(abc.ABC):
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        found = {chart.name: chart for chart in self.charts()}
-        drawings = {name: {"traces": chart.traces, "layout": chart.layout} for name, chart in found.items()}
+        charts = {chart.name: chart for chart in self.charts()}
+        drawings = {name: {"traces": chart.traces, "layout": chart.layout} for name, chart in charts.items()}
         # inside a script element only `</` could end it
         data = json.dumps(drawings, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
         return room.get_template(self.template).render(
             title=self.title,
-            charts=found,
+            charts=charts,
             chart_data=data,
             style=_beside("page.css"),
             script=_beside("page.js"),

@@ -48,7 +48,7 @@ class RunsReport(Report):
         for run, label in zip(self.runs, _labels(self.runs), strict=True):
             for setting, name in enumerate(_setting_names(run)):
                 self.lines.append(Line(run, setting, f"{label} {name}".strip(), len(self.lines)))
-        if not any(len(found.steps) for found in self.lines):
+        if not any(len(line.steps) for line in self.lines):
             raise UserError(f"{self.runs[0].name} has no metrics yet; report on it when it has taken some steps.")
 
     @property
@@ -58,18 +58,18 @@ class RunsReport(Report):
     @property
     def metrics(self) -> list[str]:
         """The names of all metrics, in the order of their first appearance."""
-        return list(dict.fromkeys(name for found in self.lines for name in found.metrics))
+        return list(dict.fromkeys(name for line in self.lines for name in line.metrics))
 
     def charts(self) -> list[Chart]:
         return [self._chart(number, name) for number, name in enumerate(self.metrics)]
 
     def _chart(self, number: int, metric: str) -> Chart:
-        lines = [found for found in self.lines if metric in found.metrics]
-        axis = Axis.over(np.concatenate([found.metrics[metric].ravel() for found in lines]), linear_up_to=1e4)
+        lines = [line for line in self.lines if metric in line.metrics]
+        axis = Axis.over(np.concatenate([line.metrics[metric].ravel() for line in lines]), linear_up_to=1e4)
         traces = []
-        for found in lines:
-            traces += curves(found.steps, found.metrics[metric], found.colour, found.name, axis, found.dash)
-        last = max(int(found.steps[-1]) for found in lines)
+        for line in lines:
+            traces += curves(line.steps, line.metrics[metric], line.colour, line.name, axis, line.dash)
+        last = max(int(line.steps[-1]) for line in lines)
         layout = {
             "margin": {"l": 64, "r": 12, "t": 8, "b": 52},
             "showlegend": False,
@@ -78,13 +78,13 @@ class RunsReport(Report):
         }
         if not axis.bend:
             layout["yaxis"] = {"fixedrange": True, "zeroline": True, "ticklabelstandoff": 6, "nticks": 6}
-        ends = "; ".join(f"{found.name} ends at {_mean(found.metrics[metric][-1])}" for found in lines)
+        ends = "; ".join(f"{line.name} ends at {_mean(line.metrics[metric][-1])}" for line in lines)
         return Chart(f"metric-{number}", f"{_words(metric)} over training: {ends}.", traces, layout, "panel")
 
     def content(self) -> dict[str, Any]:
         return {
             "figures": [(f"metric-{number}", _words(name)) for number, name in enumerate(self.metrics)],
-            "key": [(found.name, found.colour, DASHES[found.dash]) for found in self.lines],
+            "key": [(line.name, line.colour, DASHES[line.dash]) for line in self.lines],
             "seeds": max(len(run.seeds) for run in self.runs),
             "final": self._final(),
             "settings": self._settings(),
@@ -97,23 +97,23 @@ class RunsReport(Report):
     def _final(self) -> Table:
         """Return the last row of every metric: mean over seeds, and the range where there are several."""
         rows = []
-        for found in self.lines:
-            values = [found.metrics[name][-1] if name in found.metrics else np.array([]) for name in self.metrics]
-            steps = f"{found.steps[-1]:,}" if len(found.steps) else "—"
-            rows.append([found.name, steps, *[_spread(part) for part in values]])
-        marks = [found.colour for found in self.lines]
+        for line in self.lines:
+            values = [line.metrics[name][-1] if name in line.metrics else np.array([]) for name in self.metrics]
+            steps = f"{line.steps[-1]:,}" if len(line.steps) else "—"
+            rows.append([line.name, steps, *[_spread(part) for part in values]])
+        marks = [line.colour for line in self.lines]
         return Table(["Run", "Step", *[_words(name) for name in self.metrics]], rows, marks)
 
     def _settings(self) -> Table:
         """Return one row per hyperparameter, one column per run and setting."""
-        names = list(dict.fromkeys(name for found in self.lines for name in found.settings))
-        rows = [[_words(name), *[_shown(found.settings.get(name)) for found in self.lines]] for name in names]
+        names = list(dict.fromkeys(name for line in self.lines for name in line.settings))
+        rows = [[_words(name), *[_shown(line.settings.get(name)) for line in self.lines]] for name in names]
         for name in ("steps", "seeds"):
-            rows.append([_words(name), *[_shown(found.run.record[name]) for found in self.lines]])
+            rows.append([_words(name), *[_shown(line.run.record[name]) for line in self.lines]])
         for name in self.runs[0].record["units"]:
-            cells = [_shown(found.run.record["units"].get(name)) for found in self.lines]
+            cells = [_shown(line.run.record["units"].get(name)) for line in self.lines]
             rows.append([f"{_words(name)} transform", *cells])
-        return Table(["Setting", *[found.name for found in self.lines]], rows)
+        return Table(["Setting", *[line.name for line in self.lines]], rows)
 
     def _logs(self) -> Table:
         rows = []
@@ -125,9 +125,9 @@ class RunsReport(Report):
         return Table(["Run", "Log", "Steps", "Episodes", "Fingerprint"], rows)
 
     def _versions(self) -> Table:
-        found = [{**run.record["versions"], **run.record["computed"]} for run in self.runs]
-        names = list(dict.fromkeys(name for part in found for name in part))
-        rows = [[_words(name), *[_shown(part.get(name)) for part in found]] for name in names]
+        versions = [{**run.record["versions"], **run.record["computed"]} for run in self.runs]
+        names = list(dict.fromkeys(name for part in versions for name in part))
+        rows = [[_words(name), *[_shown(part.get(name)) for part in versions]] for name in names]
         return Table(["", *_labels(self.runs)], rows)
 
 
@@ -139,15 +139,15 @@ def _labels(runs: list[Run]) -> list[str]:
 
 def _setting_names(run: Run) -> list[str]:
     """Return what differs between the settings of a run, the empty string where there is one."""
-    flat = [dict(_flat(found, "")) for found in run.record["settings"]]
-    names = dict.fromkeys(name for found in flat for name in found)
-    differing = [name for name in names if any(found.get(name) != flat[0].get(name) for found in flat)]
-    return [", ".join(f"{_words(name)} {_shown(found.get(name))}" for name in differing) for found in flat]
+    flat = [dict(_flat(settings, "")) for settings in run.record["settings"]]
+    names = dict.fromkeys(name for settings in flat for name in settings)
+    differing = [name for name in names if any(settings.get(name) != flat[0].get(name) for settings in flat)]
+    return [", ".join(f"{_words(name)} {_shown(settings.get(name))}" for name in differing) for settings in flat]
 
 
-def _flat(found: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+def _flat(settings: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     parts = []
-    for name, value in found.items():
+    for name, value in settings.items():
         parts += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
     return parts
 

@@ -20,17 +20,17 @@ __all__ = ["StudyReport"]
 class StudyReport(Report):
     """The page of `weft study` and `weft certify`.
 
-    found: a study or a decision. entries: what the ledger says of its fold (`Ledger(folder).of(study.folds.certify)`).
+    subject: a study or a decision. entries: what the ledger says of its fold, `Ledger(folder).of(study.folds.certify)`.
     """
 
     template: ClassVar[str] = "study.html"
 
-    def __init__(self, found: Study | Decision, entries: Sequence[Entry] = ()) -> None:
-        whole = isinstance(found, Study)
-        self.decision: Decision = found.decision if whole else found
-        self.rows: tuple[Row, ...] = found.table if whole else ()
-        self.manifest: dict[str, Any] | None = found.folds.manifest if whole else None
-        self.notes: tuple[str, ...] = found.notes if whole else ()
+    def __init__(self, subject: Study | Decision, entries: Sequence[Entry] = ()) -> None:
+        whole = isinstance(subject, Study)
+        self.decision: Decision = subject.decision if whole else subject
+        self.rows: tuple[Row, ...] = subject.table if whole else ()
+        self.manifest: dict[str, Any] | None = subject.folds.manifest if whole else None
+        self.notes: tuple[str, ...] = subject.notes if whole else ()
         self.entries = tuple(entries)
         self.findings: list[tuple[str, str]] = []
         if self.decision.diagnostics is not None:
@@ -56,37 +56,37 @@ class StudyReport(Report):
         return f"weft: {parts.title_of(self.decision)}{origin}"
 
     def charts(self) -> list[Chart]:
-        found, checks = self.decision, self.decision.diagnostics
+        decision, checks = self.decision, self.decision.diagnostics
         drawn = [parts.candidates(self.rows)] if self.rows else []
-        if found.doses and found.lows:
-            drawn.append(parts.doses(found))
-        if found.evidence:
-            drawn.append(parts.evidence(found))
+        if decision.doses and decision.lows:
+            drawn.append(parts.doses(decision))
+        if decision.evidence:
+            drawn.append(parts.evidence(decision))
         if checks is not None and checks.weights is not None:
             drawn += [parts.effective(checks.weights, checks.units), parts.largest(checks.weights)]
-        if parts.wanted(found):
-            drawn.append(parts.needed(found))
+        if parts.wanted(decision):
+            drawn.append(parts.needed(decision))
         return drawn
 
     def content(self) -> dict[str, Any]:
-        found, checks = self.decision, self.decision.diagnostics
+        decision, checks = self.decision, self.decision.diagnostics
         chosen = next((row for row in self.rows if row.chosen), None)
         return {
-            "decision": found,
-            "meaning": parts.meaning(found),
+            "decision": decision,
+            "meaning": parts.meaning(decision),
             "answer": self._answer(),
             "rows": self.rows,
             "logged": None if chosen is None else parts.amount(chosen.logged),
             "candidates": parts.candidate_table(self.rows) if self.rows else None,
             "hidden": max(0, len(self.rows) - parts.SHOWN),
             "alarms": list(dict.fromkeys(f"{source(row)}: {row.triage}" for row in self.rows if row.triage)),
-            "threshold": f"{parts.threshold(found):g}",
-            "doses": parts.dose_table(found) if found.doses and found.lows else None,
+            "threshold": f"{parts.threshold(decision):g}",
+            "doses": parts.dose_table(decision) if decision.doses and decision.lows else None,
             "weights": checks is not None and checks.weights is not None,
             "tests": None if checks is None else parts.tests(checks),
             "warnings": self._warnings(),
             "findings": Table(["What", "Finding"], [list(row) for row in self._plain_findings()]),
-            "firmness": parts.firmness(found),
+            "firmness": parts.firmness(decision),
             "folds": self._folds(),
             "ledger": self._ledger(),
             "notes": self.notes,
@@ -108,22 +108,22 @@ class StudyReport(Report):
         return [text for text in checks.warnings if not any(text.endswith(test.sentence) for test in checks.tests)]
 
     def _answer(self) -> Table:
-        found = self.decision
-        risk = f"at most {found.risk:g}" if found.tier == 1 else f"not bounded ({found.risk:g} was asked for)"
+        decision = self.decision
+        risk = f"at most {decision.risk:g}" if decision.tier == 1 else f"not bounded ({decision.risk:g} was asked for)"
         rows = [
-            ["Tier", f"{found.tier}, {TIERS[found.tier]}"],
-            *([] if found.drawn is None else [["Policy", ACTS[found.drawn]]]),
-            ["Compared with", f"{found.baseline}, by more than {found.margin:g}"],
+            ["Tier", f"{decision.tier}, {TIERS[decision.tier]}"],
+            *([] if decision.drawn is None else [["Policy", ACTS[decision.drawn]]]),
+            ["Compared with", f"{decision.baseline}, by more than {decision.margin:g}"],
             ["Risk of a wrong deployment", risk],
-            ["Independent units", f"{found.units:,}"],
+            ["Independent units", f"{decision.units:,}"],
         ]
-        if not math.isnan(found.low):
-            where = "Improvement at this dose" if found.dose else "Improvement"
-            rows.append([where, f"at least {parts.change(found.low)}"])
-        if not math.isnan(found.high):
-            rows.append(["Improvement of the whole policy", f"at most {parts.change(found.high)}"])
-        if found.effective_sample_size is not None:
-            size = f"{parts.amount(found.effective_sample_size)} of {found.units:,} units under the whole policy"
+        if not math.isnan(decision.low):
+            where = "Improvement at this dose" if decision.dose else "Improvement"
+            rows.append([where, f"at least {parts.change(decision.low)}"])
+        if not math.isnan(decision.high):
+            rows.append(["Improvement of the whole policy", f"at most {parts.change(decision.high)}"])
+        if decision.effective_sample_size is not None:
+            size = f"{parts.amount(decision.effective_sample_size)} of {decision.units:,} units under the whole policy"
             rows.append(["Effective sample size", size])
         return Table(["What", "Answer"], rows)
 
