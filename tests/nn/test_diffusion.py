@@ -16,10 +16,10 @@ WEIGHTS = jnp.arange(1, 9) / 36.0
 @pytest.mark.parametrize("steps", [1, 5, 50])
 def test_nothing_is_left_after_the_last_step(steps):
     plan = schedule(steps)
-    np.testing.assert_allclose(plan.left[-1], np.exp(-5.05), rtol=1e-4)  # (.1 + 10) / 2
-    np.testing.assert_allclose(plan.left, np.cumprod(plan.kept), rtol=1e-4)
-    np.testing.assert_allclose(plan.kept[0], np.exp(-0.1 / steps - 9.9 / (2 * steps**2)), rtol=1e-5)
-    assert (plan.kept[1:] < plan.kept[:-1]).all()
+    np.testing.assert_allclose(plan.alpha_bar[-1], np.exp(-5.05), rtol=1e-4)  # (.1 + 10) / 2
+    np.testing.assert_allclose(plan.alpha_bar, np.cumprod(plan.alpha), rtol=1e-4)
+    np.testing.assert_allclose(plan.alpha[0], np.exp(-0.1 / steps - 9.9 / (2 * steps**2)), rtol=1e-5)
+    assert (plan.alpha[1:] < plan.alpha[:-1]).all()
 
 
 def test_noise_keeps_the_variance():
@@ -27,7 +27,7 @@ def test_noise_keeps_the_variance():
     clean, noise = jax.random.normal(jax.random.key(0), (2, 5, 20_000, 1))
     found = noised(plan, clean, noise, jnp.arange(5)[:, None])
     np.testing.assert_allclose(found.std((1, 2)), 1.0, atol=0.02)
-    np.testing.assert_allclose((found * clean).mean((1, 2)), jnp.sqrt(plan.left), atol=0.03)
+    np.testing.assert_allclose((found * clean).mean((1, 2)), jnp.sqrt(plan.alpha_bar), atol=0.03)
 
 
 def test_the_loss_is_a_sum_over_dimensions_and_draws_all_steps_alike():
@@ -39,7 +39,7 @@ def test_the_loss_is_a_sum_over_dimensions_and_draws_all_steps_alike():
     assert float(counted) == pytest.approx(2 * (1 + (0 + 1 + 4 + 9 + 16) / 5), abs=0.2)
 
     def perfect(noisy, step):
-        return noisy / jnp.sqrt(1.0 - plan.left[step])[:, None]
+        return noisy / jnp.sqrt(1.0 - plan.alpha_bar[step])[:, None]
 
     assert float(denoising_loss(perfect, plan, clean, key)) < 1e-6
 
@@ -60,7 +60,7 @@ def test_a_perfect_denoiser_finds_its_point(steps):
     plan, point = schedule(steps), jnp.array([0.3, -0.9])
 
     def predict(noisy, step):
-        return (noisy - jnp.sqrt(plan.left[step]) * point) / jnp.sqrt(1.0 - plan.left[step])
+        return (noisy - jnp.sqrt(plan.alpha_bar[step]) * point) / jnp.sqrt(1.0 - plan.alpha_bar[step])
 
     found = generate(predict, plan, (50, 2), jax.random.key(0))
     np.testing.assert_allclose(found, jnp.broadcast_to(point, (50, 2)), atol=1e-4)
@@ -71,7 +71,7 @@ def test_the_weights_of_eight_gaussians_are_kept():
     plan, deviation = schedule(50), 0.05
 
     def predict(noisy, step):
-        left = plan.left[step]
+        left = plan.alpha_bar[step]
         spread = left * deviation**2 + 1.0 - left
         apart = noisy[:, None] - jnp.sqrt(left) * CENTRES
         share = jax.nn.softmax(jnp.log(WEIGHTS) - jnp.square(apart).sum(-1) / (2.0 * spread))

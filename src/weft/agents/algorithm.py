@@ -217,15 +217,15 @@ def describe(setting: Algorithm) -> dict[str, Any]:
 
 
 def _plain(module: eqx.Module) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for field in dataclasses.fields(module):  # type: ignore[arg-type]
         value = getattr(module, name := field.name)
         if isinstance(value, eqx.Module):
             value = {"kind": type(value).__name__, **_plain(value)}
         elif hasattr(value, "item"):
             value = value.item()
-        found[name] = list(value) if isinstance(value, tuple) else value
-    return found
+        settings[name] = list(value) if isinstance(value, tuple) else value
+    return settings
 
 
 def rebuild(described: Any) -> Algorithm:
@@ -236,24 +236,24 @@ def rebuild(described: Any) -> Algorithm:
     """
     if not isinstance(described, dict) or not isinstance(described.get("algorithm"), str):
         raise UserError("This describes no method: it names no algorithm.")
-    return _made(algorithm(described["algorithm"]), {k: v for k, v in described.items() if k != "algorithm"})
+    return _instance(algorithm(described["algorithm"]), {k: v for k, v in described.items() if k != "algorithm"})
 
 
-def _made(kind: type, described: dict[str, Any]) -> Any:
+def _instance(kind: type, described: dict[str, Any]) -> Any:
     hints, values = typing.get_type_hints(kind), {}
-    known = {field.name for field in dataclasses.fields(kind)}
-    for name, given in described.items():
-        if name not in known:
+    fields = {field.name for field in dataclasses.fields(kind)}
+    for name, setting in described.items():
+        if name not in fields:
             raise UserError(f"{kind.__name__} has no '{name}' here: another version of weft wrote its settings.")
-        value = tuple(given) if isinstance(given, list) else given
-        if isinstance(given, dict):
-            word, choices = given.get("kind"), _modules(hints[name])
+        value = tuple(setting) if isinstance(setting, list) else setting
+        if isinstance(setting, dict):
+            word, choices = setting.get("kind"), _modules(hints[name])
             if not isinstance(word, str) or word not in choices:
-                shown = ", ".join(choices) or "none"
-                raise UserError(f"This weft has no '{word}' for '{name}' of {kind.__name__}; known: {shown}.")
-            value = _made(choices[word], {k: v for k, v in given.items() if k != "kind"})
+                names = ", ".join(choices) or "none"
+                raise UserError(f"This weft has no '{word}' for '{name}' of {kind.__name__}; known: {names}.")
+            value = _instance(choices[word], {k: v for k, v in setting.items() if k != "kind"})
         elif not fits(value, hints[name]):
-            raise UserError(f"{kind.__name__} cannot take {given!r:.80} for '{name}'.")
+            raise UserError(f"{kind.__name__} cannot take {setting!r:.80} for '{name}'.")
         values[name] = value
     try:
         return kind(**values)

@@ -42,18 +42,18 @@ def check_same(trained: Spec, shown: Spec, where: str) -> None:
         alike = trained.observation(part.name)
         _check_labels(alike.categories, part.categories, f"{where}: observation '{part.name}'")
         check_columns(alike.names, part.names, where, "observation")
-    act, known = shown.action, trained.action
-    if (act.kind, act.size) != (known.kind, known.size):
+    theirs, ours = shown.action, trained.action
+    if (theirs.kind, theirs.size) != (ours.kind, ours.size):
         raise UserError(
-            f"{where} takes {act.kind} actions of size {act.size}, the policy gives {known.kind} ones of size "
-            f"{known.size}."
+            f"{where} takes {theirs.kind} actions of size {theirs.size}, the policy gives {ours.kind} ones of size "
+            f"{ours.size}."
         )
-    _check_labels(known.labels, act.labels, f"{where}: the action")
-    check_columns(known.names, act.names, where, "action")
-    if known.names and act.names and known.names != act.names:
+    _check_labels(ours.labels, theirs.labels, f"{where}: the action")
+    check_columns(ours.names, theirs.names, where, "action")
+    if ours.names and theirs.names and ours.names != theirs.names:
         raise UserError(
-            f"{where} has the action's columns in the order {_listed(act.names)}, the policy was trained on "
-            f"{_listed(known.names)}; load the log with them in that order."
+            f"{where} has the action's columns in the order {_listed(theirs.names)}, the policy was trained on "
+            f"{_listed(ours.names)}; load the log with them in that order."
         )
 
 
@@ -63,8 +63,8 @@ def _form(part: ObservationSpec) -> tuple[str, str, tuple[int, ...]]:
 
 def _check_labels(trained: tuple[str, ...], shown: tuple[str, ...], what: str) -> None:
     if trained and shown and trained != shown:
-        counted, known = (", ".join(labels) for labels in (shown, trained))
-        raise UserError(f"{what} is coded as {counted}, the policy was trained on {known}.")
+        theirs, ours = (", ".join(labels) for labels in (shown, trained))
+        raise UserError(f"{what} is coded as {theirs}, the policy was trained on {ours}.")
 
 
 def check_columns(trained: tuple[str, ...], shown: tuple[str, ...], where: str, what: str) -> None:
@@ -170,8 +170,8 @@ def check_observation(spec: Spec, observation: Any) -> Any:
         return checked[""]
     batches = {part.name: _batch_of(part, checked[part.name]) for part in spec.observations}
     if len(set(batches.values())) > 1:
-        told = ", ".join(f"'{name}' {batch}" for name, batch in batches.items())
-        raise UserError(f"The components of an observation differ in their leading shape: {told}.")
+        shapes = ", ".join(f"'{name}' {batch}" for name, batch in batches.items())
+        raise UserError(f"The components of an observation differ in their leading shape: {shapes}.")
     return checked
 
 
@@ -184,13 +184,15 @@ def _components(spec: Spec, observation: Any) -> Mapping[str, Any]:
     wanted = [part.name for part in spec.observations]
     if not isinstance(observation, Mapping):
         raise UserError(f"An observation of this policy is a dictionary with {', '.join(wanted)}.")
-    shown = {str(name): values for name, values in observation.items()}
+    components = {str(name): values for name, values in observation.items()}
     for part in spec.observations:
-        inside = {name: shown.pop(name) for name in part.names if part.name not in shown and name in shown}
+        inside = {
+            name: components.pop(name) for name in part.names if part.name not in components and name in components
+        }
         if inside:
-            shown[part.name] = inside
-    _check_names(wanted, shown, "The observation")
-    return shown
+            components[part.name] = inside
+    _check_names(wanted, components, "The observation")
+    return components
 
 
 def _columns_of(spec: Spec, table: Any) -> Any:
@@ -208,22 +210,34 @@ def _columns_of(spec: Spec, table: Any) -> Any:
     return table
 
 
-def _component(part: ObservationSpec, shown: Any) -> Any:
+def _component(part: ObservationSpec, component: Any) -> Any:
     """Return one component as an array of a type that networks take."""
     what = f"Observation '{part.name}'" if part.name else "The observation"
-    values = _by_name(part, shown, what) if isinstance(shown, Mapping) else shown
-    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
-        raise UserError(f"{what} has masked values; give finite numbers.")
-    if not isinstance(values, jax.Array):
-        try:
-            values = np.asarray(values)
-        except ValueError:
-            raise UserError(f"{what} has rows of different shapes.") from None
-    coded = isinstance(values, jax.Array)
+    values = _array(_by_name(part, component, what) if isinstance(component, Mapping) else component, what)
+    coded = isinstance(values, jax.Array)  # no array on a device holds words, so its numbers are codes
     if part.categories and values.dtype.kind in "UO":
         values, coded = _codes(part, np.asarray(values)), True
-    whole = bool(jnp.issubdtype(values.dtype, jnp.integer)) or values.dtype == bool
-    if not (whole or jnp.issubdtype(values.dtype, jnp.floating)):
+    _check_form(part, values, what)
+    if part.kind == "vector":
+        return values if _whole(values) and values.itemsize <= 4 else _finite(part, values, what)
+    return _counted(part, values, coded, what)
+
+
+def _array(values: Any, what: str) -> Any:
+    """Return values as an array, one of JAX as it is."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise UserError(f"{what} has masked values; give finite numbers.")
+    if isinstance(values, jax.Array):
+        return values
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise UserError(f"{what} has rows of different shapes.") from None
+
+
+def _check_form(part: ObservationSpec, values: Any, what: str) -> None:
+    """Raise UserError for an array of another type or shape than a component's."""
+    if not (_whole(values) or jnp.issubdtype(values.dtype, jnp.floating)):
         kind = "words" if values.dtype.kind in "US" else f"{values.dtype} values"
         raise UserError(f"{what} holds {kind}; give {_wanted(part)}.")
     if part.kind != "tokens" and values.shape[values.ndim - len(part.shape) :] != part.shape:
@@ -232,14 +246,20 @@ def _component(part: ObservationSpec, shown: Any) -> Any:
         raise UserError(f"{what} is one number; give {_wanted(part)}.")
     if 0 in _batch_of(part, values):
         raise UserError(f"{what} is an empty batch of shape {values.shape}; give at least one.")
-    if part.kind == "vector":
-        return values if whole and values.itemsize <= 4 else _finite(part, values, what)
-    return _counted(part, values, whole, coded, what)
+
+
+def _whole(values: Any) -> bool:
+    return bool(jnp.issubdtype(values.dtype, jnp.integer)) or values.dtype == bool
+
+
+def _batch_axes(part: ObservationSpec, values: Any) -> int:
+    """Return how many leading axes are a batch's; a row of tokens has one axis, however long."""
+    return values.ndim - (1 if part.kind == "tokens" else len(part.shape))
 
 
 def _batch_of(part: ObservationSpec, values: Any) -> tuple[int, ...]:
     """Return the leading shape of a component, `()` for one observation."""
-    return values.shape[: values.ndim - (1 if part.kind == "tokens" else len(part.shape))]
+    return values.shape[: _batch_axes(part, values)]
 
 
 def _wanted(part: ObservationSpec) -> str:
@@ -252,20 +272,20 @@ def _wanted(part: ObservationSpec) -> str:
     return "whole numbers from 0 to 255 (uint8)" if part.kind == "image" else "finite numbers"
 
 
-def _by_name(part: ObservationSpec, shown: Mapping, what: str) -> np.ndarray:
+def _by_name(part: ObservationSpec, table: Mapping, what: str) -> np.ndarray:
     """Put named columns beside each other in the order of the log's."""
     if not part.names:
         raise UserError(f"{what} is an array of shape {part.shape}: the policy knows no names of its columns.")
-    columns = {str(name): np.asarray(values) for name, values in shown.items()}
+    columns = {str(name): np.asarray(values) for name, values in table.items()}
     _check_names(part.names, columns, what)
-    chosen = [columns[name] for name in part.names]
-    words = [name for name, column in zip(part.names, chosen, strict=True) if column.dtype.kind not in "biuf"]
+    in_order = [columns[name] for name in part.names]
+    words = [name for name in part.names if columns[name].dtype.kind not in "biuf"]
     if words:
         raise UserError(f"{what}: column '{words[0]}' holds {columns[words[0]].dtype} values; give {_wanted(part)}.")
-    if len({column.shape for column in chosen}) > 1:
-        told = ", ".join(f"'{name}' {column.shape}" for name, column in zip(part.names, chosen, strict=True))
-        raise UserError(f"{what} has columns of different shapes: {told}.")
-    return np.stack(chosen, -1)
+    if len({column.shape for column in in_order}) > 1:
+        shapes = ", ".join(f"'{name}' {columns[name].shape}" for name in part.names)
+        raise UserError(f"{what} has columns of different shapes: {shapes}.")
+    return np.stack(in_order, -1)
 
 
 def _codes(part: ObservationSpec, values: np.ndarray) -> np.ndarray:
@@ -309,7 +329,7 @@ def _finite(part: ObservationSpec, values: Any, what: str) -> Any:
 
 def _place(part: ObservationSpec, values: np.ndarray, place: np.ndarray) -> str:
     """Name the place of a value: the column, and the row of a batch."""
-    batch = values.ndim - (1 if part.kind == "tokens" else len(part.shape))
+    batch = _batch_axes(part, values)
     inside, words = place[batch:], []
     if len(inside):
         number = int(np.ravel_multi_index(tuple(inside), values.shape[batch:]))
@@ -319,35 +339,43 @@ def _place(part: ObservationSpec, values: np.ndarray, place: np.ndarray) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def _counted(part: ObservationSpec, values: Any, whole: bool, coded: bool, what: str) -> Any:
+def _counted(part: ObservationSpec, values: Any, coded: bool, what: str) -> Any:
     """Return codes, tokens or pixels as whole numbers; raise UserError for those that the log cannot have had."""
-    low = -1 if part.kind == "tokens" else 0
-    high = 255 if part.kind == "image" else part.count - 1
     if not values.size or (part.kind == "image" and values.dtype == np.uint8):
         return values
-    if not whole:
-        broken = np.asarray(values) % 1 != 0  # NaN and infinity, too
-        if part.kind == "image" or broken.any():
-            first = np.argwhere(broken)[0] if broken.any() else np.zeros(values.ndim, int)
-            value = np.asarray(values)[tuple(first)]
-            raise UserError(f"{what} is {value}{_place(part, np.asarray(values), first)}; give {_wanted(part)}.")
+    if not _whole(values):
+        _check_whole(part, np.asarray(values), what)
     if part.categories and not coded and values.dtype != bool and _numbers_apart(part.categories):
         words = f"'{part.categories[0]}', '{part.categories[1]}', …" if len(part.categories) > 1 else "a word"
         raise UserError(
             f"{what} is a number, which may be the category {_listed(part.categories)} or a code from 0 to "
             f"{part.count - 1}; give the category as a word ({words})."
         )
-    lowest, highest = (
-        float(end) for end in (_ends(values) if isinstance(values, jax.Array) else (values.min(), values.max()))
-    )
-    if lowest < low or (highest > high and (part.count or part.kind == "image")):
+    _check_range(part, values, what)
+    return values.astype(np.uint8 if part.kind == "image" else np.int32)
+
+
+def _check_whole(part: ObservationSpec, values: np.ndarray, what: str) -> None:
+    """Raise UserError for fractions; images may not be floating point at all, because it may be a share of 255."""
+    broken = values % 1 != 0  # NaN and infinity, too
+    if part.kind == "image" or broken.any():
+        first = np.argwhere(broken)[0] if broken.any() else np.zeros(values.ndim, int)
+        raise UserError(f"{what} is {values[tuple(first)]}{_place(part, values, first)}; give {_wanted(part)}.")
+
+
+def _check_range(part: ObservationSpec, values: Any, what: str) -> None:
+    """Raise UserError for a whole number that the log cannot have had; without a declared count none is too large."""
+    low = -1 if part.kind == "tokens" else 0
+    high = 255 if part.kind == "image" else part.count - 1 if part.count else np.inf
+    ends = _ends(values) if isinstance(values, jax.Array) else (values.min(), values.max())
+    lowest, highest = (float(end) for end in ends)
+    if lowest < low or highest > high:
         host = np.asarray(values)
         first = np.argwhere((host < low) | (host > high))[0]
         raise UserError(
             f"{what} is {host[tuple(first)]:g}{_place(part, host, first)}, which the log never had; give "
             f"{_wanted(part)}."
         )
-    return values.astype(np.uint8 if part.kind == "image" else np.int32)
 
 
 @functools.cache

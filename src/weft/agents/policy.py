@@ -53,12 +53,12 @@ class Policy(eqx.Module):
         self, memory: Memory, observation: PyTree, key: PRNGKeyArray | None = None, greedy: bool = True
     ) -> tuple[Shaped[Array, "..."], Memory]:
         """Choose an action: the mode if greedy, else a draw with the key."""
-        found = self.distribution(memory, observation)
+        distribution = self.distribution(memory, observation)
         if greedy:
-            return found.mode(), memory
+            return distribution.mode(), memory
         if key is None:
             raise UserError("A policy that is not greedy needs a key to draw with.")
-        return found.sample(key), memory
+        return distribution.sample(key), memory
 
     def draw(
         self, memory: Memory, observation: PyTree, key: PRNGKeyArray

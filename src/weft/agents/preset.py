@@ -40,8 +40,8 @@ class Preset:
         kind = algorithm(method)
         name = method.lower().replace("-", "_")
         if name not in cls.settings:
-            known = ", ".join(sorted(cls.settings))
-            raise UserError(f"The preset '{cls.name()}' has no numbers for {kind.title}; it has them for {known}.")
+            names = ", ".join(sorted(cls.settings))
+            raise UserError(f"The preset '{cls.name()}' has no numbers for {kind.title}; it has them for {names}.")
         fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
         unknown = [word for word in changes if word not in fields]
         if unknown:

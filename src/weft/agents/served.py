@@ -61,13 +61,13 @@ class Served(Policy):
         observation = jax.tree.map(jnp.asarray, check_observation(self.spec, observation))
         if self.transform.stack == 1:
             return self.transform.observe(observation), memory, lambda following: following
-        kept, begun, inside = memory
+        images, begun, inside = memory
 
         def push(old: Array, new: Array) -> Array:
             moved = jnp.concatenate([old[..., 1:], new[..., None]], axis=-1)
             return jnp.where(begun, moved, jnp.broadcast_to(new[..., None], moved.shape))
 
-        stacked = jax.tree.map(push, kept, observation)
+        stacked = jax.tree.map(push, images, observation)
         return self.transform.observe(stacked), inside, lambda following: (stacked, jnp.ones((), bool), following)
 
     def distribution(self, memory: Memory, observation: PyTree) -> Distribution:
@@ -103,8 +103,8 @@ class Served(Policy):
     def observe(self, memory: Memory, action: Array, reward: Array, terminal: Array) -> Memory:
         if self.transform.stack == 1:
             return self.inner.observe(memory, self.transform.unenact(action), reward, terminal)
-        kept, begun, inside = memory
-        return kept, begun, self.inner.observe(inside, self.transform.unenact(action), reward, terminal)
+        images, begun, inside = memory
+        return images, begun, self.inner.observe(inside, self.transform.unenact(action), reward, terminal)
 
     def log_prob(self, memory: Memory, observation: PyTree, action: Array) -> Float[Array, "..."]:
         """Log-probability, or log-density in the user's units, of an action."""
@@ -114,10 +114,10 @@ class Served(Policy):
 
     def probabilities(self, observation: PyTree) -> Float[Array, "... choice"]:
         """Probability of every choice when it draws (discrete actions only, policies without memory)."""
-        found = self.distribution(self.reset(), observation)
-        if not isinstance(found, Categorical):
+        distribution = self.distribution(self.reset(), observation)
+        if not isinstance(distribution, Categorical):
             raise UserError("Only a policy over discrete actions has a probability for every choice; use log_prob.")
-        return found.probabilities()
+        return distribution.probabilities()
 
     def __call__(self, observation: Any, key: PRNGKeyArray | None = None) -> Any:
         """Return the action for one observation or a batch of them, as NumPy, labels where the log had them.
@@ -132,11 +132,11 @@ class Served(Policy):
         if self.drawn and key is None:
             key = jax.random.fold_in(jax.random.key(secrets.randbits(32)), secrets.randbits(32))
         action, _ = self.act(memory, observation, key)
-        found = np.asarray(action)
+        choice = np.asarray(action)
         labels = self.spec.action.labels
         if labels:
-            return np.asarray(labels)[found]
-        return found if found.ndim else found.item()
+            return np.asarray(labels)[choice]
+        return choice if choice.ndim else choice.item()
 
 
 @partial(jax.jit, static_argnames="greedy")
@@ -152,19 +152,28 @@ def acts_greedily(policy: Any, greedy: bool | None = None) -> bool:
 
 
 def check_parameters(policy: Any) -> None:
-    """Raise UserError for a policy with parameters that are NaN, whose choices would look like any others."""
-    for leaf in jax.tree.leaves(policy) if isinstance(policy, Policy) else ():
-        if eqx.is_inexact_array_like(leaf) and np.isnan(np.asarray(leaf)).any():
-            raise UserError(
-                "The policy's actions are not finite, because its parameters are NaN; its training went astray."
-            )
+    """Raise UserError for a policy with parameters that are NaN, whose choices would look like any others.
+
+    Anything may be asked to act: infinite numbers pass (a bound may be one), and so does what is no `Policy`.
+    """
+    if isinstance(policy, Policy) and _first(policy, np.isnan) is not None:
+        raise UserError(
+            "The policy's actions are not finite, because its parameters are NaN; its training went astray."
+        )
 
 
 def check_finite(policy: Policy, name: str) -> None:
-    """Raise UserError, with the name of the policy, where one of its numbers is NaN or infinite."""
+    """Raise UserError, with the name of the run or file, where a learned policy has a number that is not finite."""
+    if (path := _first(policy, lambda numbers: ~np.isfinite(numbers))) is not None:
+        raise UserError(
+            f"The policy of {name} has numbers that are not finite ({path}): its training went astray, so take an "
+            "earlier step, or train it anew."
+        )
+
+
+def _first(policy: Policy, wrong: Callable[[np.ndarray], np.ndarray]) -> str | None:
+    """Return the dotted name of the first parameter with a number that is wrong, None if all are right."""
     for path, leaf in named_leaves(policy):
-        if eqx.is_inexact_array_like(leaf) and not np.isfinite(np.asarray(leaf)).all():
-            raise UserError(
-                f"The policy of {name} has numbers that are not finite ({path}): its training went astray, so take an "
-                "earlier step, or train it anew."
-            )
+        if eqx.is_inexact_array_like(leaf) and wrong(np.asarray(leaf)).any():
+            return path
+    return None

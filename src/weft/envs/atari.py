@@ -49,13 +49,13 @@ def make_atari(
         raise UserError(f"The simulator of '{name}' is not installed; run: pip install 'weft[atari]'.") from error
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     gymnasium.register_envs(ale_py)
-    chosen = {"frameskip": 1, "repeat_action_probability": repeat_action_probability, **options}
+    emulator = {"frameskip": 1, "repeat_action_probability": repeat_action_probability, **options}
     try:
-        made = gymnasium.make(name, disable_env_checker=True, **chosen)
+        env = gymnasium.make(name, disable_env_checker=True, **emulator)
     except gymnasium.error.Error as error:
         raise UserError(f"Gymnasium has no environment '{name}': {str(error).splitlines()[0]}") from error
-    frames = (made.spec.kwargs if made.spec is not None else {}).get("max_num_frames_per_episode")
-    game = Atari(made.unwrapped, frame_skip, noops, fire, size)
+    frames = (env.spec.kwargs if env.spec is not None else {}).get("max_num_frames_per_episode")
+    game = Atari(env.unwrapped, frame_skip, noops, fire, size)
     settings = {"frame_skip": frame_skip, "noops": noops, "fire": fire, "size": size}
     settings = {**settings, "repeat_action_probability": repeat_action_probability, **options}
     longest = None if frames is None else -(-frames // frame_skip)

@@ -59,9 +59,9 @@ class Environment(eqx.Module):
     @property
     def horizon(self) -> int:
         """Steps after which an episode is timed out; a policy is judged on this many."""
-        found = self.spec.horizon
-        assert found is not None, "a weft environment declares its horizon"
-        return found
+        horizon = self.spec.horizon
+        assert horizon is not None, "a weft environment declares its horizon"
+        return horizon
 
     @abc.abstractmethod
     def reset(self, key: PRNGKeyArray) -> State:
@@ -191,13 +191,13 @@ def log(world: Environment, episodes: int, seed: int = 0, **declared: Any) -> Da
     """
     pytree.require(episodes >= 1, f"A log needs at least one episode, got {episodes}.")
     world = world.logging
-    found = _log(pytree.as_arrays(world), jnp.int32(seed), episodes)
-    return flatten(world, found, f"sample:{name_of(world)}", world.routes(episodes), **declared)
+    trajectories = _log(pytree.as_arrays(world), jnp.int32(seed), episodes)
+    return flatten(world, trajectories, f"sample:{name_of(world)}", world.routes(episodes), **declared)
 
 
 def flatten(
     world: Environment,
-    found: Trajectory,
+    trajectories: Trajectory,
     origin: str,
     routes: dict[str, np.ndarray] | None = None,
     propensities: bool = True,
@@ -208,7 +208,7 @@ def flatten(
     `routes` are columns with one value per episode; `propensities` says whether those of the trajectories are kept;
     `declared` are options of `Dataset.from_arrays` that override what the world declares.
     """
-    rows: Any = pytree.host(found)
+    rows: Any = pytree.host(trajectories)
     alive = rows.alive
     last = alive & ~np.concatenate([alive[:, 1:], np.zeros((len(alive), 1), bool)], 1)
     lengths = alive.sum(1)
@@ -226,7 +226,7 @@ def flatten(
         "unit": spec.unit if spec.unit in (routes or {}) else None,
         **declared,
     }
-    made = Dataset.from_arrays(
+    dataset = Dataset.from_arrays(
         rows.observation[alive],
         rows.action[alive],
         logged,
@@ -239,7 +239,7 @@ def flatten(
         origin=origin,
         **facts,
     )
-    return dataclasses.replace(made, spec=dataclasses.replace(made.spec, observations=spec.observations))
+    return dataclasses.replace(dataset, spec=dataclasses.replace(dataset.spec, observations=spec.observations))
 
 
 def environments() -> dict[str, type[Environment]]:
@@ -254,8 +254,8 @@ def environment(name: str) -> Environment:
     field cannot take.
     """
     word, _, options = name.partition(":")
-    found = pytree.choose(PACKAGE, word, "environment", pytree.final(Environment))
-    return found(**_options(found, name, options))
+    kind = pytree.choose(PACKAGE, word, "environment", pytree.final(Environment))
+    return kind(**_options(kind, name, options))
 
 
 def known(name: str) -> bool:
@@ -266,15 +266,15 @@ def known(name: str) -> bool:
 def _options(world: type[Environment], name: str, text: str) -> dict[str, Any]:
     """Read `field=value` pairs as the types that the fields have by default."""
     defaults = {field.name: field.default for field in dataclasses.fields(world)}  # type: ignore[arg-type]
-    made = {}
+    options = {}
     for pair in text.split(",") if text.strip() else ():
         field, equals, value = (part.strip() for part in pair.partition("="))
         pytree.require(bool(equals), f"{name}: fields are written field=value, got '{pair.strip()}'.")
         if field not in defaults:
-            shown = ", ".join(defaults) or "none"
-            raise UserError(f"{name}: this world has no '{field}'.{nearest(field, defaults)} Known: {shown}.")
-        made[field] = _value(name, field, value, type(defaults[field]))
-    return made
+            names = ", ".join(defaults) or "none"
+            raise UserError(f"{name}: this world has no '{field}'.{nearest(field, defaults)} Known: {names}.")
+        options[field] = _value(name, field, value, type(defaults[field]))
+    return options
 
 
 def _value(name: str, field: str, value: str, kind: type) -> Any:
@@ -282,11 +282,11 @@ def _value(name: str, field: str, value: str, kind: type) -> Any:
     if kind not in written:
         raise UserError(f"{name}: {field} is a {kind.__name__}, which no name can hold; make the world in Python.")
     try:
-        found = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+        setting = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
     except (KeyError, ValueError):
-        found = float("nan")
-    pytree.require(math.isfinite(found), f"{name}: {field} is {written[kind]}, got '{value}'.")
-    return found
+        setting = float("nan")
+    pytree.require(math.isfinite(setting), f"{name}: {field} is {written[kind]}, got '{value}'.")
+    return setting
 
 
 def name_of(world: Environment) -> str:

@@ -121,8 +121,8 @@ class Simulator:
         """Return one action of a policy as the simulator takes it."""
         if self.kind == "discrete":
             return int(action) + self.start
-        made = np.asarray(action, self.dtype).reshape(self.shape)
-        return made + self.start if self.kind == "multidiscrete" else made
+        values = np.asarray(action, self.dtype).reshape(self.shape)
+        return values + self.start if self.kind == "multidiscrete" else values
 
 
 class Watched:
@@ -173,10 +173,10 @@ class Watched:
         if isinstance(value, (bool, int, float, np.bool_)):
             number = float(value)
         else:
-            shown = np.asarray(value)
-            if shown.size != 1 or shown.dtype.kind not in "biuf":
+            numbers = np.asarray(value)
+            if numbers.size != 1 or numbers.dtype.kind not in "biuf":
                 raise self._refuse(f"{what} is {str(value)[:60]}, which is not one number")
-            number = float(shown.reshape(-1)[0])
+            number = float(numbers.reshape(-1)[0])
         if not np.isfinite(number):
             raise self._refuse(f"{what} is {number}, which is not finite")
         return number
@@ -256,9 +256,9 @@ def make_simulator(source: Any) -> Simulator:
         raise UserError(f"The simulator of '{source}' is not installed; run: pip install 'weft[mujoco]'.") from error
     except gymnasium.error.Error as error:
         raise UserError(f"Gymnasium has no environment '{source}': {str(error).splitlines()[0]}") from error
-    found = _described(first, make)
+    simulator = _described(first, make)
     first.close()
-    return found
+    return simulator
 
 
 def _by_id(name: str) -> Callable[[], Any]:
@@ -277,7 +277,7 @@ def _described(env: Any, make: Callable[[], Any], lent: bool = False) -> Simulat
     seen, act = env.observation_space, env.action_space
     name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
     parts = dict(seen.spaces) if isinstance(seen, gymnasium.spaces.Dict) else {"": seen}
-    shown = tuple(_component(name, key, part) for key, part in parts.items())
+    components = tuple(_component(name, key, part) for key, part in parts.items())
     start: Any = 0
     limits = None
     if isinstance(act, gymnasium.spaces.Discrete):
@@ -293,7 +293,7 @@ def _described(env: Any, make: Callable[[], Any], lent: bool = False) -> Simulat
     else:
         raise UserError(f"{name} takes {type(act).__name__} actions, which weft cannot give.")
     horizon = env.spec.max_episode_steps if env.spec is not None else None
-    form = Spec(shown, action, horizon=horizon, longest=horizon or 0)
+    form = Spec(components, action, horizon=horizon, longest=horizon or 0)
     return Simulator(name, make, form, act.dtype, lent, lent, tuple(act.shape or ()), start, limits)
 
 
@@ -327,11 +327,11 @@ def _finite(box: Any) -> tuple[tuple[float, ...] | None, tuple[float, ...] | Non
 
 def simulator_versions(name: str) -> dict[str, str]:
     """Return the versions of the packages that decide what happens in a Gymnasium environment, as far as installed."""
-    found = {}
+    versions = {}
     for package in ("gymnasium", "ale-py" if name.startswith("ALE/") else "mujoco"):
         with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            versions[package] = version(package)
+    return versions
 
 
 def check_form(spec: Spec | None, simulator: Simulator, reach: tuple[Any, Any] | None = None) -> None:
@@ -341,14 +341,14 @@ def check_form(spec: Spec | None, simulator: Simulator, reach: tuple[Any, Any] |
     if spec is None:
         return
     trained = {part.name: part.shape for part in spec.observations}
-    shown = simulator.observations
-    if set(trained) != set(shown):
-        names = "; the policy was trained on ".join(", ".join(map(repr, found)) for found in (shown, trained))
-        raise UserError(f"{simulator.name} shows the observations {names}.")
+    shapes = simulator.observations
+    if set(trained) != set(shapes):
+        both = "; the policy was trained on ".join(", ".join(map(repr, names)) for names in (shapes, trained))
+        raise UserError(f"{simulator.name} shows the observations {both}.")
     for key, shape in trained.items():
-        if shape != shown[key]:
+        if shape != shapes[key]:
             part = f"observation '{key}'" if key else "observations"
-            raise UserError(f"{simulator.name} shows {part} of shape {shown[key]}, the policy was trained on {shape}.")
+            raise UserError(f"{simulator.name} shows {part} of shape {shapes[key]}, the policy was trained on {shape}.")
     if (simulator.kind, simulator.size) != (spec.action.kind, spec.action.size):
         raise UserError(
             f"{simulator.name} takes {simulator.kind} actions of size {simulator.size}, the policy gives "

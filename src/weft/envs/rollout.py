@@ -55,8 +55,8 @@ def rollout(
         totals, astray = _totals(policy, world, jnp.int32(seed), episodes, greedy)
         _check_played(astray, world, episodes)
         return np.asarray(totals, np.float64)
-    found = simulate(policy, simulator_of(world), episodes, seed, greedy, SLOTS)
-    return np.array([sum(episode.rewards) for episode in found])
+    records = simulate(policy, simulator_of(world), episodes, seed, greedy, SLOTS)
+    return np.array([sum(record.rewards) for record in records])
 
 
 def collect(
@@ -76,11 +76,11 @@ def collect(
     world, greedy = _prepare(policy, environment, episodes), acts_greedily(policy, greedy)
     drawn = isinstance(policy, Policy) and not greedy
     if isinstance(world, Environment) and isinstance(policy, Policy):
-        found = _trajectories(policy, world, jnp.int32(seed), episodes, greedy)
-        _check_played(jax.jit(_astray)(found, world), world, episodes)
-        dense = bool((jnp.isfinite(found.log_propensity) | ~found.alive).all())
+        played = _trajectories(policy, world, jnp.int32(seed), episodes, greedy)
+        _check_played(jax.jit(_astray)(played, world), world, episodes)
+        dense = bool((jnp.isfinite(played.log_propensity) | ~played.alive).all())
         name, notes = f"collected:{worlds.name_of(world)}", (NO_DENSITY,) if drawn and not dense else ()
-        return worlds.flatten(world, found, name, propensities=drawn and dense, notes=notes)
+        return worlds.flatten(world, played, name, propensities=drawn and dense, notes=notes)
     simulator = simulator_of(world)
     return log_of(simulate(policy, simulator, episodes, seed, greedy, SLOTS), simulator, drawn)
 
@@ -204,6 +204,16 @@ class Recorded:
     last: Any = None
     terminal: bool = False
 
+    @property
+    def following(self) -> list:
+        """The observation after every action."""
+        return [*self.observations[1:], self.last]
+
+    def over(self, terminal: bool) -> Bool[np.ndarray, "step"]:
+        """Say of every step whether it ended the episode: by a terminal, or (False) by a time-out."""
+        last = np.arange(len(self.rewards)) == len(self.rewards) - 1
+        return last & (self.terminal == terminal)
+
 
 class Answers:
     """A policy that answers all slots at once, with one memory and one key per slot."""
@@ -312,20 +322,20 @@ def _batch(current: list[Any]) -> Any:
 
 def log_of(records: list[Recorded], simulator: Simulator, drawn: bool) -> Dataset:
     """Return recorded episodes as a log, with propensities where actions were drawn from a density."""
-    seen = [row for record in records for row in record.observations]
-    after = [row for record in records for row in (*record.observations[1:], record.last)]
-    ends = np.concatenate([np.arange(len(record.rewards)) == len(record.rewards) - 1 for record in records])
-    over = np.repeat([record.terminal for record in records], [len(record.rewards) for record in records])
-    logs = np.concatenate([record.log_propensities for record in records])
-    dense = bool(np.isfinite(logs).all())
+
+    def steps(rows: Callable[[Recorded], Any]) -> list[Any]:
+        return [row for record in records for row in rows(record)]
+
+    log_propensities = np.array(steps(lambda record: record.log_propensities))
+    dense = bool(np.isfinite(log_propensities).all())
     return Dataset.from_arrays(
-        _batch(seen),
-        np.stack([action for record in records for action in record.actions]),
-        np.concatenate([record.rewards for record in records]),
-        ends & over,
-        ends & ~over,
-        propensities=np.exp(logs) if drawn and dense else None,
-        next_observations=_batch(after),
+        _batch(steps(lambda record: record.observations)),
+        np.stack(steps(lambda record: record.actions)),
+        np.array(steps(lambda record: record.rewards)),
+        np.array(steps(lambda record: record.over(True))),
+        np.array(steps(lambda record: record.over(False))),
+        propensities=np.exp(log_propensities) if drawn and dense else None,
+        next_observations=_batch(steps(lambda record: record.following)),
         action_bounds=simulator.bounds,
         action_count=simulator.size if simulator.kind == "discrete" else None,
         horizon=simulator.horizon,

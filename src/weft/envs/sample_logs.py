@@ -38,22 +38,22 @@ class Sample(Format):
     @classmethod
     def options(cls) -> tuple[str, ...]:
         """Return the names of the options, the fields of every world last."""
-        found = super().options()
+        shared = super().options()
         fields = {field.name for world in environments().values() for field in dataclasses.fields(world)}
-        return (*found, *sorted(fields - set(found)))
+        return (*shared, *sorted(fields - set(shared)))
 
 
 def _checked(uri: str, world: Environment, fields: dict[str, Any]) -> dict[str, Any]:
     """Return the changed fields of a world, each of the type that it has by default (whole numbers pass as numbers)."""
-    known = {field.name: getattr(world, field.name) for field in dataclasses.fields(world)}
-    made = {}
-    for option, given in fields.items():
-        if option not in known:
-            shown = ", ".join(known) or "none"
-            raise UserError(f"{uri}: this world has no '{option}'.{nearest(option, known)} Known: {shown}.")
-        kind = type(known[option])
-        number = kind is float and type(given) is int
-        if not (type(given) is kind or number):
-            raise UserError(f"{uri}: {option} is of the type {kind.__name__}, got {given!r}.")
-        made[option] = float(given) if number else given
-    return made
+    defaults = {field.name: getattr(world, field.name) for field in dataclasses.fields(world)}
+    changed = {}
+    for option, value in fields.items():
+        if option not in defaults:
+            names = ", ".join(defaults) or "none"
+            raise UserError(f"{uri}: this world has no '{option}'.{nearest(option, defaults)} Known: {names}.")
+        kind = type(defaults[option])
+        number = kind is float and type(value) is int
+        if not (type(value) is kind or number):
+            raise UserError(f"{uri}: {option} is of the type {kind.__name__}, got {value!r}.")
+        changed[option] = float(value) if number else value
+    return changed

@@ -76,8 +76,8 @@ class HostedLanes:
                     starts[lane] = self._reset(lane)
         if not np.isfinite(reward).all():
             raise UserError(f"{self.simulator.name} gave a reward that is not finite.")
-        shown = next(seen for seen in following if seen is not None)
-        following = [shown if seen is None else seen for seen in following]
+        example = next(seen for seen in following if seen is not None)
+        following = [example if seen is None else seen for seen in following]
         starts = [seen if start is None else start for start, seen in zip(starts, following, strict=True)]
         after, first = self._batch(following), self._batch(starts)
         fields = {"action": actions, "reward": reward, "terminal": terminal, "over": over, "alive": alive.copy()}
@@ -94,11 +94,11 @@ class HostedLanes:
                 actions[lane, : len(taken)] = np.stack(taken)
         return {"episode": self.episode.copy(), "lengths": lengths, "actions": actions}
 
-    def restore(self, kept: dict[str, Any]) -> None:
+    def restore(self, snapshot: dict[str, Any]) -> None:
         """Play the episodes of a snapshot again, up to where they were."""
-        self.episode, self.totals = np.array(kept["episode"]), np.zeros(self.count)
-        for lane, length in enumerate(np.asarray(kept["lengths"])):
-            self.taken[lane] = list(np.array(kept["actions"])[lane, :length])
+        self.episode, self.totals = np.array(snapshot["episode"]), np.zeros(self.count)
+        for lane, length in enumerate(np.asarray(snapshot["lengths"])):
+            self.taken[lane] = list(np.array(snapshot["actions"])[lane, :length])
             if self.episode[lane] >= 0:
                 self._again(lane)
             for action in self.taken[lane]:

@@ -55,8 +55,8 @@ class Game(eqx.Module):
     name: str = static()
 
     def __check_init__(self) -> None:
-        known = ", ".join(LONGEST)
-        require(self.name in LONGEST, f"There is no game '{self.name}'.{nearest(self.name, LONGEST)} Known: {known}.")
+        names = ", ".join(LONGEST)
+        require(self.name in LONGEST, f"There is no game '{self.name}'.{nearest(self.name, LONGEST)} Known: {names}.")
         _rules(self.name)
 
     @property
@@ -193,8 +193,8 @@ def _among(
 ) -> Int[Array, "game"]:
     """Draw one of the legal moves that are liked best; any legal one, with a chance of `mistakes`."""
     mistake_key, choice_key = jax.random.split(key)
-    known = masked(liking, legal)
-    best = known >= known.max(-1, keepdims=True)
+    scores = masked(liking, legal)
+    best = scores >= scores.max(-1, keepdims=True)
     mistaken = jax.random.bernoulli(mistake_key, mistakes, legal.shape[:1])
     return jax.random.categorical(choice_key, masked(jnp.zeros(()), jnp.where(mistaken[:, None], legal, best & legal)))
 

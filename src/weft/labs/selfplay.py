@@ -272,13 +272,13 @@ class SearchPlayer(Player):
         def expand(_: None, key: PRNGKeyArray, action: Array, positions: Positions) -> tuple[Any, Positions]:
             following, result = game.after(positions, action)
             over = following.terminated
-            found = mctx.RecurrentFnOutput(
+            step = mctx.RecurrentFnOutput(
                 reward=result,
                 discount=jnp.where(over, 0.0, -1.0),  # what is good for the other is bad for who moved
                 prior_logits=self.prior(game, following),
                 value=jnp.where(over, 0.0, self.leaf(game, following, key)),
             )
-            return found, following
+            return step, following
 
         leaf_key, search_key = jax.random.split(key)
         root = mctx.RootFnOutput(
@@ -385,7 +385,7 @@ def learn(game: Game, recipe: Recipe, seed: int = 0, tell: Callable[[str], None]
         hidden=recipe.hidden,
     )
     note("squared_error", np.mean(errors[-100:]))
-    seen, result, known = value_positions(game, *players, 2000, held_key)
+    seen, result, played = value_positions(game, *players, 2000, held_key)
     wrong = jnp.square(worth(value, seen) - result)
-    note("squared_error_of_new_games", (wrong * known).sum() / known.sum())
+    note("squared_error_of_new_games", (wrong * played).sum() / played.sum())
     return Learned(first, better, value, figures)

@@ -95,8 +95,8 @@ class QuantileCritic(DiscreteCritic):
 
     def returns(self, observation: PyTree) -> Float[Array, "..."]:
         """Return the quantiles of every choice, `(..., choice, quantile)`."""
-        found = self.head(self.encoder(observation))
-        return found.reshape(*found.shape[:-1], -1, self.quantiles)
+        outputs = self.head(self.encoder(observation))
+        return outputs.reshape(*outputs.shape[:-1], -1, self.quantiles)
 
     @staticmethod
     def mean(returns: Float[Array, "..."]) -> Float[Array, "... choice"]:

@@ -66,8 +66,8 @@ class Block(eqx.Module):
     ) -> Float[Array, "... width"]:
         inside = values
         if key is not None:
-            kept = jax.random.bernoulli(key, 1.0 - dropout, values.shape)
-            inside = jnp.where(kept, values / (1.0 - dropout), 0.0)
+            alive = jax.random.bernoulli(key, 1.0 - dropout, values.shape)
+            inside = jnp.where(alive, values / (1.0 - dropout), 0.0)
         return values + self.narrow(mish(self.wide(self.norm(inside))))
 
 

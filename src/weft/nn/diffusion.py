@@ -25,26 +25,26 @@ Predict = Callable[[Float[Array, "..."], Int[Array, "..."]], Float[Array, "..."]
 
 
 class Schedule(eqx.Module):
-    """How much of a point each step keeps, and how much is left after it; the first entry is that of t = 1."""
+    """How much of the variance each step keeps, and how much is left after it; the first entry is that of t = 1."""
 
-    kept: Float[Array, "step"]  # alpha
-    left: Float[Array, "step"]  # abar
+    alpha: Float[Array, "step"]
+    alpha_bar: Float[Array, "step"]
 
 
 def schedule(steps: int, low: float = 0.1, high: float = 10.0) -> Schedule:
     """Return the variance-preserving schedule of so many steps; `low` and `high` are b_min and b_max."""
     require(steps >= 1, f"Diffusion takes at least one step, got {steps}.")
     time = jnp.arange(1, steps + 1)
-    log_kept = -low / steps - (high - low) * (2 * time - 1) / (2 * steps**2)
-    return Schedule(jnp.exp(log_kept), jnp.exp(jnp.cumsum(log_kept)))
+    log_alpha = -low / steps - (high - low) * (2 * time - 1) / (2 * steps**2)
+    return Schedule(jnp.exp(log_alpha), jnp.exp(jnp.cumsum(log_alpha)))
 
 
 def noised(
     plan: Schedule, clean: Float[Array, "... dim"], noise: Float[Array, "... dim"], step: Int[Array, "..."]
 ) -> Float[Array, "... dim"]:
     """Return `x_t` of clean points, `step` being t - 1 (eq. 4)."""
-    left = plan.left[step][..., None]
-    return jnp.sqrt(left) * clean + jnp.sqrt(1.0 - left) * noise
+    alpha_bar = plan.alpha_bar[step][..., None]
+    return jnp.sqrt(alpha_bar) * clean + jnp.sqrt(1.0 - alpha_bar) * noise
 
 
 def denoising_loss(
@@ -52,7 +52,7 @@ def denoising_loss(
 ) -> Float[Array, ""]:
     """Return `L_eps`, with one step and one noise drawn per point: summed over dimensions, a mean over the batch."""
     step_key, noise_key = jax.random.split(key)
-    step = jax.random.randint(step_key, clean.shape[:-1], 0, len(plan.kept))
+    step = jax.random.randint(step_key, clean.shape[:-1], 0, len(plan.alpha))
     noise = jax.random.normal(noise_key, clean.shape)
     error = predict(noised(plan, clean, noise, step), step) - noise
     return jnp.mean(jnp.square(error).sum(-1))
@@ -62,9 +62,9 @@ def step_back(
     predict: Predict, plan: Schedule, point: Float[Array, "... dim"], step: Int[Array, ""], key: PRNGKeyArray
 ) -> Float[Array, "... dim"]:
     """Return `x_{t-1}` from `x_t` (algorithm 2), clipped to [-1, 1]; at step 0 the key makes no difference."""
-    kept, left = plan.kept[step], plan.left[step]
-    mean = (point - (1.0 - kept) / jnp.sqrt(1.0 - left) * predict(point, step)) / jnp.sqrt(kept)
-    spread = jnp.where(step > 0, jnp.sqrt(1.0 - kept), 0.0)
+    alpha, alpha_bar = plan.alpha[step], plan.alpha_bar[step]
+    mean = (point - (1.0 - alpha) / jnp.sqrt(1.0 - alpha_bar) * predict(point, step)) / jnp.sqrt(alpha)
+    spread = jnp.where(step > 0, jnp.sqrt(1.0 - alpha), 0.0)
     return jnp.clip(mean + spread * jax.random.normal(key, point.shape), -1.0, 1.0)
 
 
@@ -75,5 +75,5 @@ def generate(predict: Predict, plan: Schedule, shape: tuple[int, ...], key: PRNG
     def back(point: Array, step: Array) -> tuple[Array, None]:
         return step_back(predict, plan, point, step, jax.random.fold_in(walk_key, step)), None
 
-    steps = jnp.arange(len(plan.kept) - 1, -1, -1)
+    steps = jnp.arange(len(plan.alpha) - 1, -1, -1)
     return jax.lax.scan(back, jax.random.normal(start_key, shape), steps)[0]

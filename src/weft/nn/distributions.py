@@ -163,10 +163,8 @@ def several(distribution: Kind, count: int) -> Kind:
     return jax.tree.map(lambda part: jnp.repeat(jnp.expand_dims(part, batch), count, axis=batch), distribution)
 
 
-def pick(
-    values: Float[Array, "*any choice"] | Float[Array, "*any choice part"], action: Int[Array, "*any"]
-) -> Float[Array, "*any"] | Float[Array, "*any part"]:
-    """Return the value of the chosen action, or all that `values` hold of it on a further axis."""
+def pick(values: Float[Array, "..."], action: Int[Array, "*any"]) -> Float[Array, "..."]:
+    """Return the value of the chosen action from `(*any, choice)`, or all that `(*any, choice, part)` holds of it."""
     place = jnp.expand_dims(action, tuple(range(action.ndim, values.ndim)))
     return jnp.take_along_axis(values, place, axis=action.ndim).squeeze(action.ndim)
 

@@ -38,11 +38,11 @@ class Embedding(eqx.Module):
     averaged: bool = static(default=False)
 
     def __call__(self, codes: Int[Array, "..."]) -> Float[Array, "... feature"]:
-        found = self.table[jnp.clip(codes, 0)]
+        vectors = self.table[jnp.clip(codes, 0)]
         if not self.averaged:
-            return found.reshape(*codes.shape, -1)
+            return vectors.reshape(*codes.shape, -1)
         there = (codes >= 0)[..., None]
-        return (found * there).sum(-2) / jnp.maximum(there.sum(-2), 1)
+        return (vectors * there).sum(-2) / jnp.maximum(there.sum(-2), 1)
 
 
 # (side, stride, channels) of every layer, padding, and features of a dense layer after them (0: there is none)
@@ -58,8 +58,8 @@ class Convolutions(eqx.Module):
     no axis of channels.
     """
 
-    kernels: tuple[Float[Array, "side side inputs outputs"], ...]
-    biases: tuple[Float[Array, "outputs"], ...]
+    kernels: tuple[Float[Array, "_side _side _inputs _outputs"], ...]  # other sizes in every layer
+    biases: tuple[Float[Array, "_outputs"], ...]
     last: Linear | None
     vision: str = static(default="small")
     grey: bool = static(default=False)
@@ -85,8 +85,8 @@ class Encoder(eqx.Module):
     def __call__(self, observation: PyTree[Array]) -> Float[Array, "... feature"]:
         if self.names == ("",):
             return self.parts[0](observation)
-        found = [part(observation[name]) for part, name in zip(self.parts, self.names, strict=True)]
-        return jnp.concatenate(found, axis=-1)
+        features = [part(observation[name]) for part, name in zip(self.parts, self.names, strict=True)]
+        return jnp.concatenate(features, axis=-1)
 
 
 def encoder(key: PRNGKeyArray, spec: Spec, vision: str = "small") -> Encoder:
@@ -94,9 +94,9 @@ def encoder(key: PRNGKeyArray, spec: Spec, vision: str = "small") -> Encoder:
     the papers on Atari, `nature` (2015) and `2013`. Raises UserError for images that are too small for it.
     """
     keys = jax.random.split(key, len(spec.observations))
-    made = [_part(k, part, vision) for k, part in zip(keys, spec.observations, strict=True)]
+    sized = [_part(k, part, vision) for k, part in zip(keys, spec.observations, strict=True)]
     names = tuple(part.name for part in spec.observations)
-    return Encoder(tuple(part for part, _ in made), names, sum(size for _, size in made))
+    return Encoder(tuple(part for part, _ in sized), names, sum(size for _, size in sized))
 
 
 def _part(key: PRNGKeyArray, part: ObservationSpec, vision: str) -> tuple[Flatten | Embedding | Convolutions, int]:

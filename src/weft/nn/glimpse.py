@@ -28,7 +28,7 @@ def crop(
     """
     channels = image.shape[-1]
     centre = (place + 1.0) / 2.0 * jnp.array(image.shape[:2], jnp.float32)
-    found = []
+    patches = []
     for scale in range(scales):
         width = size * 2**scale
         # Wide enough that no window is moved back inside by the slice.
@@ -37,8 +37,8 @@ def crop(
         corner = jnp.floor(centre - width / 2 + 0.5).astype(jnp.int32) + border
         window = jax.lax.dynamic_slice(padded, (corner[0], corner[1], 0), (width, width, channels))
         blocks = window.astype(jnp.float32).reshape(size, 2**scale, size, 2**scale, channels)
-        found.append(blocks.mean((1, 3)))
-    return jnp.stack(found)
+        patches.append(blocks.mean((1, 3)))
+    return jnp.stack(patches)
 
 
 class Look(eqx.Module):

@@ -143,8 +143,8 @@ def quantile_loss(
 def check_loss(name: str, error: str, quantiles: int) -> None:
     """Raise UserError for a kind of `td_loss` that means or quantiles are not learned with."""
     require(quantiles >= 0, f"{name}: a critic has 0 quantiles (it learns means) or more, got {quantiles}.")
-    known, what = (("huber", "absolute"), "for quantiles") if quantiles else (("squared", "huber"), "without quantiles")
-    require(error in known, f"{name} has no error '{error}' {what}; take {' or '.join(known)}.")
+    kinds, what = (("huber", "absolute"), "for quantiles") if quantiles else (("squared", "huber"), "without quantiles")
+    require(error in kinds, f"{name} has no error '{error}' {what}; take {' or '.join(kinds)}.")
 
 
 def td_loss(
@@ -186,13 +186,13 @@ def lambda_returns(
     `last` marks the last step of every episode: after a terminal step nothing follows, after a time-out V(s′) does.
     """
     future = jnp.where(terminal, 0.0, discount**duration)
-    kept = jnp.where(last, 0.0, trace)
-    constant = reward + future * (1.0 - kept) * jnp.where(terminal, 0.0, next_value)
+    carry = jnp.where(last, 0.0, trace)
+    constant = reward + future * (1.0 - carry) * jnp.where(terminal, 0.0, next_value)
 
     def join(later: tuple[Array, Array], now: tuple[Array, Array]) -> tuple[Array, Array]:
         return now[0] + now[1] * later[0], now[1] * later[1]
 
-    return jax.lax.associative_scan(join, (constant, future * kept), reverse=True)[0]
+    return jax.lax.associative_scan(join, (constant, future * carry), reverse=True)[0]
 
 
 def outcomes(columns: Columns, discount: Float[Array, ""] | float) -> Float[Array, "row"]:
@@ -222,11 +222,11 @@ def outcomes(columns: Columns, discount: Float[Array, ""] | float) -> Float[Arra
         rest = jnp.where(ended, tail, -jnp.inf)
         empty = jnp.tile(time < steps - written, count)
     reward, terminal, duration = columns.reward[order, 0], columns.terminal[order], columns.duration[order]
-    found = lambda_returns(reward, terminal, last, duration, discount, 1.0, jnp.where(jnp.isfinite(rest), rest, 0.0))
+    finite = lambda_returns(reward, terminal, last, duration, discount, 1.0, jnp.where(jnp.isfinite(rest), rest, 0.0))
     # infinities apart: in the sum they would meet a zero and make a NaN
     blank = jnp.zeros(len(order))
     unknown = lambda_returns(blank, terminal, last, blank, 1.0, 1.0, jnp.isinf(rest).astype(jnp.float32)) > 0
-    return blank.at[order].set(jnp.where(unknown | empty, -jnp.inf, found))
+    return blank.at[order].set(jnp.where(unknown | empty, -jnp.inf, finite))
 
 
 def with_outcomes(columns: Columns, discount: Float[Array, ""] | float) -> Columns:
@@ -283,11 +283,11 @@ def n_step_returns(
 ) -> Float[Array, "lane time"]:
     """`r_t + … + γⁿ⁻¹ r_{t+n−1} + γⁿ V(s_{t+n})`, shorter where episode or segment end before (no gradient)."""
     future = jnp.where(batch.terminal, 0.0, discount**batch.duration)
-    found = batch.reward + future * jnp.where(batch.terminal, 0.0, next_value)
+    returns = batch.reward + future * jnp.where(batch.terminal, 0.0, next_value)
     for _ in range(count - 1):
-        later = jnp.concatenate([found[:, 1:], found[:, -1:]], axis=1)
-        found = batch.reward + future * jnp.where(batch.last, jnp.where(batch.terminal, 0.0, next_value), later)
-    return jax.lax.stop_gradient(found)
+        later = jnp.concatenate([returns[:, 1:], returns[:, -1:]], axis=1)
+        returns = batch.reward + future * jnp.where(batch.last, jnp.where(batch.terminal, 0.0, next_value), later)
+    return jax.lax.stop_gradient(returns)
 
 
 def weighted_mean(values: Float[Array, "*any"], weight: Shaped[Array, "*any"]) -> Float[Array, ""]:

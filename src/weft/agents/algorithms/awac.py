@@ -63,8 +63,8 @@ class AWAC(Algorithm):
     sampler: Sampler = Transitions()
 
     def __check_init__(self):
-        known = ("exponential", "softmax")
-        require(self.weighting in known, f"AWAC weighs by {known[0]} or {known[1]}, not by '{self.weighting}'.")
+        kinds = ("exponential", "softmax")
+        require(self.weighting in kinds, f"AWAC weighs by {kinds[0]} or {kinds[1]}, not by '{self.weighting}'.")
         require(self.samples >= 1, f"AWAC values at least one action of its policy, got {self.samples}.")
 
     def init(self, key, spec, prior=None):

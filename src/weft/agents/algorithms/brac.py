@@ -68,8 +68,8 @@ class BRAC(Algorithm):
 
     def __check_init__(self):
         require(self.entropy_weight >= 0, f"The weight of the entropy may not be negative, got {self.entropy_weight}.")
-        known = ("value", "policy", "reward")
-        require(self.penalty in known, f"BRAC's penalty is one of {', '.join(known)}, not '{self.penalty}'.")
+        kinds = ("value", "policy", "reward")
+        require(self.penalty in kinds, f"BRAC's penalty is one of {', '.join(kinds)}, not '{self.penalty}'.")
         require(self.samples >= 1, f"BRAC measures at least one action of its policy, got {self.samples}.")
         require(self.behaviour_steps >= 0, f"BRAC cannot imitate for {self.behaviour_steps} updates.")
 

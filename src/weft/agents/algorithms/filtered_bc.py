@@ -53,8 +53,8 @@ class FilteredBC(Algorithm):
 
     def __check_init__(self):
         require(0 < self.fraction <= 1, f"The fraction of the log to imitate must be in (0, 1], got {self.fraction}.")
-        known = ("trajectories", "timesteps")
-        require(self.budget in known, f"A budget is counted in trajectories or timesteps, not in '{self.budget}'.")
+        budgets = ("trajectories", "timesteps")
+        require(self.budget in budgets, f"A budget is counted in trajectories or timesteps, not in '{self.budget}'.")
         require(self.head in HEADS, f"Filtered BC has no head '{self.head}'.")
         require(self.components >= 1, f"Filtered BC needs at least one mixture component, got {self.components}.")
 
@@ -79,9 +79,9 @@ class FilteredBC(Algorithm):
         fitting = jnp.sum((spent <= room) & (costs[best_first] > 0))
         worst_kept = returns[best_first[jnp.maximum(fitting - 1, 0)]]
 
-        kept = sampled & (returns[episode] >= worst_kept)
-        places = jnp.nonzero(kept, size=len(kept), fill_value=0)[0]
-        return dataclasses.replace(columns, rows=columns.rows[places], count=kept.sum().astype(columns.count.dtype))
+        best = sampled & (returns[episode] >= worst_kept)
+        places = jnp.nonzero(best, size=len(best), fill_value=0)[0]
+        return dataclasses.replace(columns, rows=columns.rows[places], count=best.sum().astype(columns.count.dtype))
 
     def update(self, state, batch, tick):
         def actor_loss(pi):

@@ -86,8 +86,8 @@ class KLControl(Algorithm):
         )
         require(min(self.samples, self.candidates) >= 1, "KL-control needs at least one sample and one candidate.")
         require(self.behaviour_steps >= 0, f"KL-control cannot imitate for {self.behaviour_steps} updates.")
-        known = ("gaussian", "mixture")
-        require(self.head in known, f"The prior of KL-control is one of {', '.join(known)}, not '{self.head}'.")
+        heads = ("gaussian", "mixture")
+        require(self.head in heads, f"The prior of KL-control is one of {', '.join(heads)}, not '{self.head}'.")
         require(self.components >= 1, f"The prior needs at least one mixture component, got {self.components}.")
 
     def init(self, key, spec, prior=None):

@@ -62,8 +62,8 @@ class OneStep(Algorithm):
     sampler: Sampler = Quintuples()
 
     def __check_init__(self):
-        known = ("weights", "best")
-        require(self.extraction in known, f"One-step RL extracts a policy by weights or best, not '{self.extraction}'.")
+        kinds = ("weights", "best")
+        require(self.extraction in kinds, f"One-step RL extracts a policy by weights or best, not '{self.extraction}'.")
         require(self.candidates >= 1, f"One-step RL chooses among at least one action, got {self.candidates}.")
 
     def init(self, key, spec, prior=None):

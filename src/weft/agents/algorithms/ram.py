@@ -85,8 +85,8 @@ class RAM(Algorithm):
         self.check(spec)
         require(spec.plain, "RAM looks at one image; the observations of this log are a dictionary.")
         shape, window = spec.observations[0].shape, (self.size, self.scales, self.glimpses)
-        made = recurrent_attention(key, shape, spec.action.size, self.hidden, *window)
-        return State(learner(made, optax.adam(self.learning_rate)))
+        attention = recurrent_attention(key, shape, spec.action.size, self.hidden, *window)
+        return State(learner(attention, optax.adam(self.learning_rate)))
 
     def update(self, state, batch, tick):
         drawn = (self.glimpses, self.copies, len(batch.action), 2)

@@ -113,5 +113,5 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
         raise UserError(
             "scikit-learn, which has the digits, is not installed; run: pip install 'weft[images]'."
         ) from None
-    found: Any = load_digits()
-    return (found.images * BRIGHTNESS).astype(np.uint8), found.target.astype(np.int32)
+    digits: Any = load_digits()
+    return (digits.images * BRIGHTNESS).astype(np.uint8), digits.target.astype(np.int32)

@@ -222,12 +222,12 @@ def expected(policy: Policy | None, world: Notifications | None = None) -> dict[
     """
     world = world or Notifications()
     table, change = _table(policy, world), as_arrays(world)
-    found = {}
+    totals = {}
     for name in (*WEIGHTS, "send", "decision"):
         count = {"send": (0.0, 0.0, -1.0), "decision": (0.0, 0.0, 0.0)}
         weights = count.get(name, tuple(float(name == known) for known in WEIGHTS))
-        found[name] = float(_value(change, table, jnp.float32(1.0), jnp.asarray(weights), float(name in count)))
-    return found
+        totals[name] = float(_value(change, table, jnp.float32(1.0), jnp.asarray(weights), float(name in count)))
+    return totals
 
 
 def simulate(
@@ -294,29 +294,29 @@ def _backward(
             chance * discount**gap * expected[kind, _tired(kind, fatigue, action, gap)]
             for gap, chance in zip(GAPS, GAP_CHANCES, strict=True)
         )
-        found = reward + (1.0 - leave) * after
-        return (decide(found, table) * found).sum(-1), found
+        q = reward + (1.0 - leave) * after
+        return (decide(q, table) * q).sum(-1), q
 
-    first, found = jax.lax.scan(body, jnp.zeros((2, LEVELS, 2)), tables, world.steps, reverse=True)
+    first, q = jax.lax.scan(body, jnp.zeros((2, LEVELS, 2)), tables, world.steps, reverse=True)
     begins = (jnp.asarray(chances) for chances in (KIND_CHANCES, BEGIN_CHANCES, MOMENT_CHANCES))
-    return jnp.einsum("klm,k,l,m->", first, *begins), found
+    return jnp.einsum("klm,k,l,m->", first, *begins), q
 
 
-def _shown(found: Float[Array, "kind level moment choice"], hidden: bool) -> Float[Array, "kind level moment choice"]:
+def _shown(q: Float[Array, "kind level moment choice"], hidden: bool) -> Float[Array, "kind level moment choice"]:
     """Return what a choice is worth as far as the kind is seen: its mean over kinds where they are hidden."""
     if not hidden:
-        return found
-    return jnp.broadcast_to(jnp.tensordot(jnp.asarray(KIND_CHANCES), found, 1), found.shape)
+        return q
+    return jnp.broadcast_to(jnp.tensordot(jnp.asarray(KIND_CHANCES), q, 1), q.shape)
 
 
 def _best(world: Notifications, hidden: bool, discount: Array | float = 1.0) -> Table:
     """Return what each choice is worth, as far as the kind is seen, when the best is done afterwards."""
 
-    def decide(found: Array, _: Any) -> Array:
-        return jax.nn.one_hot(_shown(found, hidden).argmax(-1), 2)
+    def decide(q: Array, _: Any) -> Array:
+        return jax.nn.one_hot(_shown(q, hidden).argmax(-1), 2)
 
-    found = _backward(world, jnp.float32(discount), decide, None)[1]
-    return jax.vmap(lambda one: _shown(one, hidden))(found)
+    q = _backward(world, jnp.float32(discount), decide, None)[1]
+    return jax.vmap(lambda one: _shown(one, hidden))(q)
 
 
 def _behaviour_table(world: Notifications, sharpness: Array, hidden: bool) -> Table:
@@ -357,8 +357,8 @@ def _simulate(world: Notifications, table: Table, seed: Array, users: int, disco
     def one(number: Array) -> Array:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), FRESH), number)
         reset_key, run_key = jax.random.split(key)
-        found = unroll(world, world.behave, lambda memory, *_: memory, world.reset(reset_key), table, run_key)
-        before = jnp.cumsum(found.duration) - found.duration
-        return jnp.where(found.alive, discount**before * found.reward, 0.0).sum()
+        campaign = unroll(world, world.behave, lambda memory, *_: memory, world.reset(reset_key), table, run_key)
+        before = jnp.cumsum(campaign.duration) - campaign.duration
+        return jnp.where(campaign.alive, discount**before * campaign.reward, 0.0).sum()
 
     return jax.vmap(one)(jnp.arange(users))

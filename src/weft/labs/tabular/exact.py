@@ -92,8 +92,8 @@ def policy_iteration(
     for rounds in range(1, 10_000):
         q, values = evaluate(model, policy, discount, unknown=unknown)[:2]
         best = np.where(allowed, q, -np.inf).max(1)
-        kept = np.isclose((policy * q).sum(1), best, CLOSE, CLOSE) & (rounds > 1)
-        after = np.where(kept[:, None], policy, greedy(q, allowed))
+        stays = np.isclose((policy * q).sum(1), best, CLOSE, CLOSE) & (rounds > 1)
+        after = np.where(stays[:, None], policy, greedy(q, allowed))
         if np.array_equal(after, policy):
             return Solution(q, values, policy, rounds)
         policy = after
@@ -152,8 +152,9 @@ def _values(model: Model, q: Table, policy: Table | None, restricted: bool) -> n
     """Return V of Q under a policy, or under the best choice."""
     if policy is not None:
         return (policy * q).sum(1)
-    known = model.known
-    return np.where(known | ~known.any(1, keepdims=True), q, -np.inf).max(1) if restricted else q.max(1)
+    if not restricted:
+        return q.max(1)
+    return np.where(model.known | ~model.known.any(1, keepdims=True), q, -np.inf).max(1)
 
 
 def _require_an_end(follow: Float[np.ndarray, "state next"]) -> None:

@@ -108,8 +108,8 @@ def q_learning(
     is valued, then a new episode begins. Several keys `(seed,)` are several runs. Raises UserError for settings out of
     range and for worlds without a table.
     """
-    settings = (discount, step_size, power, exploration, begin)
-    return _learn(world, key, steps, settings, "double" if double else "best")
+    numbers = _Numbers(discount, step_size, power, exploration)
+    return _learn(world, key, steps, numbers, begin, "double" if double else "best")
 
 
 def sarsa(
@@ -123,32 +123,47 @@ def sarsa(
     begin: float | Table = 0.0,
 ) -> Learned:
     """Learn Q of the behaviour itself, ε-greedy in its own Q, from `steps` steps; arguments as for `q_learning`."""
-    return _learn(world, key, steps, (discount, step_size, power, exploration, begin), "taken")
+    return _learn(world, key, steps, _Numbers(discount, step_size, power, exploration), begin, "taken")
 
 
-def _learn(world: Model | Environment, key: PRNGKeyArray, steps: int, settings: tuple, target: str) -> Learned:
-    discount, step_size, power, exploration, begin = settings
-    require(0 <= discount <= 1, f"The discount must be between 0 and 1, got {discount}.")
+class _Numbers(NamedTuple):
+    """The settings that the compiled program takes as numbers."""
+
+    discount: float
+    step_size: float
+    power: float
+    exploration: float
+
+    def check(self) -> None:
+        """Raise UserError for one that is out of range."""
+        require(0 <= self.discount <= 1, f"The discount must be between 0 and 1, got {self.discount}.")
+        require(0 < self.step_size <= 1, f"The step size must be above 0 and at most 1, got {self.step_size}.")
+        require(self.power >= 0, f"The power of the step size may not be negative, got {self.power}.")
+        require(0 <= self.exploration <= 1, f"The exploration must be between 0 and 1, got {self.exploration}.")
+
+
+def _learn(
+    source: Model | Environment, key: PRNGKeyArray, steps: int, numbers: _Numbers, begin: float | Table, target: str
+) -> Learned:
+    """Learn a table; `target` says what is bootstrapped from: the `best` choice, the one `taken`, or `double`."""
+    numbers.check()
     require(steps >= 1, f"Learning takes at least one step, got {steps}.")
-    require(0 < step_size <= 1, f"The step size must be above 0 and at most 1, got {step_size}.")
-    require(power >= 0, f"The power of the step size may not be negative, got {power}.")
-    require(0 <= exploration <= 1, f"The exploration must be between 0 and 1, got {exploration}.")
-    made = ModelWorld.of(world) if isinstance(world, Model) else world
-    spec = made.spec
+    world = ModelWorld.of(source) if isinstance(source, Model) else source
+    spec = world.spec
     require(spec.discrete, f"A table needs discrete actions; those of this world are {spec.action.kind}.")
     require(spec.plain, "A table needs one observation; those of this world have several components.")
     kind = spec.observations[0]
     require(one_hot(kind) or kind.count > 0, "A table needs one-hot observations or a category with a declared count.")
-    codes(_begins(as_arrays(made), jax.random.key(0)), kind, "this world")
+    codes(_begins(as_arrays(world), jax.random.key(0)), kind, "this world")
     shape = (kind.shape[0] if one_hot(kind) else kind.count, spec.action.size)
     table = np.asarray(begin, np.float32)
     require(table.shape in ((), shape), f"Q before the first step is a number or {shape}, got {table.shape}.")
-    numbers = jnp.asarray((discount, step_size, power, exploration), jnp.float32)
     start = jnp.broadcast_to(table, (2 if target == "double" else 1, *shape))
     keys, count = jnp.reshape(key, (-1,)), jnp.int32(steps)
-    q, visited = _walk(as_arrays(made), numbers, start, keys, count, target, one_hot(kind))
-    found = Learned(np.asarray(q), np.asarray(visited))
-    return found if jnp.ndim(key) else Learned(*(part[0] for part in found))
+    floats = jnp.asarray(numbers, jnp.float32)
+    q, visited = _walk(as_arrays(world), floats, start, keys, count, target, one_hot(kind))
+    tables = Learned(np.asarray(q), np.asarray(visited))
+    return tables if jnp.ndim(key) else Learned(*(table[0] for table in tables))
 
 
 @jax.jit

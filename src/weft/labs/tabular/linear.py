@@ -40,9 +40,10 @@ def desirability(
     distributions(law, "The passive law")
     pay = np.broadcast_to(finite(cost, "The cost"), over.shape)
     require(bool((pay[~over] > 0).all()), "The cost of every state that is not a goal must be positive.")
-    kept = np.exp(-pay[~over])[:, None] * law[~over]
+    # z(s) = e^-cost(s) sum_s' p(s' | s) z(s') with z = 1 at the goals is linear in z
+    weighted = np.exp(-pay[~over])[:, None] * law[~over]
     z = np.ones(len(law))
-    z[~over] = np.linalg.solve(np.eye((~over).sum()) - kept[:, ~over], kept[:, over].sum(1))
+    z[~over] = np.linalg.solve(np.eye((~over).sum()) - weighted[:, ~over], weighted[:, over].sum(1))
     best = law * z
     best = np.where(over[:, None], np.eye(len(law)), best / best.sum(1, keepdims=True))
     with np.errstate(divide="ignore"):

@@ -126,11 +126,11 @@ def model_of(data: Dataset) -> Model:
     )
 
 
-def finite(given: Any, name: str) -> np.ndarray:
+def finite(values: Any, name: str) -> np.ndarray:
     """Return numbers as float64; raise UserError, naming them, unless all are finite."""
-    found = np.asarray(given, float)
-    require(bool(np.isfinite(found).all()), f"The array '{name}' holds values that are not finite.")
-    return found
+    numbers = np.asarray(values, float)
+    require(bool(np.isfinite(numbers).all()), f"The array '{name}' holds values that are not finite.")
+    return numbers
 
 
 def distributions(chances: np.ndarray, what: str) -> None:
@@ -139,16 +139,16 @@ def distributions(chances: np.ndarray, what: str) -> None:
     wrong = (low < 0) | (np.abs(total - 1) > 1e-6)
     if wrong.any():
         at = np.unravel_index(int(wrong.argmax()), wrong.shape)
-        found = f"sum to {total[at]:.6g}" if low[at] >= 0 else f"hold {low[at]:.6g}"
-        raise UserError(f"{what.format(*at)} {found}; probabilities are 0 or more and sum to 1.")
+        fault = f"sum to {total[at]:.6g}" if low[at] >= 0 else f"hold {low[at]:.6g}"
+        raise UserError(f"{what.format(*at)} {fault}; probabilities are 0 or more and sum to 1.")
 
 
 def _mask(terminal: Sequence[int] | np.ndarray, size: int) -> Bool[np.ndarray, "state"]:
-    given = np.asarray(terminal)
-    if given.dtype == bool and given.shape == (size,):
-        return given
-    numbers = given.astype(int).reshape(-1)
-    good = given.size == 0 or (given.dtype.kind in "iu" and numbers.min() >= 0 and numbers.max() < size)
+    states = np.asarray(terminal)
+    if states.dtype == bool and states.shape == (size,):
+        return states
+    numbers = states.astype(int).reshape(-1)
+    good = states.size == 0 or (states.dtype.kind in "iu" and numbers.min() >= 0 and numbers.max() < size)
     require(good, f"Terminal states are numbers from 0 to {size - 1} or a mask of {size}.")
     return np.isin(np.arange(size), numbers)
 
