@@ -99,17 +99,18 @@ def runs(settings: Sequence[Algorithm], data: Dataset, steps: int, seeds: Sequen
 
 def begin(settings: Sequence[Algorithm], data: Dataset, seeds: Sequence[int] = (0,)) -> object:
     """Return the first states, stacked."""
-    stacked, keys = _plan(settings, seeds)
+    stacked, keys = plan(settings, seeds)
     return train.begin(stacked, keys, data.device(), data.spec, "sequential")
 
 
 def continued(settings, states, data, start, stop, total, seeds=(0,)):
     """Take stacked states from one step to another; return them (the old ones stay whole) and their metrics."""
-    stacked, keys = _plan(settings, seeds)
+    stacked, keys = plan(settings, seeds)
     counts = [jnp.int32(count) for count in (start, stop, total)]
     return train.advance(stacked, jax.tree.map(jnp.copy, states), data.device(), keys, *counts, "sequential")
 
 
-def _plan(settings, seeds):
+def plan(settings: Sequence[Algorithm], seeds: Sequence[int]) -> tuple[Algorithm, jax.Array]:
+    """Return settings times seeds, stacked, and their keys."""
     each = [(pytree.as_arrays(setting), jax.random.key(seed)) for setting in settings for seed in seeds]
     return pytree.stack([setting for setting, _ in each]), jnp.stack([key for _, key in each])
