@@ -19,14 +19,14 @@ demo: .venv/core.stamp
 	$(BIN)/weft demo --out report.html
 
 test: .venv/dev.stamp
-	$(BIN)/pytest -q -n 2 --dist worksteal
+	$(BIN)/pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 
-# Everything, the slow tests as well.
+# Everything: the slow tests as well, all programs optimised, more examples of every property.
 test-all: .venv/dev.stamp
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "slow or not slow" --durations 30
+	WEFT_TESTS=all $(BIN)/pytest -q -n 2 --dist loadgroup --no-loadscope-reorder -m "slow or not slow" --durations 30
 
 test-slow: .venv/dev.stamp
-	$(BIN)/pytest -q -m slow
+	WEFT_TESTS=all $(BIN)/pytest -q -m slow
 
 # Every command on every log, as a table.
 test-commands: .venv/dev.stamp

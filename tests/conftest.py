@@ -1,9 +1,14 @@
-"""What every test shares: compiled programs kept on disk, and the data outside the repository.
+"""What every test shares: how programs are compiled and kept, who runs what, and the data outside the repository.
+
+`make test` compiles without most optimisations: it takes two thirds of the time, and only tests that count bits against
+other compilers or train for long need them (`pytest.mark.optimised`). `make test-all` sets `WEFT_TESTS=all`: slow tests
+too, every program optimised, and property tests with more examples.
 
 `jax_numpy_rank_promotion="raise"` is not set: networks and distributions take any leading axes, so every bias and every
 shared deviation is promoted on purpose. Wrong broadcasts are caught by the twins and the known answers.
 """
 
+import collections
 import gc
 import itertools
 import os
@@ -20,14 +25,67 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 MOST_MAPS = 15_000
 FINISHED = itertools.count()
+ALL = os.environ.get("WEFT_TESTS") == "all"
+BUDGET = 20.0
+"""Seconds that a file of the fast suite may take with its programs compiled; the summary marks those above it."""
 
 # how long an example takes depends on what else the machine does
-hypothesis.settings.register_profile("weft", deadline=None)
-hypothesis.settings.load_profile("weft")
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("full", deadline=None)
+hypothesis.settings.load_profile("full" if ALL else "fast")
 
 jax.config.update("jax_compilation_cache_dir", os.environ.get("WEFT_CACHE") or str(ROOT / ".cache" / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+if not ALL:
+    jax.config.update("jax_disable_most_optimizations", True)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # for the commands that tests run
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests are slow, who runs what, and in which order.
+
+    `pytest.mark.few(n)`: of a test's cases all but the first n are slow. Every file goes to one worker, and a file with
+    `pytest.mark.apart` in the parts that its parameters name: what compiles a program, or trains the run that others
+    look at, is done once. Folders that compile most come first, so that no long file begins when others have ended.
+    """
+    cases: collections.Counter[str] = collections.Counter()
+    for item in items:
+        place = item.path.relative_to(ROOT / "tests").as_posix()
+        if few := item.get_closest_marker("few"):
+            name = f"{place}::{getattr(item, 'originalname', item.name)}"
+            cases[name] += 1
+            if cases[name] > few.args[0]:
+                item.add_marker(pytest.mark.slow)
+        if (apart := item.get_closest_marker("apart")) and hasattr(item, "callspec"):
+            place += "".join(f"-{item.callspec.params.get(name)}" for name in apart.args)
+        item.add_marker(pytest.mark.xdist_group(place))
+    items.sort(key=lambda item: item.path.parent.name not in ("contracts", "deployment", "algorithms", "experiments"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what every file took, the slowest first."""
+    seconds: collections.Counter[str] = collections.Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.location[0]] += report.duration
+    if len(seconds) < 2:
+        return
+    terminalreporter.section(f"seconds by file, {sum(seconds.values()):.0f} in all")
+    for place, taken in seconds.most_common(20):
+        terminalreporter.write_line(f"{taken:7.1f}  {place}{'  above its budget' if taken > BUDGET else ''}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimisations(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compile the programs of a file with all optimisations where it is marked `optimised`."""
+    if request.node.get_closest_marker("optimised"):
+        jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", not ALL)
 
 
 @pytest.fixture(scope="session")

@@ -247,6 +247,7 @@ JUDGES = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("judge", JUDGES)
 def test_a_log_with_its_columns_in_another_order_is_judged_by_name(judge, tmp_path, monkeypatch):
     monkeypatch.setenv("WEFT_LEDGER", str(tmp_path / "one"))

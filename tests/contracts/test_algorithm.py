@@ -24,6 +24,8 @@ from weft.data.samplers.transitions import Transitions
 from weft.nn.multipliers import Fixed, Lagrange
 from weft.training import loop as train
 
+pytestmark = pytest.mark.apart("name", "kind")
+
 STEPS = 12
 ROWS = 96
 KINDS = ("continuous", "discrete")

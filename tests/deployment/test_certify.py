@@ -158,6 +158,7 @@ def test_a_report_after_a_decision_is_free_and_spends_the_fold():
 # --- the second tier ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_without_propensities_no_more_than_a_staged_test():
     data = log(1, whole=True, propensities=None)
     true = HERE.value(HERE.rule(0.6)) - HERE.value(HERE.logging)

@@ -67,6 +67,7 @@ def passes(key, start):
     return jax.lax.map(one, jax.random.split(key, 600), batch_size=100)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("start", [1.0, 0.3])
 def test_under_the_null_hypothesis_the_risk_is_kept_at_every_look(start):
     room = 2 * np.sqrt(0.05 * 0.95 / 600)
@@ -157,6 +158,7 @@ def test_bets_on_the_arms_have_a_mean_of_one_exactly_if_arms_come_as_stated():
     assert (np.diff(less) < 0).all()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("share", [0.55, 0.45, 0.6])
 def test_arms_that_do_not_come_as_stated_deploy_and_reject_nothing(share):
     # returns in a small part of the declared range, the same under both arms

@@ -96,6 +96,7 @@ def test_a_compiled_world_gives_each_episode_its_seed_too():
     np.testing.assert_allclose(found, collect(served(), "maze", 4, seed=7, greedy=True).returns)
 
 
+@pytest.mark.slow
 def test_a_policy_is_rolled_out_as_it_acts():
     for policy, world in ((served("grid"), "grid"), (walker("gaussian"), Walk)):
         greedy, drawn = (rollout(policy, world, 4, greedy=way) for way in (True, False))

@@ -24,6 +24,7 @@ def row(cell):
     return judge(cell, {name: np.asarray(part) for name, part in found.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{}, {"stop": 0.2}], ids=["markov", "variable length"])
 def test_issued_intervals_hold(change):
     found = row(dataclasses.replace(SMALL, **change))
@@ -33,6 +34,7 @@ def test_issued_intervals_hold(change):
     assert found["naive_coverage"] < 0.75  # the negative one: a bootstrap of one fitted V
 
 
+@pytest.mark.slow
 def test_the_suite_finds_an_interval_that_is_too_narrow(monkeypatch):
     honest = issuing.spread
     monkeypatch.setattr(issuing, "spread", lambda each, count: 0.4 * honest(each, count))

@@ -95,6 +95,7 @@ def test_what_was_never_taken_counts_for_nothing():
 # --- DQN --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("double", [False, True])
 def test_a_linear_q_network_on_the_grid_is_value_iteration(double):
     data = weft.load("sample:grid", episodes=120, seed=0)
@@ -188,6 +189,7 @@ def test_a_learned_temperature_holds_the_share_of_the_entropy():
 # --- policy gradients -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("baseline", [Zero(), MovingAverage(), Learned()], ids=lambda b: type(b).__name__)
 def test_reinforce_solves_the_smallest_world_with_every_baseline(baseline):
     setting = Reinforce(hidden=(), baseline=baseline, learning_rate=0.05)
@@ -207,6 +209,7 @@ def test_a_moving_average_lags_a_batch_behind():
     assert float(after) == pytest.approx(0.5)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("options", [{"trace": 1.0}, {"trace": 0.9}, {"lookahead": 2}])
 def test_every_critic_solves_the_smallest_world(options):
     setting = ActorCritic(hidden=(), learning_rate=0.05, value_learning_rate=0.05, **options)

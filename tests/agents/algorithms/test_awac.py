@@ -74,6 +74,7 @@ def band() -> Dataset:
     )
 
 
+@pytest.mark.slow
 def test_values_stay_bounded_where_no_action_was_logged():
     setting = AWAC(inverse_temperature=5.0, samples=10, hidden=(32,), sampler=Transitions(64), **LOOP)
     for state in zoo.runs([setting], band(), 3000, seeds=(0, 1)):
@@ -84,6 +85,7 @@ def test_values_stay_bounded_where_no_action_was_logged():
         assert float(setting.value(state, HERE, jax.random.key(0))) < 2.2
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("weighting", ["exponential", "softmax"])
 @pytest.mark.parametrize("kind", ["continuous", "discrete"])
 def test_without_temperature_the_actor_imitates(weighting, kind):

@@ -43,6 +43,7 @@ def believed_of_the_policy(setting, state) -> np.ndarray:
     return np.asarray(jnp.minimum(*(q(jnp.repeat(CHAIN[:, None], 500, 1), drawn) for q in state.critics.model)).mean(1))
 
 
+@pytest.mark.slow
 def test_a_calibrated_policy_is_worth_what_the_log_shows_and_a_conservative_one_less():
     base = CQL(
         discount=0.9,

@@ -65,6 +65,7 @@ def drawn(count: int = 4000, greedy: bool = False, **changes: object) -> np.ndar
     return np.asarray(jax.jit(lambda key: policy.act((), jnp.ones((count, 1)), key, greedy)[0])(jax.random.key(3)))
 
 
+@pytest.mark.slow
 def test_one_sample_is_the_behaviour():
     actions = drawn(samples=1)
     assert (actions > 0).mean() == pytest.approx(0.6, abs=0.03)
@@ -100,6 +101,7 @@ def test_the_best_of_normal_draws_with_the_action_as_value(count):
     assert float(chosen.mean()) == pytest.approx({16: 1.766, 64: 2.344, 256: 2.826}[count], abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_greedy_choice_does_not_hang_on_its_place_in_a_batch():
     setting, state = learned()
     policy = dataclasses.replace(setting, samples=16).policy(state)
@@ -124,6 +126,7 @@ def test_the_values_are_those_of_iql():
 
 
 # V of an even chance of 0 and 1: the quantile above one half is 1, the soft maximum log((1 + e^α) / 2) / α
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("loss", "truth"), [(Quantile(0.75), 1.0), (Exponential(2.0), float(np.log((1 + np.exp(2.0)) / 2) / 2))]
 )

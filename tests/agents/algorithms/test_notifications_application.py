@@ -58,6 +58,7 @@ def test_the_log_hardly_sends_to_the_tired():
     assert set(np.unique(log.durations)) == {1.0, 2.0, 4.0}
 
 
+@pytest.mark.slow
 def test_without_a_penalty_more_is_sent_and_less_is_clicked():
     base, found = judged()
     assert mean(found["ddqn"], "volume") > 1.1 * base["volume"]

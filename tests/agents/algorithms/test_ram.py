@@ -42,10 +42,12 @@ def accuracy(setting: RAM, steps: int, seed: int = 0) -> float:
     return float(np.mean(np.asarray(chosen) == test.actions))
 
 
+@pytest.mark.slow
 def test_three_glimpses_find_the_patch():
     assert accuracy(small(), 2000) >= 0.95
 
 
+@pytest.mark.slow
 def test_a_glimpse_that_stays_in_the_middle_is_near_chance():
     # 1 in 4, and the fifth of the patches that the finest window of the middle overlaps.
     assert accuracy(small(glimpses=1, copies=1), 600) < 0.5

@@ -124,6 +124,7 @@ def test_the_critic_of_the_log_solves_its_linear_equations():
     np.testing.assert_allclose(values[seen], exact[seen], atol=5e-3)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "setting",
     [

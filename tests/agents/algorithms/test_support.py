@@ -43,6 +43,7 @@ def chosen(setting, steps: int = 1200, seeds: tuple[int, ...] = (0,)) -> tuple[f
     return float(np.mean(actions)), states[0]
 
 
+@pytest.mark.slow
 def test_nothing_holds_soft_actor_critic():
     setting = SAC(temperature=Fixed(1e-3), **SMALL)
     [state] = zoo.runs([setting], middle(), 1200)
@@ -60,7 +61,12 @@ STAYING = {
 }
 
 
-@pytest.mark.parametrize("name", STAYING)
+TWINNED = ("bcq", "bear", "crr", "one_step-best")  # their updates are held against d3rlpy's, or shared
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in TWINNED else ()) for name in STAYING]
+)
 def test_a_constraint_improves_within_the_log(name):
     # BEAR's seeds lie between .01 and .15 on one processor, and elsewhere on another
     action, state = chosen(STAYING[name], seeds=(0, 1, 2, 3) if name == "bear" else (0,))
@@ -83,6 +89,7 @@ def test_kl_control_acts_by_the_mode_of_what_it_learned():
     assert float(found[0, 0]) != pytest.approx(float(draws[value.argmax(), 0]))
 
 
+@pytest.mark.slow
 def test_one_candidate_without_perturbation_is_imitation():
     setting = BCQ(candidates=1, perturbation=0.0, samples=1, **MODEL, **SMALL)
     _, state = chosen(setting, 600)
@@ -96,6 +103,7 @@ def test_one_candidate_without_perturbation_is_imitation():
     assert (jnp.abs(found) < 0.35).all()
 
 
+@pytest.mark.slow
 def test_the_multiplier_of_bear_rises_while_the_policy_is_outside_and_falls_inside():
     setting = BEAR(weight=Lagrange(0.05, learning_rate=3e-2), warm_up=400, **MODEL, **SMALL)
     data, states, seen = middle(), zoo.begin([setting], middle()), []

@@ -53,6 +53,7 @@ def grid():
     return log(environment("grid"), 300, 0)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("greedy", [True, False])
 def test_a_tabular_fit_is_the_linear_solve(greedy):
     random = np.random.default_rng(0)
@@ -90,6 +91,7 @@ def test_durations_discount_by_time():
     assert fit(TABULAR, lambda seen: np.zeros(len(seen), np.int32), data) == pytest.approx(0.9**3, abs=0.01)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("greedy", "truth"), [(True, 0.3), (False, 0.3)])
 def test_continuous_actions_drawn_or_not(greedy, truth):
     random = np.random.default_rng(1)
@@ -158,6 +160,7 @@ def test_declared_units_are_drawn_whole():
         estimate_fitted_q(zero, part, **options)
 
 
+@pytest.mark.slow
 def test_what_the_log_never_shows_is_said():
     data = log(environment("maze"), 60, 0)
     options = {"steps": 20, "hidden": (8,), "replicates": 2}

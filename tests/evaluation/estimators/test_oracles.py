@@ -215,6 +215,7 @@ def chain():
     return question(lambda seen: np.tile([0.1, 0.9], (len(seen), 1)), data, None, True, 1, 0)
 
 
+@pytest.mark.slow
 def test_the_chain_of_ten_steps():
     asked = chain()
     for kind, deviation in ((ImportanceSampling, 117), (PerDecision, 35)):
