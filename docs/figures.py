@@ -21,7 +21,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
+import weft
 from weft.envs.worlds.grid import CELLS, ENDS, MOVES, SIDE
+from weft.envs.worlds.maze import GOAL, PLAN, START
 from weft.labs import tabular
 from weft.reports.chart import COLOURS, INK, PRINT, SOFT
 
@@ -190,7 +192,44 @@ def notifications() -> Figure:
     return figure
 
 
-FIGURES = {"grid.png": grid, "baselines.png": baselines, "learning.png": learning, "notifications.png": notifications}
+def stitching() -> Figure:
+    """The maze's logged walks, and those of a policy that learned from them with settings tuned on this maze."""
+    data = weft.load("sample:maze")
+    tuned = weft.IQL(expectile=0.8, inverse_temperature=20.0, learning_rate=1e-3, target_rate=0.05, hidden=(64, 64))
+    run = weft.fit(tuned, data, steps=2500, batch_size=128)
+    played = weft.collect(run.policy(), "maze", episodes=20, seed=0, greedy=True)
+    reached = float(np.mean(played.returns > 0))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.3))
+    _walks(left, [data.episode(index).observations for index in range(120)], SOFT, 0.25)
+    left.set_title("The log: no walk leads from S to G", loc="left", fontsize=12, pad=9)
+    _walks(right, [played.episode(index).observations for index in range(played.episodes)], COLOURS[0], 0.6)
+    right.set_title(f"IQL, tuned on this maze: {reached:.0%} reach G", loc="left", fontsize=12, pad=9)
+    figure.subplots_adjust(left=0.02, right=0.98, top=0.91, bottom=0.02, wspace=0.08)
+    return figure
+
+
+def _walks(axes: Axes, walks: list[np.ndarray], colour: str, alpha: float) -> None:
+    for row, cells in enumerate(PLAN):
+        for column, cell in enumerate(cells):
+            if cell == "#":
+                axes.add_patch(Rectangle((column, row), 1, 1, facecolor="#d5d9de", edgecolor="none"))
+    for walk in walks:
+        axes.plot(*(walk.T * len(PLAN)), color=colour, alpha=alpha, linewidth=1.0)
+    for name, (column, row) in (("S", START), ("G", GOAL)):
+        axes.text(
+            column + 0.5, row + 0.5, name, ha="center", va="center", fontsize=14, color=INK, weight="bold", zorder=3
+        )
+    axes.set(xlim=(0, len(PLAN)), ylim=(len(PLAN), 0), aspect="equal", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+FIGURES = {
+    "stitching.png": stitching,
+    "grid.png": grid,
+    "baselines.png": baselines,
+    "learning.png": learning,
+    "notifications.png": notifications,
+}
 if "hopper" in RESULTS:
     FIGURES["switch.png"] = switch
 
