@@ -11,7 +11,7 @@ import pytest
 from weft.core.errors import UserError
 from weft.data.spec import ActionSpec, ObservationSpec, Spec
 from weft.nn.denoiser import Denoiser, LayerNorm, denoiser, mish
-from weft.nn.optimise import descend, learner, polyak
+from weft.nn.optimise import descend, learner
 
 PLAIN = Spec((ObservationSpec((1,)),), ActionSpec("continuous", (2,)))
 ANGLE = 2 * jnp.pi * jnp.arange(8) / 8
@@ -78,7 +78,7 @@ def trained(key, weights, centres, steps, blocks, width, updates):
         current, loss = descend(
             current, optax.adam(rate), lambda model: model.loss(state[:, None] * 1.0, action, loss_key)
         )
-        return (current, polyak(average, current.model, 0.01)), loss
+        return (current, optax.incremental_update(current.model, average, 0.01)), loss
 
     model = denoiser(jax.random.fold_in(key, updates), PLAIN, steps, blocks, width)
     (_, average), _ = jax.lax.scan(step, (learner(model, optax.adam(1e-3)), model), jnp.arange(updates))

@@ -8,7 +8,7 @@ import pytest
 
 from weft.core.errors import UserError
 from weft.nn.multipliers import Fixed, Lagrange
-from weft.nn.optimise import descend, learner, polyak
+from weft.nn.optimise import descend, learner, update_every
 
 
 def test_a_step_goes_downhill_and_keeps_moments():
@@ -23,9 +23,11 @@ def test_a_step_goes_downhill_and_keeps_moments():
     assert third.moments[0].count == 2
 
 
-def test_a_slow_copy_moves_a_fraction():
-    target = polyak((jnp.zeros(2),), (jnp.full(2, 10.0),), 0.1)
-    np.testing.assert_allclose(target[0], 1.0)
+def test_a_slow_copy_moves_a_fraction_when_it_is_due():
+    slow, fast = (jnp.zeros(2),), (jnp.full(2, 10.0),)
+    np.testing.assert_allclose(update_every(1, jnp.int32(0), fast, slow, 0.1)[0], 1.0)
+    moved = [float(update_every(3, jnp.int32(step), fast, slow, 0.1)[0][0]) for step in range(6)]
+    np.testing.assert_allclose(moved, [0, 0, 1, 0, 0, 1])
 
 
 def test_a_fixed_multiplier_stays():

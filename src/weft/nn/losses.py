@@ -8,6 +8,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from ..core.errors import UserError
@@ -24,7 +25,6 @@ __all__ = [
     "check_loss",
     "dual",
     "expectile",
-    "huber",
     "imitation",
     "lambda_returns",
     "linex",
@@ -101,6 +101,7 @@ def linex(error: Float[Array, "*any"], sharpness: Float[Array, ""] | float) -> F
     least (Varian 1975). For small β it is u² / 2. The exponential goes on as a line from β u = 5 on.
     """
     scaled = sharpness * error
+    # one target far above V would otherwise outweigh the batch: the slope stops growing at e^5, about 150
     low = jnp.minimum(scaled, 5.0)
     grown = jnp.exp(low) + jnp.exp(5.0) * (scaled - low)
     return (grown - scaled - 1.0) / jnp.square(sharpness)
@@ -117,13 +118,6 @@ def dual(
     return temperature * (divergence + spread)
 
 
-def huber(error: Float[Array, "*any"], threshold: Float[Array, ""] | float = 1.0) -> Float[Array, "*any"]:
-    """Quadratic (½u²) inside the threshold, linear outside: the gradient is the clipped error (Mnih et al. 2015)."""
-    size = jnp.abs(error)
-    inner = jnp.minimum(size, threshold)
-    return 0.5 * jnp.square(inner) + threshold * (size - inner)
-
-
 def quantile_loss(
     estimate: Float[Array, "*any quantile"], goal: Float[Array, "*any quantile"], kind: str = "huber"
 ) -> Float[Array, "*any"]:
@@ -137,7 +131,7 @@ def quantile_loss(
     level = (jnp.arange(estimate.shape[-1]) + 0.5) / estimate.shape[-1]
     error = goal[..., None, :] - estimate[..., :, None]
     tilt = jnp.abs(level[:, None] - (error < 0))
-    return (tilt * (huber(error) if kind == "huber" else jnp.abs(error))).mean(-1).sum(-1)
+    return (tilt * (optax.losses.huber_loss(error) if kind == "huber" else jnp.abs(error))).mean(-1).sum(-1)
 
 
 def check_loss(name: str, error: str, quantiles: int) -> None:
@@ -152,10 +146,13 @@ def td_loss(
     goal: Float[Array, "batch"] | Float[Array, "batch quantile"],
     kind: str,
 ) -> Float[Array, "batch"]:
-    """The loss of values against goals: their squared difference, its Huber loss (`huber`), or `quantile_loss`."""
+    """The loss of values against goals: their squared difference, its Huber loss (`huber`), or `quantile_loss`.
+
+    The gradient of the Huber loss is the error clipped to [−1, 1] (Mnih et al. 2015).
+    """
     if estimate.ndim > 1:
         return quantile_loss(estimate, goal, kind)
-    return {"huber": huber}.get(kind, jnp.square)(estimate - goal)
+    return (optax.losses.huber_loss if kind == "huber" else jnp.square)(estimate - goal)
 
 
 def sampled_logsumexp(

@@ -1,4 +1,4 @@
-"""The whole training toolkit: a model with its optimiser's moments, one gradient step, one Polyak step."""
+"""The whole training toolkit: a model with its optimiser's moments, one gradient step, one step of a target."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ..core.pytree import zeros
 
-__all__ = ["Learner", "descend", "descend_in_pieces", "learner", "polyak", "polyak_every"]
+__all__ = ["Learner", "descend", "descend_in_pieces", "learner", "update_every"]
 
 PIECE = 1000  # rows: 1 MB of activations in a layer of 256
 
@@ -76,16 +76,14 @@ def _step(current: Learner[Model], optimiser: optax.GradientTransformation, grad
     return Learner(optax.apply_updates(current.model, updates), moments)  # type: ignore[arg-type]
 
 
-def polyak(target: Model, online: Model, rate: Float[Array, ""] | float) -> Model:
-    """Move the target a fraction `rate` of the way to the online model."""
-    return jax.tree.map(lambda slow, fast: slow + rate * (fast - slow), target, online)
-
-
-def polyak_every(
-    every: int, step: Int[Array, ""], target: Model, online: Model, rate: Float[Array, ""] | float
+def update_every(
+    every: int, step: Int[Array, ""], online: Model, target: Model, rate: Float[Array, ""] | float
 ) -> Model:
-    """Move the target as `polyak` does, in every `every`-th update; `step` counts them from 0."""
+    """Move the target as `optax.incremental_update` does, in every `every`-th update; `step` counts them from 0.
+
+    (`optax.periodic_update` copies the online model and knows no rate.)
+    """
     if every == 1:
-        return polyak(target, online, rate)
+        return optax.incremental_update(online, target, rate)
     due = (step + 1) % every == 0
-    return jax.lax.cond(due, lambda slow: polyak(slow, online, rate), lambda slow: slow, target)
+    return jax.lax.cond(due, lambda slow: optax.incremental_update(online, slow, rate), lambda slow: slow, target)

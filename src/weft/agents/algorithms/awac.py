@@ -31,7 +31,7 @@ from ...nn.actors import behaviour_actor
 from ...nn.critics import critics, lowest, lowest_of_all, of_several
 from ...nn.distributions import Categorical, several
 from ...nn.losses import advantage_weight, backup, batch_weight, imitation
-from ...nn.optimise import Learner, descend, learner, polyak
+from ...nn.optimise import Learner, descend, learner
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy
 
@@ -98,6 +98,7 @@ class AWAC(Algorithm):
             return jnp.mean(weight * imitation(pi(batch.observation), batch.action))
 
         actor, pi_loss = descend(state.actor, adam, actor_loss)
+        target = optax.incremental_update(pair.model, state.target, self.target_rate)
         metrics = {
             "actor_loss": pi_loss,
             "critic_loss": q_loss,
@@ -105,7 +106,7 @@ class AWAC(Algorithm):
             "advantage": jnp.mean(advantage),
             "clipped_weights": jnp.mean(self.inverse_temperature * advantage >= jnp.log(self.largest_weight) - 1e-3),
         }
-        return State(narrowed(actor), pair, polyak(state.target, pair.model, self.target_rate)), metrics
+        return State(narrowed(actor), pair, target), metrics
 
     def policy(self, state):
         return ActorPolicy(state.actor.model)

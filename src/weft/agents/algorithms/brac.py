@@ -32,7 +32,7 @@ from ...nn.critics import believed, critics, lowest, lowest_of_all
 from ...nn.divergences import EDGE, divergence
 from ...nn.losses import backup
 from ...nn.multipliers import Fixed, Lagrange
-from ...nn.optimise import Learner, descend, learner, polyak
+from ...nn.optimise import Learner, descend, learner
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy
 
@@ -140,7 +140,7 @@ class BRAC(Algorithm):
         actor, pi_loss = descend(state.actor, adam, actor_loss)
         metrics = {"behaviour_loss": jnp.zeros(()), "critic_loss": q_loss, "actor_loss": pi_loss, "mean_q": mean_q}
         metrics |= {"divergence": jnp.mean(distance), "weight": self.weight.at(pressed)}
-        target = polyak(state.target, pair.model, self.target_rate)
+        target = optax.incremental_update(pair.model, state.target, self.target_rate)
         return State(state.behaviour, actor, pair, target, pressed), metrics
 
     def policy(self, state):

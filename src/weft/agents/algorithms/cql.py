@@ -35,7 +35,7 @@ from ...nn.critics import believed, critics, lowest
 from ...nn.distributions import pick
 from ...nn.losses import backup, check_loss, imitation, td_loss, with_outcomes
 from ...nn.multipliers import Fixed, Lagrange
-from ...nn.optimise import Learner, descend_in_pieces, learner, polyak
+from ...nn.optimise import Learner, descend_in_pieces, learner
 from ..algorithm import Algorithm
 from ..parts.conservative import BACKUPS, REGULARISERS, compared, log_prior, next_values, score_actions, score_choices
 from ..parts.soft import improve
@@ -113,7 +113,7 @@ class CQL(Algorithm):
         adam, parts = optax.adam(self.learning_rate), (goal, *examples, batch.outcome if self.calibrated else None)
         models, (q_loss, metrics) = descend_in_pieces(state.critics, adam, critic_loss, parts, rows)
         weight = self.weight.follow(state.weight, metrics["gap"])
-        target = polyak(state.target, models.model, self.target_rate)
+        target = optax.incremental_update(models.model, state.target, self.target_rate)
         metrics |= {"critic_loss": q_loss, "weight": self.weight.at(weight)}
         if state.actor is None:
             return State(None, models, target, weight, ()), metrics

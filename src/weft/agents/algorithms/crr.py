@@ -31,7 +31,7 @@ from ...nn.actors import behaviour_actor
 from ...nn.critics import believed, between, critics, lowest, lowest_of_all, of_several
 from ...nn.distributions import several
 from ...nn.losses import advantage_weight, backup
-from ...nn.optimise import Learner, descend, learner, polyak_every
+from ...nn.optimise import Learner, descend, learner, update_every
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy, BestOfSamples, Boltzmann, Draws
 
@@ -108,7 +108,7 @@ class CRR(Algorithm):
 
         actor, pi_loss = descend(state.actor, adam, actor_loss)
         slow, fast = (state.target_actor, state.target), (actor.model, pair.model)
-        slow = polyak_every(self.target_every, tick.step, slow, fast, self.target_rate)
+        slow = update_every(self.target_every, tick.step, fast, slow, self.target_rate)
         metrics = {
             "actor_loss": pi_loss,
             "critic_loss": q_loss,

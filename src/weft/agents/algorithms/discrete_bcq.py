@@ -26,8 +26,8 @@ from ...data.samplers.transitions import Transitions
 from ...nn.actors import CategoricalActor, categorical_actor
 from ...nn.critics import DiscreteCritic, critic
 from ...nn.distributions import Categorical, pick
-from ...nn.losses import backup, huber
-from ...nn.optimise import Learner, descend, learner, polyak_every
+from ...nn.losses import backup, td_loss
+from ...nn.optimise import Learner, descend, learner, update_every
 from ..algorithm import Algorithm
 from ..policy import GreedyPolicy
 
@@ -84,14 +84,14 @@ class DiscreteBCQ(Algorithm):
         return State(learner(model, adam), learner(behaviour, adam), jax.tree.map(jnp.copy, model))
 
     def update(self, state, batch, tick):
-        adam, distance = optax.adam(self.learning_rate), huber if self.error == "huber" else jnp.square
+        adam = optax.adam(self.learning_rate)
         values = self._allowed(state).all(batch.next_observation)
         next_value = pick(state.target.all(batch.next_observation), values.argmax(-1))
         goal = backup(batch.reward, batch.terminal, batch.duration, self.discount, next_value)
 
         def critic_loss(q):
             value = q(batch.observation, batch.action)
-            return jnp.mean(distance(value - goal)), jnp.mean(value)
+            return jnp.mean(td_loss(value, goal, self.error)), jnp.mean(value)
 
         model, (q_loss, mean_q) = descend(state.critic, adam, critic_loss, auxiliary=True)
 
@@ -100,7 +100,7 @@ class DiscreteBCQ(Algorithm):
             return -jnp.mean(chosen.log_prob(batch.action)) + self.logit_weight * jnp.mean(jnp.square(chosen.logits))
 
         behaviour, b_loss = descend(state.behaviour, adam, behaviour_loss)
-        target = polyak_every(self.target_every, tick.step, state.target, model.model, self.target_rate)
+        target = update_every(self.target_every, tick.step, model.model, state.target, self.target_rate)
         share = jnp.mean(jnp.isfinite(values))
         metrics = {"critic_loss": q_loss, "behaviour_loss": b_loss, "mean_q": mean_q, "allowed": share}
         return State(model, behaviour, target), metrics

@@ -30,7 +30,7 @@ from ...data.samplers.transitions import Transitions
 from ...nn.critics import critic
 from ...nn.distributions import pick
 from ...nn.losses import backup, check_loss, td_loss
-from ...nn.optimise import Learner, descend, learner, polyak_every
+from ...nn.optimise import Learner, descend, learner, update_every
 from ..algorithm import Algorithm
 from ..policy import EpsilonGreedy, GreedyPolicy
 from ..schedule import Rounds
@@ -111,7 +111,7 @@ class DQN(Algorithm):
             return jnp.mean(td_loss(learned, goal, self.error)), jnp.mean(learned)
 
         moved, (q_loss, mean_q) = descend(state.critic, self._optimiser(), loss, auxiliary=True)
-        target = polyak_every(self.target_every, tick.step, state.target, moved.model, self.target_rate)
+        target = update_every(self.target_every, tick.step, moved.model, state.target, self.target_rate)
         return State(moved, target), {"critic_loss": q_loss, "mean_q": mean_q}
 
     def policy(self, state):

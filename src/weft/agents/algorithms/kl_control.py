@@ -33,7 +33,7 @@ from ...nn.actors import CategoricalActor, behaviour_actor
 from ...nn.critics import between, critics, lowest_of_all, of_several
 from ...nn.distributions import Categorical
 from ...nn.losses import backup
-from ...nn.optimise import Learner, descend, learner, polyak
+from ...nn.optimise import Learner, descend, learner
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy, BestOfSamples, Boltzmann, Draws
 
@@ -124,7 +124,7 @@ class KLControl(Algorithm):
             return sum(jnp.mean(jnp.square(q - goal)) for q in logged), jnp.mean(logged[0])
 
         pair, (q_loss, mean_q) = descend(state.critics, optax.adam(self.learning_rate), critic_loss, auxiliary=True)
-        target = polyak(state.target, pair.model, self.target_rate)
+        target = optax.incremental_update(pair.model, state.target, self.target_rate)
         metrics = {"behaviour_loss": jnp.zeros(()), "critic_loss": q_loss, "mean_q": mean_q}
         return State(state.behaviour, pair, target), metrics
 

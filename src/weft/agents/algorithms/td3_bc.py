@@ -27,7 +27,7 @@ from ...data.samplers.transitions import Transitions
 from ...nn.actors import deterministic_actor
 from ...nn.critics import believed, critics, lowest
 from ...nn.losses import backup, imitation
-from ...nn.optimise import Learner, descend, learner, polyak
+from ...nn.optimise import Learner, descend, learner
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy
 
@@ -97,8 +97,9 @@ class TD3BC(Algorithm):
 
         def move(state):
             actor, pi_loss = descend(state.actor, adam, actor_loss)
-            target_actor = polyak(state.target_actor, actor.model, self.target_rate)
-            return State(actor, pair, target_actor, polyak(state.target, pair.model, self.target_rate), pi_loss)
+            target_actor = optax.incremental_update(actor.model, state.target_actor, self.target_rate)
+            target = optax.incremental_update(pair.model, state.target, self.target_rate)
+            return State(actor, pair, target_actor, target, pi_loss)
 
         def wait(state):
             return State(state.actor, pair, state.target_actor, state.target, state.actor_loss)

@@ -23,7 +23,7 @@ from ...core.pytree import require, static
 from ...data.columns import Columns
 from ...nn.critics import critic
 from ...nn.losses import backup
-from ...nn.optimise import Learner, descend, learner, polyak
+from ...nn.optimise import Learner, descend, learner
 from ..estimator import Candidate, Estimator, mean
 
 __all__ = ["FittedQ"]
@@ -96,7 +96,7 @@ class FittedQ(Estimator):
 
         rate = self.learning_rate * jnp.minimum(1.0, 2.0 * (1.0 - step / self.steps))
         online, _ = descend(online, optax.adam(rate), loss)
-        return online, polyak(target, online.model, self.target_rate)
+        return online, optax.incremental_update(online.model, target, self.target_rate)
 
 
 def weighted_rows(columns: Columns, weights: Float[Array, "episode"]) -> Int[Array, "row"]:
