@@ -153,6 +153,7 @@ def unroll(
 
     def body(carry: tuple, time: Array) -> tuple[tuple, Trajectory]:
         state, memory, alive = carry
+        # from the step's number: a policy that draws more or less does not change the world's chance
         take_key, step_key = jax.random.split(jax.random.fold_in(key, time))
         action, log_propensity, memory = take(memory, state, take_key)
         following, reward, terminal = world.step(state, action, step_key)

@@ -39,6 +39,7 @@ class HostedLanes:
 
     def _again(self, lane: int) -> Any:
         numbers = (self.seed, lane, int(self.episode[lane]))
+        # sums of run, lane and number would collide between lanes; many simulators take seeds below 2^31 alone
         seed = int(np.random.SeedSequence(numbers).generate_state(1)[0]) >> 1
         return self.envs[lane].reset(seed, int(self.episode[lane]))
 
@@ -66,6 +67,7 @@ class HostedLanes:
             self.taken[lane].append(action)
             seen, gain, done, cut, info = self.envs[lane].step(action)
             following[lane], reward[lane] = seen, gain
+            # a lost life ends the return that is learned of, but not the episode: Mnih et al. 2015
             terminal[lane] = done or bool(info.get("life_lost", False))
             over[lane] = done or cut
             self.totals[lane] += gain
@@ -76,6 +78,7 @@ class HostedLanes:
                     starts[lane] = self._reset(lane)
         if not np.isfinite(reward).all():
             raise UserError(f"{self.simulator.name} gave a reward that is not finite.")
+        # lanes that are not alive are filled, so that the batch keeps its shape and nothing compiles anew
         example = next(seen for seen in following if seen is not None)
         following = [example if seen is None else seen for seen in following]
         starts = [seen if start is None else start for start, seen in zip(starts, following, strict=True)]

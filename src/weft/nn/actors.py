@@ -37,6 +37,7 @@ class GaussianActor(eqx.Module):
 
     def __call__(self, observation: PyTree) -> Normal:
         mean = jnp.tanh(self.body(self.encoder(observation)))
+        # the density is that of the Gaussian, not of what tanh makes of it: logged actions at the bounds have one
         return Normal(mean, jnp.broadcast_to(jnp.clip(self.log_std, -5.0, 2.0), mean.shape))
 
 

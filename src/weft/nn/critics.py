@@ -135,6 +135,7 @@ def critic(
         return QuantileCritic(encode, head, quantiles) if quantiles else DiscreteCritic(encode, head)
     sizes = (*hidden, 1)
     act = spec.action.size
+    # one matrix, then cut in two: drawn apart, the halves would each be orthogonal and the layer's gain too large
     first = (2.0**0.5 if hidden else 1.0) * orthogonal(first_key, encode.features + act, sizes[0])
     rest = mlp(rest_key, sizes) if hidden else None
     return ContinuousCritic(encode, first[: encode.features], first[encode.features :], jnp.zeros(sizes[0]), rest)

@@ -26,6 +26,7 @@ EXPANSION = 4
 
 def mish(values: Float[Array, "*any"]) -> Float[Array, "*any"]:
     """`x tanh(log(1 + eˣ))` (Misra 2019, arXiv:1908.08681), with one exponential."""
+    # with g = e^x, tanh(log(1 + g)) = ((1 + g)^2 - 1) / ((1 + g)^2 + 1) = g (g + 2) / (g (g + 2) + 2)
     grown = jnp.exp(jnp.minimum(values, 20.0))  # beyond, the factor is 1 in float32
     share = grown * (grown + 2.0)
     return values * (share / (share + 2.0))
@@ -67,7 +68,7 @@ class Block(eqx.Module):
         inside = values
         if key is not None:
             alive = jax.random.bernoulli(key, 1.0 - dropout, values.shape)
-            inside = jnp.where(alive, values / (1.0 - dropout), 0.0)
+            inside = jnp.where(alive, values / (1.0 - dropout), 0.0)  # the mean is that of a network without dropout
         return values + self.narrow(mish(self.wide(self.norm(inside))))
 
 

@@ -66,5 +66,6 @@ def orthogonal(key: PRNGKeyArray, inputs: int, outputs: int) -> Float[Array, "in
     """
     tall = jax.random.normal(key, (max(inputs, outputs), min(inputs, outputs)))
     factor = tall / jnp.linalg.norm(tall)  # singular values in (0, 1], where the iteration converges
+    # a step takes each singular value s to s (3 - s^2) / 2: small ones grow by a half, and all converge to 1
     factor = jax.lax.fori_loop(0, 40, lambda _, x: 1.5 * x - 0.5 * x @ (x.T @ x), factor)
     return factor if inputs >= outputs else factor.T

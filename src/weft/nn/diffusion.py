@@ -36,7 +36,7 @@ def schedule(steps: int, low: float = 0.1, high: float = 10.0) -> Schedule:
     require(steps >= 1, f"Diffusion takes at least one step, got {steps}.")
     time = jnp.arange(1, steps + 1)
     log_alpha = -low / steps - (high - low) * (2 * time - 1) / (2 * steps**2)
-    return Schedule(jnp.exp(log_alpha), jnp.exp(jnp.cumsum(log_alpha)))
+    return Schedule(jnp.exp(log_alpha), jnp.exp(jnp.cumsum(log_alpha)))  # a sum of logarithms keeps its digits
 
 
 def noised(
@@ -64,6 +64,7 @@ def step_back(
     """Return `x_{t-1}` from `x_t` (algorithm 2), clipped to [-1, 1]; at step 0 the key makes no difference."""
     alpha, alpha_bar = plan.alpha[step], plan.alpha_bar[step]
     mean = (point - (1.0 - alpha) / jnp.sqrt(1.0 - alpha_bar) * predict(point, step)) / jnp.sqrt(alpha)
+    # the larger of the paper's two variances, beta_t (sec. 3.2); noise on the last step would only blur the point
     spread = jnp.where(step > 0, jnp.sqrt(1.0 - alpha), 0.0)
     return jnp.clip(mean + spread * jax.random.normal(key, point.shape), -1.0, 1.0)
 
@@ -73,6 +74,7 @@ def generate(predict: Predict, plan: Schedule, shape: tuple[int, ...], key: PRNG
     start_key, walk_key = jax.random.split(key)
 
     def back(point: Array, step: Array) -> tuple[Array, None]:
+        # the key of a step depends on its number alone, not on how many steps came before it
         return step_back(predict, plan, point, step, jax.random.fold_in(walk_key, step)), None
 
     steps = jnp.arange(len(plan.alpha) - 1, -1, -1)

@@ -22,5 +22,6 @@ def discrepancy(
         distance = jnp.abs(apart).sum(-1) if kernel == "laplacian" else jnp.square(apart).sum(-1)
         return jnp.exp(-distance / (2.0 * width)).mean((-2, -1))
 
+    # with the diagonals it is a squared norm, so never negative but for rounding
     squared = mean(first, first) - 2.0 * mean(first, second) + mean(second, second)
     return jnp.sqrt(jnp.maximum(squared, 0.0) + 1e-6)

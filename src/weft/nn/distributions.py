@@ -86,6 +86,7 @@ class TanhNormal(Distribution):
         return jnp.tanh(self.unsquashed(key))
 
     def sample_and_log_prob(self, key: PRNGKeyArray) -> tuple[Float[Array, "... act"], Float[Array, "..."]]:
+        # from the draw before tanh: arctanh of the drawn action would lose all digits near the bounds
         raw = self.unsquashed(key)
         return jnp.tanh(raw), gaussian(raw, self.mean, self.log_std) - squash_volume(raw)
 
@@ -94,6 +95,7 @@ class TanhNormal(Distribution):
         return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
 
     def log_prob(self, action: Float[Array, "... act"]) -> Float[Array, "..."]:
+        # logged actions may lie on the bounds, where arctanh is infinite
         raw = jnp.arctanh(jnp.clip(action, -1.0 + 1e-6, 1.0 - 1e-6))
         return gaussian(raw, self.mean, self.log_std) - squash_volume(raw)
 
@@ -110,6 +112,7 @@ class Mixture(Distribution):
 
     def sample(self, key: PRNGKeyArray) -> Float[Array, "... act"]:
         component_key, noise_key = jax.random.split(key)
+        # not reparameterised in the logits: no gradient reaches them through a draw
         chosen = jax.random.categorical(component_key, self.logits)
         noise = jax.random.normal(noise_key, (*self.mean.shape[:-2], self.mean.shape[-1]))
         return self._component(self.mean, chosen) + jnp.exp(self._component(self.log_std, chosen)) * noise
@@ -179,4 +182,5 @@ def gaussian(
 
 def squash_volume(raw: Float[Array, "... act"]) -> Float[Array, "..."]:
     """`log |d tanh(z) / dz|` summed over dimensions, in the form that stays exact for large |z|."""
+    # log(1 - tanh(z)^2) = 2 (log 2 - z - softplus(-2z)); the left side is log 0 in float32 from about |z| = 9 on
     return (2.0 * (jnp.log(2.0) - raw - jax.nn.softplus(-2.0 * raw))).sum(-1)

@@ -83,6 +83,7 @@ def batch_weight(
     arXiv:2006.09359). No gradient flows.
     """
     exponent = jnp.minimum(inverse_temperature * advantage, jnp.log(largest))
+    # times N, so that the size of a step does not fall with the size of the batch
     return jax.lax.stop_gradient(len(advantage) * jax.nn.softmax(exponent))
 
 
@@ -92,7 +93,7 @@ def capped_exponential(exponent: Float[Array, "*any"], largest: Float[Array, ""]
     The convex conjugate is that of `w log w − w` for weights of at most `largest`.
     """
     limit = jnp.log(largest)
-    below = jnp.minimum(exponent, limit)
+    below = jnp.minimum(exponent, limit)  # inside the exponential, so that neither it nor its gradient overflows
     return jnp.exp(below) * (1 + exponent - below)
 
 
@@ -113,7 +114,7 @@ def dual(
     """`η ε + η log E_D[exp(A / η)]`: where it is least, weights exp(A / η) leave the log by a divergence of ε nats
     (relative entropy policy search, Peters, Mülling and Altün 2010).
     """
-    temperature = jnp.exp(log_temperature)
+    temperature = jnp.exp(log_temperature)  # learned as a logarithm, so that it stays positive
     spread = jax.nn.logsumexp(advantage / temperature) - jnp.log(len(advantage))
     return temperature * (divergence + spread)
 
@@ -128,7 +129,7 @@ def quantile_loss(
     is not the mean of the goals unless those lie symmetrically. Summed over estimates, averaged over goals (the
     paper's algorithm 1).
     """
-    level = (jnp.arange(estimate.shape[-1]) + 0.5) / estimate.shape[-1]
+    level = (jnp.arange(estimate.shape[-1]) + 0.5) / estimate.shape[-1]  # midpoints: least distance in W1 (lemma 2)
     error = goal[..., None, :] - estimate[..., :, None]
     tilt = jnp.abs(level[:, None] - (error < 0))
     return (tilt * (optax.losses.huber_loss(error) if kind == "huber" else jnp.abs(error))).mean(-1).sum(-1)
@@ -186,6 +187,7 @@ def lambda_returns(
     carry = jnp.where(last, 0.0, trace)
     constant = reward + future * (1.0 - carry) * jnp.where(terminal, 0.0, next_value)
 
+    # G_t = constant + slope G_{t+1} is an affine map; maps compose associatively, so the scan has logarithmic depth
     def join(later: tuple[Array, Array], now: tuple[Array, Array]) -> tuple[Array, Array]:
         return now[0] + now[1] * later[0], now[1] * later[1]
 
@@ -201,6 +203,7 @@ def outcomes(columns: Columns, discount: Float[Array, ""] | float) -> Float[Arra
     that does not say how much of it was `written`.
     """
     used = jnp.arange(len(columns.rows)) < columns.count  # nothing may be learned of rows that are held out
+    # the task may also end, which is worth 0: hence `initial`
     worst = jnp.min(columns.reward[columns.rows, 0], initial=0.0, where=used)
     shared = discount ** jnp.min(columns.duration[columns.rows], initial=jnp.inf, where=used)
     tail = jnp.where(shared < 1, worst / (1 - shared), -jnp.inf)
@@ -237,6 +240,7 @@ def calibrate(
     """`max(Q(s, a), G(s))` for the first `count` actions of a state (arXiv:2303.05479, eq. 5.1); Q as it is if no G."""
     if outcome is None:
         return values
+    # a policy that is to be better than the log's is worth at least G; of uniform actions G says nothing
     return jnp.maximum(values, jnp.where(jnp.arange(values.shape[-1]) < count, outcome[..., None], -jnp.inf))
 
 
@@ -251,6 +255,7 @@ def proposals(
     own, own_density = several(here, count).sample_and_log_prob(here_key)
     other, other_density = several(there, count).sample_and_log_prob(there_key)
     uniform = jax.random.uniform(uniform_key, own.shape, minval=-1.0, maxval=1.0)
+    # the uniform density on [-1, 1]^d is 2^-d
     uniform_density = jnp.full(own_density.shape, -own.shape[-1] * jnp.log(2.0))
     actions = jnp.concatenate([own, other, uniform], axis=-2)
     density = jnp.concatenate([own_density, other_density, uniform_density], axis=-1)
@@ -282,6 +287,7 @@ def n_step_returns(
     future = jnp.where(batch.terminal, 0.0, discount**batch.duration)
     returns = batch.reward + future * jnp.where(batch.terminal, 0.0, next_value)
     for _ in range(count - 1):
+        # each pass lengthens every return by a step; the last column repeats itself, but there `last` cuts it
         later = jnp.concatenate([returns[:, 1:], returns[:, -1:]], axis=1)
         returns = batch.reward + future * jnp.where(batch.last, jnp.where(batch.terminal, 0.0, next_value), later)
     return jax.lax.stop_gradient(returns)
@@ -290,7 +296,7 @@ def n_step_returns(
 def weighted_mean(values: Float[Array, "*any"], weight: Shaped[Array, "*any"]) -> Float[Array, ""]:
     """Mean of the values where the weight (or mask) is; 0 where there is none."""
     values = jnp.broadcast_to(values, weight.shape)
-    total = jnp.where(weight > 0, values, 0.0) * weight
+    total = jnp.where(weight > 0, values, 0.0) * weight  # where, not times: padding may hold NaN
     return total.sum() / jnp.maximum(weight.sum(), 1.0)
 
 

@@ -86,5 +86,7 @@ class Lagrange(Multiplier):
         return self.press(state, measured - self.threshold)
 
     def press(self, state: Learner[Array], excess: Float[Array, ""]) -> Learner[Array]:
+        # over log w, so that w stays positive; Adam's steps then change w by a share of itself, whatever its size
         after, _ = descend(state, optax.adam(self.learning_rate), lambda log: -jnp.exp(log) * excess)
+        # cut after the step and not in `at`: log w must not run on beyond the limit, or it could not come back
         return Learner(jnp.minimum(after.model, jnp.log(self.largest)), after.moments)

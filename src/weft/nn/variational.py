@@ -27,7 +27,7 @@ class Variational(eqx.Module):
         Both are means over batch and dimensions, as in the authors' code.
         """
         mean, log_std = jnp.split(self.encoder(observation, action), 2, axis=-1)
-        log_std = jnp.clip(log_std, -4.0, 15.0)
+        log_std = jnp.clip(log_std, -4.0, 15.0)  # as in the authors' code: exp must not overflow early in training
         latent = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
         error = jnp.mean(jnp.square(jnp.tanh(self.decoder(observation, latent)) - action))
         divergence = -0.5 * jnp.mean(1.0 + 2.0 * log_std - jnp.square(mean) - jnp.exp(2.0 * log_std))

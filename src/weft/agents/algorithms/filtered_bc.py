@@ -80,6 +80,7 @@ class FilteredBC(Algorithm):
         worst_kept = returns[best_first[jnp.maximum(fitting - 1, 0)]]
 
         best = sampled & (returns[episode] >= worst_kept)
+        # of the same size whatever the fraction, so that a sweep over it shares one program; `count` says what is meant
         places = jnp.nonzero(best, size=len(best), fill_value=0)[0]
         return dataclasses.replace(columns, rows=columns.rows[places], count=best.sum().astype(columns.count.dtype))
 

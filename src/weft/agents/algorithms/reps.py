@@ -86,6 +86,7 @@ class REPS(Algorithm):
         adam = optax.adam(self.learning_rate)
         carried = jnp.where(batch.terminal, 0.0, self.discount**batch.duration)
         onward = jnp.where(batch.timeout, 0.0, carried)
+        # where all weights are 1 a constant added to V may not change g; with time-outs it takes k for that
         k = (1 - carried).mean() / jnp.maximum((1 - onward).mean(), 1e-8)
 
         def priced(v):

@@ -92,6 +92,7 @@ class TD3BC(Algorithm):
         def actor_loss(pi):
             chosen = pi(batch.observation)
             q = pair.model[0](batch.observation, chosen.action)
+            # rewards of any scale weigh alike against imitation
             scale = self.value_weight / jnp.maximum(jax.lax.stop_gradient(jnp.abs(q).mean()), 1e-6)
             return -scale * jnp.mean(q) + jnp.mean(imitation(chosen, batch.action))
 

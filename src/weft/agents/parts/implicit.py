@@ -81,11 +81,12 @@ class Exponential(ConvexLoss):
     def __call__(self, advantage: Float[Array, "*any"]) -> Float[Array, "*any"]:
         scaled = self.inverse_temperature * advantage
         within = jnp.minimum(scaled, jnp.log(LARGEST))
+        # the tangent at the limit goes on, so that loss and slope stay continuous and convex
         return jnp.exp(within) + LARGEST * (scaled - within) - scaled
 
     def weight(self, advantage: Float[Array, "*any"]) -> Float[Array, "*any"]:
         scaled = self.inverse_temperature * advantage
-        scaled = jnp.where(jnp.abs(scaled) < NEAREST, NEAREST, scaled)
+        scaled = jnp.where(jnp.abs(scaled) < NEAREST, NEAREST, scaled)  # the limit of (e^x - 1) / x at 0 is 1
         return jnp.expm1(jnp.minimum(scaled, jnp.log(LARGEST))) / scaled
 
 

@@ -29,7 +29,7 @@ def improve(
     `heat` is the state of the temperature, which follows the mean log-density per dimension of the old actor. Returns
     the actor, the temperature's state and metrics.
     """
-    # the draw of the loss below, on purpose
+    # the draw of the loss below, on purpose: alpha follows the entropy that the actor's loss is about to see
     action, log_prob = actor.model(observation).sample_and_log_prob(jax.random.clone(key))
     heat = temperature.follow(heat, jnp.mean(log_prob) / action.shape[-1])
     alpha = temperature.at(heat)

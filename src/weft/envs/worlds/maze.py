@@ -127,10 +127,11 @@ class Maze(Environment):
         near = jnp.abs(corners[memory.route, memory.corner] - state.position).max() < REACHED / CELLS
         corner = jnp.minimum(memory.corner + near, corners.shape[1] - 1)
         away = corners[memory.route, corner] - state.position
+        # shorter than half a cell it slows down, so that the direction at the corner itself is defined
         wanted = self.effort * away / jnp.maximum(jnp.linalg.norm(away), 0.5 / CELLS)
         low, high = (-1.0 - wanted) / self.wobble, (1.0 - wanted) / self.wobble
         noise = jax.random.truncated_normal(key, low, high)
-        action = jnp.clip(wanted + self.wobble * noise, -1.0, 1.0)
+        action = jnp.clip(wanted + self.wobble * noise, -1.0, 1.0)  # rounding alone can lead beyond
         inside = jax.scipy.stats.norm.cdf(high) - jax.scipy.stats.norm.cdf(low)
         density = jax.scipy.stats.norm.logpdf(noise) - jnp.log(self.wobble) - jnp.log(inside)
         return action, density.sum(), Route(memory.route, corner)
