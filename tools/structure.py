@@ -10,6 +10,7 @@ comprehensions and their conditions), functions inside it not counted.
 
 import ast
 import re
+import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,10 @@ ORDER = [
 
 OUTSIDE = {"_aliases", "__main__"}
 """Files beside the packages: how the whole is entered."""
+
+
+VARIANTS = {"an algorithm": "agents.algorithms", "an estimator": "evaluation.estimators", "a format": "data.formats"}
+"""Kinds of which a further one is a file in a folder of its own."""
 
 
 class Tree:
@@ -80,6 +85,16 @@ class Tree:
             todo += self.imports[module]
             todo.append(module.rpartition(".")[0])
         return reached
+
+
+def opened(tree: Tree, package: str) -> tuple[float, float]:
+    """Return how many of weft's modules a variant of a kind imports itself, and the entries that they lie in: medians
+    over the variants that there are. Who adds one has to know these. Files with an underscore are no variants.
+    """
+    variants = [name for name in tree.files if re.fullmatch(rf"{re.escape(package)}\.[^._][^.]*", name)]
+    modules = [{target for target in tree.imports[name] if target} for name in variants]
+    entries = [{entry(target) for target in targets} for targets in modules]
+    return statistics.median(map(len, modules)), statistics.median(map(len, entries))
 
 
 def entry(name: str) -> str:
@@ -213,6 +228,9 @@ def measure(root: Path) -> Iterator[tuple[str, object]]:
     closed = tree.closure(iql)
     size = sum(len(tree.files[name].read_text(encoding="utf-8").splitlines()) for name in closed)
     yield f"files and lines that {iql} opens", f"{len(closed)} / {size}"
+    for what, package in VARIANTS.items():
+        modules, packages = opened(tree, package)
+        yield f"modules and packages to know to add {what}", f"{modules:g} / {packages:g}"
     every = [(name, function) for name, module in tree.trees.items() for function in functions(module)]
     for what, value, most in (
         ("lines", lines, LONG),
