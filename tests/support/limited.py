@@ -34,7 +34,8 @@ def main(seconds: float, megabytes: int, file: Path, command: list[str]) -> None
         late = True
         os.killpg(child, signal.SIGKILL)
 
-    signal.signal(signal.SIGALRM, stop)
+    for alarm in (signal.SIGALRM, signal.SIGTERM):
+        signal.signal(alarm, stop)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds)
     _, status, usage = os.wait4(child, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
