@@ -74,7 +74,7 @@ docs: .venv/dev.stamp
 lock: .venv/dev.stamp
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements/core.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --extra dev --extra mujoco --extra tune pyproject.toml -o requirements/dev.txt
-	$(BIN)/uv pip compile -q --upgrade --python-version 3.11 --no-annotate --no-header --resolution lowest-direct --extra test pyproject.toml -o requirements/lowest.txt
+	$(BIN)/uv pip compile -q --upgrade --python-version 3.11 --no-annotate --no-header --resolution lowest-direct --extra test --extra tune --extra images --extra figures --extra games pyproject.toml -o requirements/lowest.txt
 
 .venv/made.stamp:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weft needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
