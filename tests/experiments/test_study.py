@@ -263,7 +263,7 @@ def test_the_file_acts_as_the_chosen_candidate_was_judged(found, drawn, tmp_path
 @pytest.mark.usefixtures("undiagnosed")
 def test_a_baseline_is_judged_as_it_acts(monkeypatch):
     baseline = weft.fit(small.bc(), HERE.log(200, 5), 20, 1).policy().drawing()
-    module, asked = importlib.import_module("weft.experiments.study"), []
+    module, asked = importlib.import_module("weft.experiments.candidates"), []
     real = module.tabulate
     monkeypatch.setattr(module, "tabulate", lambda policy, *how: asked.append((policy, how)) or real(policy, *how))
     weft.study(DATA, (small.bc(),), baseline=baseline, **SHORT)

@@ -110,7 +110,8 @@ def test_a_search_that_was_killed_goes_on_to_the_same_trials(found, tmp_path, mo
     assert [["score" in one for one in batch] for batch in batches] == [[True] * 3, [False] * 2]
     trained = []
     with monkeypatch.context() as patch:
-        patch.setattr(module, "fit", lambda many, *a, **k: trained.append(len(many)) or weft.fit(many, *a, **k))
+        candidates = importlib.import_module("weft.experiments.candidates")
+        patch.setattr(candidates, "fit", lambda many, *a, **k: trained.append(len(many)) or weft.fit(many, *a, **k))
         again = weft.tune(DATA, small.iql(), SEARCHED, tmp_path / "x", **SHORT)
     assert trained == [2]
     first = [trial for trial in again.trials if trial.batch < 2]

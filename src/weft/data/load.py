@@ -16,7 +16,7 @@ from ..core.registry import choose, discover, final
 from .dataset import Dataset
 from .format import Format
 
-__all__ = ["formats", "load"]
+__all__ = ["check_loaded", "formats", "load"]
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_+.-]+):(?!\\)")  # two letters at least: `C:` is a drive
 
@@ -24,6 +24,19 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_+.-]+):(?!\\)")  # two letters at leas
 def formats() -> dict[str, type[Format]]:
     """Return `{name: Format}` for every known format, in the order of their names."""
     return discover("weft.data.formats", _concrete)
+
+
+def check_loaded(data: Any, caller: str) -> None:
+    """Raise UserError where what `caller` was given as a log is not a loaded one, and say how to load it."""
+    if isinstance(data, Dataset):
+        return
+    source = repr(str(data)) if isinstance(data, str | os.PathLike) else "…"
+    raise UserError(f"{caller} needs a loaded log, weft.load({source}), got {_described(data)}.")
+
+
+def _described(thing: Any) -> str:
+    """Return what an argument is: words as they are, anything else by its type."""
+    return repr(thing) if isinstance(thing, str) else f"an object of type {type(thing).__name__}"
 
 
 def load(log: Any, /, *, format: str | None = None, **options: Any) -> Dataset:

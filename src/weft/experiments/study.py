@@ -1,79 +1,44 @@
 """From a log to a decision: folds, candidates, triage, selection, certificate. One call, resumable, one folder.
 
     train fold     every algorithm and setting, with every seed (`weft.fit`); triage of every run (`weft.triage`)
-    select fold    every policy is asked: what would it certify on the certify fold?  (`dose_test.prospect`)
+    select fold    every policy is asked: what would it certify on the certify fold?  (`candidates.judge`)
     certify fold   the best one is tested, once (`weft.certify`)
 
-Choosing by what is likely to be certified and not by the estimated value is what keeps the power: of two policies of
-about the same value the one nearer to the log needs far fewer units. The select fold also says where the order of
-doses begins and how the bets are spread. Without logged propensities or declared ranges there is
-no certificate to predict; then the lower bound of a linear value function chooses, and at most a staged test follows.
+Which of them is best is asked in `candidates`. Without logged propensities or declared ranges there is no certificate
+to predict; then the lower bound of a linear value function chooses, and at most a staged test follows.
 """
 
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ..agents.algorithm import Algorithm, algorithm, describe
+from ..agents.algorithm import Algorithm, describe
+from ..agents.served import Served
 from ..core import storage
-from ..core.compilation import Program
 from ..core.errors import UserError
-from ..core.tables import text_table
+from ..core.tables import html_notes, html_table, text_table
 from ..data.dataset import Dataset
-from ..data.declarations import check_kept, declared_discount
+from ..data.declarations import check_kept
 from ..data.folds import Folds, seal
-from ..deployment import dose_test as gate
+from ..data.load import check_loaded
 from ..deployment.certify import certify, compared, missing
 from ..deployment.decision import ACTS, Decision, plain
 from ..deployment.ledger import GRANTED, Ledger
-from ..evaluation.bounded_terms import declared_range
-from ..evaluation.estimate import effective
-from ..evaluation.estimator import prepared, tabulate
-from ..evaluation.estimators.linear_q import LinearQ
-from ..evaluation.interval import influence, spread
-from ..evaluation.trajectories import paths
-from ..training.fit import check_options, fit
+from ..training.fit import check_options
 from ..training.plan import whole
 from ..training.run import Run
-from .triage import triage
+from .candidates import STEPS, Requirement, Row, Training, instance, judge
 
-__all__ = ["Row", "Study", "judge", "study"]
+__all__ = ["Row", "Study", "study"]
 
-STEPS = 5000
 RECORD, VERSION = "study.json", 1
 ASIDE = ("resume", "progress", "checkpoint_seconds")  # options that change no policy
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A candidate: a kept state of a run. value, low, high: linear fitted Q on the select fold with its 95 % interval;
-    score: the lower bound of its estimated improvement above the margin at `dose`, times the chance that this is
-    certified (without that chance where it is no improvement, or where nothing can be certified);
-    effective: effective sample size of its weights on the select fold; logged: mean return of that fold.
-    """
-
-    algorithm: str
-    setting: int
-    seed: int
-    step: int
-    drawn: bool
-    value: float
-    low: float
-    high: float
-    score: float
-    dose: float
-    effective: float | None
-    logged: float
-    chosen: bool = False
-    triage: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +48,7 @@ class Study:
     """
 
     decision: Decision
-    policy: Any
+    policy: Served
     table: tuple[Row, ...]
     runs: Mapping[str, Run]
     folds: Folds
@@ -105,6 +70,10 @@ class Study:
         """The decision and the candidates, best first."""
         notes = "".join(f"\n{note}" for note in self.notes)
         return f"{self.decision}\n\n{text_table(self.cells())}{notes}"
+
+    def _repr_html_(self) -> str:
+        decision = html_table(self.decision.lines(), "Decision")
+        return "\n".join((decision, html_table(self.cells(), "Candidates", head=True), html_notes(self.notes)))
 
 
 def title(row: Row) -> str:
@@ -154,61 +123,64 @@ def study(
 
     Raises UserError as `weft.fit`, `weft.data.folds.seal` and `weft.certify` do, and when no algorithm fits the log.
     """
+    check_loaded(data, "A study")
     check_options("A study", options)
-    steps = whole(steps, "The number of steps")
+    training = Training(whole(steps, "The number of steps"), seeds, options, progress)
     folder = None if out is None else Path(out)
     check_kept(data)  # what the certificate would refuse is refused before hours of training
     folds = seal(data, seed=seed, by_time=by_time)
-    tried = _methods(algorithms, settings or {})
+    methods = _methods(algorithms, settings or {})
     other = compared(baseline, folds.select, None, seed)
-    request = _request(folds, tried, options, (steps, seeds, other, margin, risk, seed))
+    request = _request(folds, methods, options, (training.steps, seeds, other, margin, risk, seed))
     asking = Ledger(ledger.folder if isinstance(ledger, Ledger) else ledger, request)
     asking.ask(folds.certify, risk, max(risk, GRANTED), question=_answered(folder))
+    runs, notes = _train(methods, folds.train, training, folder)
+    candidates = judge(runs, folds, Requirement(baseline, margin, risk), seed)
+    # one that could be certified comes before one that could not, whatever an estimate says of it
+    best, *others = sorted(candidates, key=lambda judged: (judged.row.effective is None, -judged.row.score))
+    decision = certify(
+        best.policy, folds.certify, baseline, margin, risk, seed=seed, ledger=asking, diagnostics=True, plan=best.plan
+    )
+    table = (dataclasses.replace(best.row, chosen=True), *(judged.row for judged in others))
+    notes += _ways(table, folds.select)
+    answer = Study(decision, best.policy, table, runs, folds, tuple(notes), folder)
+    if folder is not None:
+        _write(answer, folder)
+    return answer
+
+
+def _train(
+    methods: Mapping[str, list[Algorithm]], data: Dataset, training: Training, folder: Path | None
+) -> tuple[dict[str, Run], list[str]]:
+    """Train every method that fits a log, and say which are left out. Raises UserError where none is left."""
     runs, notes = {}, []
-    for name, methods in tried.items():
+    for name, settings in methods.items():
         try:
-            for method in methods:
-                method.check(data.spec)
+            for setting in settings:
+                setting.check(data.spec)
         except UserError as problem:
             notes.append(f"{name} is left out: {problem}")
             continue
-        place = None if folder is None else folder / "runs" / name
-        many = methods if len(methods) > 1 else methods[0]
-        kept = sorted({max(1, steps // 2)} | set(options.get("keep", ())))
-        given = {"resume": place is not None, "progress": progress, **options, "keep": kept}
-        runs[name] = fit(many, folds.train, steps, seeds, place, **given)
+        runs[name] = training.fit(settings, data, None if folder is None else folder / "runs" / name)
     if not runs:
         raise UserError(f"No algorithm fits {data.origin}: {' '.join(notes)}")
-    table, policies, plans = judge(runs, folds, baseline, margin, risk, seed)
-    # one that could be certified comes before one that could not, whatever an estimate says of it
-    order = sorted(range(len(table)), key=lambda number: (table[number].effective is None, -table[number].score))
-    best = order[0]
-    table = tuple(dataclasses.replace(table[number], chosen=number == best) for number in order)
-    decision = certify(
-        policies[best], folds.certify, baseline, margin, risk, seed=seed, ledger=asking, diagnostics=True,
-        plan=plans[best],
-    )  # fmt: skip
-    notes += _ways(table, folds.select)
-    found = Study(decision, policies[best], table, runs, folds, tuple(notes), folder)
-    if folder is not None:
-        _write(found, folder)
-    return found
+    return runs, notes
 
 
 def _request(
-    folds: Folds, tried: Mapping[str, list[Algorithm]], options: Mapping[str, Any], asked: tuple[Any, ...]
+    folds: Folds, methods: Mapping[str, list[Algorithm]], options: Mapping[str, Any], arguments: tuple[Any, ...]
 ) -> str:
     """Return a name for a study: its folds, what is declared of them, and all that decides which policy comes out."""
     options = {name: options[name] for name in sorted(options) if name not in ASIDE}
-    methods = [describe(method) for methods in tried.values() for method in methods]
-    leaves, structure = jax.tree.flatten(asked)
+    settings = [describe(setting) for settings in methods.values() for setting in settings]
+    leaves, structure = jax.tree.flatten(arguments)
     words = json.dumps(
-        [folds.manifest["fingerprints"], folds.certify.spec.to_json(), methods], sort_keys=True, default=str
+        [folds.manifest["fingerprints"], folds.certify.spec.to_json(), settings], sort_keys=True, default=str
     )
-    found = hashlib.sha256(f"{words} {structure} {options}".encode())
+    digest = hashlib.sha256(f"{words} {structure} {options}".encode())
     for leaf in leaves:
-        found.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
-    return found.hexdigest()[:16]
+        digest.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _answered(folder: Path | None) -> str:
@@ -233,137 +205,34 @@ def _ways(table: Sequence[Row], data: Dataset) -> Iterator[str]:
     yield f"The decision is about the policy {acts}; Study.policy and its file act like that, too."
 
 
-def _methods(algorithms: Sequence[str | Algorithm], settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list]:
+def _methods(
+    algorithms: str | Algorithm | Sequence[str | Algorithm], settings: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[Algorithm]]:
+    """Return the settings of every method, by its name."""
+    if isinstance(algorithms, str | Algorithm):
+        raise UserError(f"A study chooses among several algorithms: give a list, [{algorithms!r}].")
     if not algorithms:
         raise UserError("A study needs at least one algorithm.")
-    found: dict[str, list[Algorithm]] = {}
-    for given in algorithms:
-        if isinstance(given, Algorithm):
-            found.setdefault(given.name, []).append(given)
-        else:
-            found.setdefault(given, []).append(algorithm(given)(**settings.get(given, {})))
-    unknown = [name for name in settings if name not in found]
+    methods: dict[str, list[Algorithm]] = {}
+    for one in algorithms:
+        method = instance(one, "A study", settings.get(one, {}) if isinstance(one, str) else None)
+        methods.setdefault(one if isinstance(one, str) else method.name, []).append(method)
+    unknown = [name for name in settings if name not in methods]
     if unknown:
         raise UserError(f"Settings are given for '{unknown[0]}', which is not among the study's algorithms.")
-    return found
+    return methods
 
 
-def judge(
-    runs: Mapping[str, Run],
-    folds: Folds,
-    baseline: Any,
-    margin: float,
-    risk: float,
-    seed: int,
-    only: Sequence[int] | None = None,
-) -> tuple[list[Row], list[Any], list[gate.Plan | None]]:
-    """Ask every candidate on the select fold: its row of the table, its policy, which acts as it was judged, and a plan
-    of its test where it can be certified. A baseline is judged as it acts. only: which settings of the runs.
-    """
-    data = folds.select
-    method = LinearQ(
-        declared_discount(data), horizon=data.spec.horizon, features=int(np.clip(data.steps // 10, 8, 128))
-    )
-    doses = jnp.asarray(gate.DOSES if baseline is None else (1.0,))
-    numbers = (jnp.float32(folds.manifest["units"]["certify"]), jnp.float32(margin), jnp.float32(risk))
-    most, key = _most(data), jax.random.key(seed)
-    raw, transform, columns, weighing = prepared(data, None)
-    other = None if baseline is None else tabulate(baseline, data, raw, transform, key)
-    against = None if other is None else float(_value(method, other, columns, weighing, key)[0])
-    # weights need a density, which a mode over continuous actions lacks: where they can certify, the draws are judged
-    ways = (False, True) if data.spec.discrete else (not missing(data, other),)
-    table, policies, plans = [], [], []
-    for name, run, setting, number, step, alarms in _states(runs, only):
-        for way in ways:
-            policy = run.policy(number, setting, step).drawing(way)
-            candidate = tabulate(policy, data, raw, transform, key)
-            if way and candidate.log_prob is None:  # its draws have no density either
-                policy = policy.drawing(False)
-                candidate = tabulate(policy, data, raw, transform, key)
-            value, deviation, logged = (float(part) for part in _value(method, candidate, columns, weighing, key))
-            reach = 1.96 * deviation
-            gain = value - reach - (logged if against is None else against)
-            if not math.isfinite(gain) or value - reach > most:
-                gain = -math.inf  # a value that no return can have says nothing
-            score, dose, size, plan = gain - margin, 1.0, None, None
-            if not missing(data, candidate, other):
-                declared = jax.tree.map(jnp.float32, declared_range(data))
-                known = declared.share(jnp.float32(logged)), jnp.float32(gain)
-                found = _prospect(candidate, other, columns, weighing, declared, doses, *known, *numbers)
-                plan, size = found[0], float(found[1])
-                score, dose = float(plan.score), round(float(plan.dose), 6)
-            table.append(Row(
-                name, setting, run.seeds[number], step, policy.drawn, value, value - reach, value + reach, score, dose,
-                size, logged, triage=alarms,
-            ))  # fmt: skip
-            policies.append(policy)
-            plans.append(plan)
-    return table, policies, plans
-
-
-def _states(runs: Mapping[str, Run], only: Sequence[int] | None) -> Iterator[tuple[str, Run, int, int, int, str]]:
-    """Yield name, run, setting, number of the seed, the step to judge, and what raised an alarm in training."""
-    for name, run in runs.items():
-        for setting in range(len(run.settings)) if only is None else only:
-            health = triage(run, setting=setting)
-            step = run.lasting(setting)[-1] if health.checkpoint is None else health.checkpoint
-            alarms = "; ".join(found.sentence for found in health.findings if found.verdict == "alarm")
-            for number in range(len(run.seeds)):
-                yield name, run, setting, number, step, alarms
-
-
-def _most(data: Dataset) -> float:
-    """Return the largest return that an episode can have, infinite where nothing is declared."""
-    spec = data.spec
-    if spec.reward_high is None or spec.horizon is None:
-        return math.inf
-    return max(spec.reward_high[0], 0.0) * float((declared_discount(data) ** np.arange(spec.horizon)).sum())
-
-
-def _worth(method: LinearQ, candidate: Any, columns: Any, weighing: Any, key: Any) -> tuple[Any, Any, Any]:
-    value, each, count = influence(method, method.terms(candidate, columns, weighing, key), weighing)
-    found = paths(candidate, columns, len(weighing.weights), method.discount, reference=False)
-    returns = (found.discount * found.reward).sum(1)
-    return value, spread(each, count), (weighing.weights * returns).sum() / weighing.weights.sum()
-
-
-_value = Program(_worth, "The value of a candidate")
-
-
-def _predict(
-    candidate: Any,
-    other: Any,
-    columns: Any,
-    weighing: Any,
-    declared: Any,
-    doses: Any,
-    share: Any,
-    gain: Any,
-    units: Any,
-    margin: Any,
-    risk: Any,
-) -> tuple[gate.Plan, Any]:
-    def terms(centre: Any) -> gate.Terms:
-        return gate.terms(candidate, other, columns, weighing, declared, doses, centre)
-
-    strains = gate.STRAINS if other is None and declared.floor is not None else (0.0,)
-    plan = gate.prospect(terms, doses, share, gain, units, margin, risk, strains)
-    return plan, effective(candidate, columns, weighing)
-
-
-_prospect = Program(_predict, "The prospect of a certificate")
-
-
-def _write(found: Study, folder: Path) -> None:
+def _write(answer: Study, folder: Path) -> None:
     """Write the policy and `study.json`: folds, candidates and decision."""
-    best = found.table[0]
-    run = found.runs[best.algorithm]
+    best = answer.table[0]
+    run = answer.runs[best.algorithm]
     run.save_policy(folder / "policy.safetensors", run.seeds.index(best.seed), best.setting, best.step, best.drawn)
     record = {
         "version": VERSION,
-        "folds": found.folds.manifest,
-        "decision": found.decision.record(),
-        "table": [dataclasses.asdict(row) for row in found.table],
-        "notes": list(found.notes),
+        "folds": answer.folds.manifest,
+        "decision": answer.decision.record(),
+        "table": [dataclasses.asdict(row) for row in answer.table],
+        "notes": list(answer.notes),
     }
     storage.write_record(folder / RECORD, plain(record))

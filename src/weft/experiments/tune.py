@@ -1,8 +1,8 @@
 """Search the hyperparameters of a method: trials in batches, each batch one compiled program, judged as a study judges.
 
     train fold     every trial of a batch with every seed (`weft.fit`)
-    select fold    what would its policies certify?  (`weft.study.judge`); the mean over the seeds is the trial's score
-    certify fold   stays sealed: `weft.certify(found.policy, found.folds.certify)`, once, afterwards
+    select fold    what would its policies certify?  (`candidates.judge`); the mean over the seeds is the trial's score
+    certify fold   stays sealed: `weft.certify(tuned.policy, tuned.folds.certify)`, once, afterwards
 
 The best of many trials looks better on the select fold than it is, the more so the more trials there are; only the
 certify fold can tell. `tune.json` in the folder is a journal of batches: one is written before it is trained and again
@@ -14,29 +14,31 @@ import dataclasses
 import itertools
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..agents.algorithm import Algorithm, applied, describe
-from ..agents.algorithm import algorithm as named
 from ..agents.served import Served, check_parameters
 from ..core import storage
 from ..core.errors import UserError
-from ..core.tables import text_table
+from ..core.tables import html_table, text_table
 from ..data.dataset import Dataset
 from ..data.declarations import check_kept
 from ..data.folds import Folds, seal
+from ..data.load import check_loaded
 from ..deployment.decision import plain
-from ..training.fit import check_options, fit
+from ..training.fit import check_options
 from ..training.plan import whole
 from ..training.run import Run, load_run
+from .candidates import STEPS, Requirement, Row, Training, instance, judge
 from .search_space import Space, ask, checked, own
-from .study import STEPS, Row, judge
 
 __all__ = ["Trial", "Tuned", "best_setting", "tune"]
 
 RECORD, POLICY, LOCK, VERSION = "tune.json", "policy.safetensors", ".lock", 1
+Batch = list[dict[str, Any]]
+"""Trials that are trained together, as the journal has them: their settings, and what `_score` says once judged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,13 +96,16 @@ class Tuned:
             if trial.score is None:
                 rows.append(("", *values, "went astray", "", "", ""))
                 continue
-            figures = (f"{found:.4g}" for found in (trial.score, min(trial.each), max(trial.each)))
+            figures = (f"{score:.4g}" for score in (trial.score, min(trial.each), max(trial.each)))
             rows.append(("" if number else "→", *values, *figures, "drawn" if trial.drawn else "greedy"))
         return rows
 
     def __str__(self) -> str:
         """The trials, best first."""
         return text_table(self.cells())
+
+    def _repr_html_(self) -> str:
+        return html_table(self.cells(), f"Trials of {self.setting.title}", head=True)
 
 
 def tune(
@@ -133,69 +138,104 @@ def tune(
     Raises UserError as `weft.fit` and `weft.data.folds.seal` do, for a space that cannot be, a folder of another
     search, where Optuna is not installed (the extra `tune`), and where every trial went astray.
     """
+    check_loaded(data, "A search")
     check_options("A search", options)
-    steps = whole(steps, "The number of steps")
-    made: Any = named(algorithm) if isinstance(algorithm, str) else lambda: algorithm
-    method: Algorithm = made()
+    training = Training(whole(steps, "The number of steps"), seeds, options, progress)
+    method = instance(algorithm, "A search")
     method.check(data.spec)
     searched = checked(space, method)
     trials, together = _count(trials, "trials"), _count(together, "trials at once")
     check_kept(data)
     folds = seal(data, seed=seed, by_time=by_time)
-    folder = None if out is None else Path(out)
-    asked = plain({
-        "algorithm": describe(method), "space": {name: str(part) for name, part in searched.items()},
-        "steps": steps, "seeds": repr(seeds), "baseline": baseline is not None, "risk": risk,
-        "options": {name: repr(value) for name, value in options.items()}, "folds": folds.manifest,
-    })  # fmt: skip
-    runs: list[Run] = []
-    with contextlib.ExitStack() as stack:
-        batches: list[list[dict[str, Any]]] = []
-        if folder is not None:
-            batches = _agreed(folder, asked)  # before anything is written
-            storage.make_folder(folder)
-            busy = f"{folder} is in use by another process; wait for it or choose another folder."
-            stack.enter_context(storage.locked(folder / LOCK, busy))
-            batches = _agreed(folder, asked)
+    search = _Search(method, searched, folds, training, Requirement(baseline, risk=risk), seed)
+    journal = _Journal(None if out is None else Path(out), search.request())
+    with journal.opened():
+        runs = search.fill(journal, trials, together)
+    return search.best(journal, runs)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """All that decides which settings are tried and how they come off."""
+
+    method: Algorithm
+    space: Space
+    folds: Folds
+    training: Training
+    requirement: Requirement
+    seed: int
+
+    def request(self) -> dict[str, Any]:
+        """Return what a folder is compared with before it is gone on with, as JSON has it."""
+        training = self.training
+        return plain({
+            "algorithm": describe(self.method), "space": {name: str(part) for name, part in self.space.items()},
+            "steps": training.steps, "seeds": repr(training.seeds), "baseline": self.requirement.baseline is not None,
+            "risk": self.requirement.risk,
+            "options": {name: repr(value) for name, value in training.options.items()}, "folds": self.folds.manifest,
+        })  # fmt: skip
+
+    def fill(self, journal: "_Journal", trials: int, together: int) -> list[Run]:
+        """Choose, train and judge what a journal lacks up to a number of trials; return the runs that no folder keeps.
+
+        A batch is written down before it is trained: a search that was killed trains the same trials again.
+        """
+        runs, batches = [], journal.batches
         for number in itertools.count():
-            before = sum(map(len, batches[:number]))
             if number == len(batches):
-                if before >= trials:
+                lacking = trials - sum(map(len, batches))
+                if lacking < 1:
                     break
-                history = [(one["settings"], one["score"]) for batch in batches for one in batch]
-                count = min(together, trials - before)
-                chosen = ask(searched, history, count, seed, own(method, searched))
-                batches.append([{"settings": settings} for settings in chosen])
-                _journal(folder, asked, batches)
-            if all("score" in one for one in batches[number]):
+                batches.append([{"settings": settings} for settings in self._next(batches, min(together, lacking))])
+                journal.write()
+            if all("score" in trial for trial in batches[number]):
                 continue
-            place = None if folder is None else _batch(folder, number)
-            many = [applied(method, one["settings"]) for one in batches[number]]
-            kept = sorted({max(1, steps // 2)} | set(options.get("keep", ())))
-            given = {"resume": place is not None, "progress": progress, **options, "keep": kept}
-            try:
-                run = fit(many, folds.train, steps, seeds, place, **given)
-            except UserError:
-                if folder is not None and not _batch(folder, number).exists():  # refused before it began
-                    _journal(folder, asked, batches[:number])
-                raise
-            runs += [run] if folder is None else []
-            scored = _scored(run, folds, baseline, risk, seed)
+            run = self._train(journal, number)
+            if journal.folder is None:
+                runs.append(run)
             batches[number] = [
-                {"settings": one["settings"], **figures} for one, figures in zip(batches[number], scored, strict=True)
+                {"settings": trial["settings"], **figures}
+                for trial, figures in zip(batches[number], self._scores(run), strict=True)
             ]
-            _journal(folder, asked, batches)
-    table = sorted(_trials(batches), key=_rank, reverse=True)
-    best = table[0]
-    if best.score is None:
-        raise UserError(f"All {len(table)} trials of {method.title} went astray; search lower learning rates.")
-    run = runs[best.batch] if folder is None else load_run(_batch(folder, best.batch))
-    where = run.seeds.index(best.seed), best.place, best.step
-    if folder is not None:
-        run.save_policy(folder / POLICY, *where, drawn=best.drawn)
-    return Tuned(
-        run.settings[best.place], run.policy(*where).drawing(best.drawn), tuple(table), folds, searched, folder
-    )
+            journal.write()
+        return runs
+
+    def _next(self, batches: list[Batch], count: int) -> list[dict[str, Any]]:
+        """Return the settings to try next; the method's own come first."""
+        history = [(trial["settings"], trial["score"]) for batch in batches for trial in batch]
+        return ask(self.space, history, count, self.seed, own(self.method, self.space))
+
+    def _train(self, journal: "_Journal", number: int) -> Run:
+        settings = [applied(self.method, trial["settings"]) for trial in journal.batches[number]]
+        place = journal.place(number)
+        try:
+            return self.training.fit(settings, self.folds.train, place)
+        except UserError:
+            if place is not None and not place.exists():  # refused before it began: it was no trial
+                del journal.batches[number:]
+                journal.write()
+            raise
+
+    def _scores(self, run: Run) -> list[dict[str, Any]]:
+        """Return score, scores by seed and best policy of every setting of a run."""
+        healthy = [setting for setting in range(len(run.settings)) if _healthy(run, setting)]
+        candidates = judge({run.settings[0].name: run}, self.folds, self.requirement, self.seed, healthy)
+        rows = [judged.row for judged in candidates]
+        return [_score([row for row in rows if row.setting == setting]) for setting in range(len(run.settings))]
+
+    def best(self, journal: "_Journal", runs: Sequence[Run]) -> Tuned:
+        """Return all trials and the best one's policy, which is written into the folder. Raises UserError for none."""
+        table = sorted(_trials(journal.batches), key=_rank, reverse=True)
+        first = table[0]
+        if first.score is None:
+            raise UserError(f"All {len(table)} trials of {self.method.title} went astray; search lower learning rates.")
+        folder = journal.folder
+        run = runs[first.batch] if folder is None else load_run(_place(folder, first.batch))
+        where = run.seeds.index(first.seed), first.place, first.step
+        if folder is not None:
+            run.save_policy(folder / POLICY, *where, drawn=first.drawn)
+        policy = run.policy(*where).drawing(first.drawn)
+        return Tuned(run.settings[first.place], policy, tuple(table), self.folds, self.space, folder)
 
 
 def best_setting(folder: str | Path, folds: Folds) -> Algorithm:
@@ -213,16 +253,18 @@ def best_setting(folder: str | Path, folds: Folds) -> Algorithm:
     best = max(_trials(record["batches"]), key=_rank, default=None)
     if best is None or best.score is None:
         raise UserError(f"No trial in {folder} has a score yet; go on with `weft tune`.")
-    return load_run(_batch(folder, best.batch)).settings[best.place]
+    return load_run(_place(folder, best.batch)).settings[best.place]
 
 
-def _trials(batches: list[list[dict[str, Any]]]) -> list[Trial]:
+def _trials(batches: list[Batch]) -> list[Trial]:
     """Return the trials of a journal that were judged."""
     return [
-        Trial(**{**one, "each": tuple(one["each"]), "settings": _tuples(one["settings"])}, batch=batch, place=place)
-        for batch, ones in enumerate(batches)
-        for place, one in enumerate(ones)
-        if "score" in one
+        Trial(
+            **{**trial, "each": tuple(trial["each"]), "settings": _tuples(trial["settings"])}, batch=number, place=place
+        )
+        for number, batch in enumerate(batches)
+        for place, trial in enumerate(batch)
+        if "score" in trial
     ]
 
 
@@ -230,29 +272,26 @@ def _rank(trial: Trial) -> float:
     return -math.inf if trial.score is None else trial.score
 
 
-def _batch(folder: Path, number: int) -> Path:
+def _place(folder: Path, number: int) -> Path:
+    """Return the folder of a batch's run."""
     return folder / f"batch-{number:03d}"
 
 
-def _scored(run: Run, folds: Folds, baseline: Any, risk: float, seed: int) -> list[dict[str, Any]]:
-    """Return score, seeds' scores and best policy of every setting of a run."""
-    healthy = [setting for setting in range(len(run.settings)) if _healthy(run, setting)]
-    table, _, _ = judge({run.settings[0].name: run}, folds, baseline, 0.0, risk, seed, healthy)
-    found = []
-    for setting in range(len(run.settings)):
-        rows = [row for row in table if row.setting == setting]
-        ways = [[row for row in rows if row.drawn == drawn] for drawn in (False, True)]
-        ways = [way for way in ways if way and all(math.isfinite(row.score) for row in way)]
-        if not ways:
-            found.append({"score": None, "each": [], "drawn": False, "seed": 0, "step": 0})
-            continue
-        way = max(ways, key=_mean)
-        best = max(way, key=lambda row: row.score)
-        found.append({
-            "score": _mean(way), "each": [row.score for row in way], "drawn": best.drawn, "seed": best.seed,
-            "step": best.step,
-        })  # fmt: skip
-    return found
+def _score(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what the candidates of one setting come to, judged by the better of their ways to act: a trial's record.
+
+    The score is None where training went astray with any seed.
+    """
+    ways = [[row for row in rows if row.drawn == drawn] for drawn in (False, True)]
+    ways = [way for way in ways if way and all(math.isfinite(row.score) for row in way)]
+    if not ways:
+        return {"score": None, "each": [], "drawn": False, "seed": 0, "step": 0}
+    way = max(ways, key=_mean)
+    best = max(way, key=lambda row: row.score)
+    return {
+        "score": _mean(way), "each": [row.score for row in way], "drawn": best.drawn, "seed": best.seed,
+        "step": best.step,
+    }  # fmt: skip
 
 
 def _mean(way: Sequence[Row]) -> float:
@@ -281,24 +320,52 @@ def _words(value: Any) -> str:
 
 
 def _count(value: Any, what: str) -> int:
-    try:
-        found = operator.index(value)
-    except TypeError:
-        found = 0
-    if found < 1:
-        raise UserError(f"The number of {what} is a whole number of at least 1, got {value!r}.")
-    return found
+    with contextlib.suppress(TypeError):
+        if (count := operator.index(value)) >= 1:
+            return count
+    raise UserError(f"The number of {what} is a whole number of at least 1, got {value!r}.")
 
 
 # --- the journal --------------------------------------------------------------------------------------------------
 
 
-def _journal(folder: Path | None, asked: Any, batches: Any) -> None:
-    """Write down what was tried; a search of nothing leaves nothing."""
-    if folder is not None and not batches:
-        (folder / RECORD).unlink(missing_ok=True)
-    elif folder is not None:
-        storage.write_record(folder / RECORD, plain({"version": VERSION, "asked": asked, "batches": batches}))
+@dataclasses.dataclass
+class _Journal:
+    """The record of a search: its request and the batches of trials so far, written as often as one changes.
+
+    A folder has one; without a folder it is kept in memory alone.
+    """
+
+    folder: Path | None
+    request: dict[str, Any]
+    batches: list[Batch] = dataclasses.field(default_factory=list)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Read what the folder holds, and keep other processes out of it. Raises UserError for another search's."""
+        if self.folder is None:
+            yield
+            return
+        _agreed(self.folder, self.request)  # before anything is written
+        storage.make_folder(self.folder)
+        busy = f"{self.folder} is in use by another process; wait for it or choose another folder."
+        with storage.locked(self.folder / LOCK, busy):
+            self.batches = _agreed(self.folder, self.request)
+            yield
+
+    def place(self, number: int) -> Path | None:
+        """Return the folder of a batch's run, where there is one."""
+        return None if self.folder is None else _place(self.folder, number)
+
+    def write(self) -> None:
+        """Write down what was tried; a search of nothing leaves nothing."""
+        if self.folder is None:
+            return
+        if not self.batches:
+            (self.folder / RECORD).unlink(missing_ok=True)
+            return
+        record = {"version": VERSION, "asked": self.request, "batches": self.batches}
+        storage.write_record(self.folder / RECORD, plain(record))
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -308,7 +375,7 @@ def _read(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _agreed(folder: Path, asked: dict[str, Any]) -> list[list[dict[str, Any]]]:
+def _agreed(folder: Path, request: dict[str, Any]) -> list[Batch]:
     """Return the batches of a folder; raise UserError if it holds anything but this search."""
     if not (folder / RECORD).exists():
         strange = [path.name for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
@@ -316,7 +383,7 @@ def _agreed(folder: Path, asked: dict[str, Any]) -> list[list[dict[str, Any]]]:
             raise UserError(f"{folder} is not empty and holds no search; choose another folder.")
         return []
     record = _read(folder)
-    for name, value in asked.items():
+    for name, value in request.items():
         if record["asked"].get(name) != value:
             raise UserError(f"The search in {folder} cannot be resumed: its {name} differs; choose another folder.")
     return record["batches"]

@@ -1,0 +1,277 @@
+"""Candidates of a study or a search: how they are trained, and what each would certify, asked on the select fold.
+
+Choosing by what is likely to be certified and not by the estimated value is what keeps the power: of two policies of
+about the same value the one nearer to the log needs far fewer units. The select fold also says where the order of
+doses begins and how the bets are spread. Without logged propensities or declared ranges there is no certificate to
+predict; then the lower bound of a linear value function is the score.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..agents.algorithm import Algorithm
+from ..agents.algorithm import algorithm as named
+from ..agents.served import Served
+from ..core.compilation import Program
+from ..core.errors import UserError
+from ..data.columns import Columns
+from ..data.dataset import Dataset
+from ..data.declarations import declared_discount
+from ..data.folds import Folds
+from ..data.transforms import Transform
+from ..deployment import dose_test
+from ..deployment.certify import missing
+from ..evaluation.bounded_terms import Range, declared_range
+from ..evaluation.estimate import effective
+from ..evaluation.estimator import Candidate, Weighing, prepared, tabulate
+from ..evaluation.estimators.linear_q import LinearQ
+from ..evaluation.interval import influence, spread
+from ..evaluation.trajectories import paths
+from ..training.fit import fit
+from ..training.run import Run
+from .triage import triage
+
+__all__ = ["STEPS", "Judged", "Requirement", "Row", "Training", "instance", "judge"]
+
+STEPS = 5000
+
+
+def instance(algorithm: Any, caller: str, settings: Mapping[str, Any] | None = None) -> Algorithm:
+    """Return an algorithm by its name, with settings that differ from its defaults, or as it is. Raises UserError."""
+    if isinstance(algorithm, str):
+        return named(algorithm)(**(settings or {}))
+    if not isinstance(algorithm, Algorithm):
+        raise UserError(f"{caller} needs algorithms such as weft.IQL(), got {algorithm!r}.")
+    return algorithm
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How every candidate of a study or a search is trained: steps, seeds and further options, those of `weft.fit`."""
+
+    steps: int
+    seeds: int | Sequence[int]
+    options: Mapping[str, Any]
+    progress: bool = False
+
+    def fit(self, settings: Sequence[Algorithm], data: Dataset, folder: Path | None) -> Run:
+        """Train settings as one run, in a folder where there is one, and go on with what it holds.
+
+        The state half way is kept for good, so that triage has a checkpoint to choose from before a late divergence.
+        """
+        keep = sorted({max(1, self.steps // 2)} | set(self.options.get("keep", ())))
+        options = {"resume": folder is not None, "progress": self.progress, **self.options, "keep": keep}
+        return fit(settings, data, self.steps, self.seeds, folder, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Requirement:
+    """What a certificate has to show: that a policy is better than `baseline` (None: the policy that made the log) by
+    more than `margin`, at a `risk` of being wrong.
+    """
+
+    baseline: Any = None
+    margin: float = 0.0
+    risk: float = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A candidate: a kept state of a run. value, low, high: linear fitted Q on the select fold with its 95 % interval;
+    score: the lower bound of its estimated improvement above the margin at `dose`, times the chance that this is
+    certified (without that chance where it is no improvement, or where nothing can be certified);
+    effective: effective sample size of its weights on the select fold; logged: mean return of that fold.
+    """
+
+    algorithm: str
+    setting: int
+    seed: int
+    step: int
+    drawn: bool
+    value: float
+    low: float
+    high: float
+    score: float
+    dose: float
+    effective: float | None
+    logged: float
+    chosen: bool = False
+    triage: str = ""
+
+
+class Judged(NamedTuple):
+    """A candidate on the select fold: its row, its policy, which acts as it was judged, and where it can be certified a
+    plan of its test.
+    """
+
+    row: Row
+    policy: Served
+    plan: dose_test.Plan | None
+
+
+def judge(
+    runs: Mapping[str, Run], folds: Folds, requirement: Requirement, seed: int, only: Sequence[int] | None = None
+) -> list[Judged]:
+    """Ask on the select fold of every candidate what it would certify. A baseline is judged as it acts.
+
+    only: which settings of the runs; all by default.
+    """
+    fold = _SelectFold.of(folds, requirement, seed)
+    return [fold.judge(state, drawn) for state in _states(runs, only) for drawn in fold.ways]
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """A kept state of a run that is a candidate, and the sentences of what raised an alarm in training."""
+
+    name: str
+    run: Run
+    setting: int
+    place: int
+    step: int
+    alarms: str
+
+
+def _states(runs: Mapping[str, Run], only: Sequence[int] | None) -> Iterator[_State]:
+    """Yield the state of every setting and seed that triage says to take."""
+    for name, run in runs.items():
+        for setting in range(len(run.settings)) if only is None else only:
+            health = triage(run, setting=setting)
+            step = run.lasting(setting)[-1] if health.checkpoint is None else health.checkpoint
+            alarms = "; ".join(finding.sentence for finding in health.findings if finding.verdict == "alarm")
+            for place in range(len(run.seeds)):
+                yield _State(name, run, setting, place, step, alarms)
+
+
+class _Outlook(NamedTuple):
+    """What the prospect of a certificate depends on beside the terms: see `dose_test.prospect`."""
+
+    share: Float[Array, ""]
+    gain: Float[Array, ""]
+    units: Float[Array, ""]
+    margin: Float[Array, ""]
+    risk: Float[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class _SelectFold:
+    """The select fold, laid out once to be asked about one candidate after another."""
+
+    data: Dataset
+    raw: Columns
+    transform: Transform
+    columns: Columns
+    weighing: Weighing
+    method: LinearQ
+    baseline: Candidate | None
+    level: float | None  # the baseline's estimated value; without a baseline the logged mean takes its place
+    requirement: Requirement
+    units: int  # of the certify fold
+    key: PRNGKeyArray
+
+    @classmethod
+    def of(cls, folds: Folds, requirement: Requirement, seed: int) -> "_SelectFold":
+        data, key = folds.select, jax.random.key(seed)
+        features = int(np.clip(data.steps // 10, 8, 128))
+        method = LinearQ(declared_discount(data), horizon=data.spec.horizon, features=features)
+        raw, transform, columns, weighing = prepared(data, None)
+        baseline = level = None
+        if requirement.baseline is not None:
+            baseline = tabulate(requirement.baseline, data, raw, transform, key)
+            level = float(_value(method, baseline, columns, weighing, key)[0])
+        units = folds.manifest["units"]["certify"]
+        return cls(data, raw, transform, columns, weighing, method, baseline, level, requirement, units, key)
+
+    @property
+    def ways(self) -> tuple[bool, ...]:
+        """How candidates are judged: by their mode (False), as they draw (True), or both.
+
+        Weights need a density, which a mode over continuous actions lacks: where they can certify, draws are judged.
+        """
+        return (False, True) if self.data.spec.discrete else (not missing(self.data, self.baseline),)
+
+    def judge(self, state: _State, drawn: bool) -> Judged:
+        """Return a candidate with its row and its plan."""
+        policy, candidate = self._tabulated(state, drawn)
+        value, deviation, logged = (
+            float(part) for part in _value(self.method, candidate, self.columns, self.weighing, self.key)
+        )
+        reach = 1.96 * deviation
+        gain = value - reach - (logged if self.level is None else self.level)
+        if not math.isfinite(gain) or value - reach > _largest_return(self.data):
+            gain = -math.inf  # a value that no return can have says nothing
+        score, dose, size, plan = gain - self.requirement.margin, 1.0, None, None
+        if not missing(self.data, candidate, self.baseline):
+            plan, size = self._prospect(candidate, logged, gain)
+            score, dose = float(plan.score), round(float(plan.dose), 6)
+        row = Row(
+            state.name, state.setting, state.run.seeds[state.place], state.step, policy.drawn, value, value - reach,
+            value + reach, score, dose, size, logged, triage=state.alarms,
+        )  # fmt: skip
+        return Judged(row, policy, plan)
+
+    def _tabulated(self, state: _State, drawn: bool) -> tuple[Served, Candidate]:
+        policy = state.run.policy(state.place, state.setting, state.step).drawing(drawn)
+        candidate = tabulate(policy, self.data, self.raw, self.transform, self.key)
+        if drawn and candidate.log_prob is None:  # its draws have no density either
+            return self._tabulated(state, False)
+        return policy, candidate
+
+    def _prospect(self, candidate: Candidate, logged: float, gain: float) -> tuple[dose_test.Plan, float]:
+        """Return a plan of the candidate's test, and the effective sample size of its weights."""
+        declared: Range = jax.tree.map(jnp.float32, declared_range(self.data))
+        doses = jnp.asarray(dose_test.DOSES if self.baseline is None else (1.0,))
+        goal = self.units, self.requirement.margin, self.requirement.risk
+        outlook = _Outlook(declared.share(jnp.float32(logged)), jnp.float32(gain), *map(jnp.float32, goal))
+        plan, size = _prospect(candidate, self.baseline, self.columns, self.weighing, declared, doses, outlook)
+        return plan, float(size)
+
+
+def _largest_return(data: Dataset) -> float:
+    """Return the largest return that an episode can have, infinite where nothing is declared."""
+    spec = data.spec
+    if spec.reward_high is None or spec.horizon is None:
+        return math.inf
+    return max(spec.reward_high[0], 0.0) * float((declared_discount(data) ** np.arange(spec.horizon)).sum())
+
+
+def _worth(
+    method: LinearQ, candidate: Candidate, columns: Columns, weighing: Weighing, key: PRNGKeyArray
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Return a candidate's value with its standard error, and the mean return of the log."""
+    value, each, count = influence(method, method.terms(candidate, columns, weighing, key), weighing)
+    steps = paths(candidate, columns, len(weighing.weights), method.discount, reference=False)
+    returns = (steps.discount * steps.reward).sum(1)
+    return value, spread(each, count), (weighing.weights * returns).sum() / weighing.weights.sum()
+
+
+_value = Program(_worth, "The value of a candidate")
+
+
+def _predict(
+    candidate: Candidate,
+    baseline: Candidate | None,
+    columns: Columns,
+    weighing: Weighing,
+    declared: Range,
+    doses: Float[Array, "dose"],
+    outlook: _Outlook,
+) -> tuple[dose_test.Plan, Float[Array, ""]]:
+    """Return what the certify fold can be expected to show, and the effective sample size on this one."""
+
+    def terms(centre: Any) -> dose_test.Terms:
+        return dose_test.terms(candidate, baseline, columns, weighing, declared, doses, centre)
+
+    strains = dose_test.STRAINS if baseline is None and declared.floor is not None else (0.0,)
+    return dose_test.prospect(terms, doses, *outlook, strains), effective(candidate, columns, weighing)
+
+
+_prospect = Program(_predict, "The prospect of a certificate")
