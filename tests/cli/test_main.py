@@ -65,9 +65,18 @@ def test_an_unknown_option_names_the_nearest(capsys):
     assert err.startswith("weft: `weft inspect` has no option '--rewards'. Did you mean '--reward'?")
 
 
-def test_stopping_is_not_a_traceback(monkeypatch, capsys):
-    def stop(self):
+@pytest.mark.parametrize("name", COMMANDS)
+def test_stopping_is_not_a_traceback(name, monkeypatch, capsys):
+    def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(COMMANDS["algorithms"], "run", stop)
-    assert said(["algorithms"], capsys) == (130, "", "weft: Stopped.\n")
+    monkeypatch.setattr(COMMANDS[name], "read", stop)
+    assert said([name], capsys) == (130, "", "weft: Stopped.\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_speaks_of_the_field_and_not_in_riddles(name, capsys):
+    """Phrases that a native reader stops at; they stood in these texts once."""
+    text = " ".join(said([name, "--help"], capsys)[1].split())
+    riddles = ("so many", "always the same", "go on by acting", "others from now on", "Deals the folds", "the dip")
+    assert not [phrase for phrase in riddles if phrase in text]

@@ -46,10 +46,10 @@ __all__ = [
     "pairs",
     "parse",
     "print_cells",
+    "print_finetuned",
     "print_lines",
     "seeds",
     "stopped",
-    "told_online",
 ]
 
 PACKAGE = "weft.cli.commands"
@@ -96,15 +96,14 @@ def parse(kind: Any, arguments: Sequence[str], name: str, description: str) -> A
 
     Raises UserError that names the nearest option for one that does not exist.
     """
-    found, unknown = tyro.cli(
+    line, unknown = tyro.cli(
         kind, args=list(arguments), prog=f"weft {name}", description=description, return_unknown_args=True
     )
     for word in unknown:
-        known = list(_flags(kind))
-        guess = nearest(word, known) if word.startswith("-") else ""
+        guess = nearest(word, _flags(kind)) if word.startswith("-") else ""
         what = "option" if word.startswith("-") else "place for"
         raise UserError(f"`weft {name}` has no {what} '{word}'.{guess} `weft {name} --help` lists all.")
-    return found
+    return line
 
 
 def _flags(kind: Any) -> Iterator[str]:
@@ -137,9 +136,9 @@ def print_cells(cells: Sequence[Sequence[str]]) -> None:
     console().print(table)
 
 
-def stopped(out: Path, given: Path | None) -> Stopped:
-    """Return what is raised where a person stopped a command whose folder, given or found, is resumed by itself."""
-    where = "" if given else f" and --out {shlex.quote(str(out))}"
+def stopped(out: Path, option: Path | None) -> Stopped:
+    """Return what is raised where a person stops a command that resumes by itself; option: its --out, if any."""
+    where = "" if option else f" and --out {shlex.quote(str(out))}"
     return Stopped(f"Stopped. The same command{where} goes on from the last checkpoints.")
 
 
@@ -199,15 +198,15 @@ else:
     World = _shown(str | None, "ENVIRONMENT")
 
 
-def told_online(run: Any, out: Path, env: str) -> None:
-    """Print what happened when acting began, and what to do next."""
+def print_finetuned(run: Any, out: Path, env: str) -> None:
+    """Print how the return changed when acting began, and what to do next."""
     from ..training.finetune import switch
 
-    found, where, world = switch(run), shlex.quote(str(out)), shlex.quote(env)
+    returns, where, world = switch(run), shlex.quote(str(out)), shlex.quote(env)
     console().print(
-        f"Went on by acting: {out}. Greedy return in {env}: offline {found['offline']:.4g}, lowest "
-        f"{found['lowest']:.4g} (at step {found['lowest_step']:,.0f}, a dip of {found['dip']:.4g}), online "
-        f"{found['online']:.4g}.\nNext:\n  weft evaluate {where} --env {world}\n  weft report {where}",
+        f"Fine-tuned: {out}. Greedy return in {env}: offline {returns['offline']:.4g}, lowest "
+        f"{returns['lowest']:.4g} (at step {returns['lowest_step']:,.0f}, a drop of {returns['dip']:.4g}), online "
+        f"{returns['online']:.4g}.\nNext:\n  weft evaluate {where} --env {world}\n  weft report {where}",
         soft_wrap=True,
         markup=False,
     )
@@ -218,71 +217,71 @@ class LogOptions:
     """Which column of a table is what, and what is known about the log beyond its rows."""
 
     observations: Columns = ()
-    """By name, or by pattern in quotation marks: "x*"."""
+    """Observation columns, by name or by a quoted pattern: "x*"."""
     action: Columns = ()
-    """The action; several columns for continuous ones."""
+    """Action column; several for continuous actions."""
     reward: Columns = ()
-    """The reward, or several with their weights: click=1 price=-0.1."""
+    """Reward column, or several with weights: click=1 price=-0.1."""
     episode: Column = None
-    """Tells episodes apart; without one every row is an episode."""
+    """Column that identifies episodes; without it every row is an episode of one step."""
     time: Column = None
-    """Orders the rows of an episode."""
+    """Column that orders the rows of an episode."""
     propensity: Column = None
-    """Probability (choices) or density with which the action was taken."""
+    """Probability (discrete) or density (continuous) with which the behaviour policy took the action."""
     terminal: Column = None
-    """True where the task ended."""
+    """True where an episode reached a terminal state."""
     timeout: Column = None
-    """True where somebody stopped watching."""
+    """True where an episode was cut off, although it could have continued."""
     ends: _shown(Literal["terminal", "timeout"] | None, "{terminal,timeout}") = None  # type: ignore[valid-type]
-    """How every episode ends, where no column says it."""
+    """How every episode ends, if no column says so."""
     next_observations: Columns = ()
-    """The observation after the step, in the same order."""
+    """Columns of the next observation, in the order of --observations."""
     duration: Column = None
-    """The time that a step took."""
+    """Column with the time that a step took."""
     source: Column = None
-    """Which policy or person acted."""
+    """Column that says which policy or person acted."""
     unit: Column = None
-    """What is independent of one another (users, devices); splits and intervals go by it."""
+    """Column of independent units (users, devices); splits and intervals are made by unit."""
     kinds: _shown(tuple[str, ...], "COLUMN=KIND [COLUMN=KIND ...]") = ()  # type: ignore[valid-type]
-    """Kinds of observation columns: zone=category."""
+    """Kinds of observation columns, such as zone=category."""
     action_bounds: Pair = None
     """Lowest and highest action."""
     action_count: Count = None
-    """Number of choices."""
+    """Number of discrete actions."""
     reward_range: Pair = None
-    """Lowest and highest possible reward of a step."""
+    """Lowest and highest reward that a step can have."""
     horizon: Count = None
-    """Most steps that an episode can have."""
+    """Maximum number of steps of an episode."""
     propensity_low: Chance = None
-    """Least chance that any choice had in any decision, those never made too; certificates then need fewer units."""
+    """Lower bound on every action's probability in every decision, taken or not; certificates then need fewer units."""
     terminal_inside: _shown(Literal["error", "keep"] | None, "{error,keep}") = None  # type: ignore[valid-type]
-    """What to do about a terminal step inside an episode."""
+    """What to do with a terminal step inside an episode."""
     gigabytes: Size = None
-    """The most that the log may take in memory; by default a part of what is free."""
+    """Memory limit for the log; by default a part of what is free."""
     format: _shown(str | None, "NAME") = None  # type: ignore[valid-type]
-    """Format of the log, where its name does not tell."""
+    """Format of the log, if its name does not tell."""
 
     def load(self, log: str) -> "Dataset":
         """Load a log with the options that were given."""
         import weft
 
-        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        given = {name: value for name, value in given.items() if value not in (None, ())}
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        options = {name: value for name, value in options.items() if value not in (None, ())}
         for name in ("observations", "action", "next_observations"):
-            if len(given.get(name, ())) > 0:
-                given[name] = given[name][0] if len(given[name]) == 1 else list(given[name])
-        if "kinds" in given:
-            given["kinds"] = dict(pairs("kinds", given["kinds"]))
+            if len(options.get(name, ())) > 0:
+                options[name] = options[name][0] if len(options[name]) == 1 else list(options[name])
+        if "kinds" in options:
+            options["kinds"] = dict(pairs("kinds", options["kinds"]))
         weights = {}
-        if "reward" in given:
-            if any("=" in word for word in given["reward"]):
-                weights = {name: _number("reward", text) for name, text in pairs("reward", given["reward"])}
-                given["reward"] = list(weights)
-            elif len(given["reward"]) > 1:
+        if "reward" in options:
+            if any("=" in word for word in options["reward"]):
+                weights = {name: _number("reward", text) for name, text in pairs("reward", options["reward"])}
+                options["reward"] = list(weights)
+            elif len(options["reward"]) > 1:
                 raise UserError("Several rewards need weights: --reward click=1 price=-0.1.")
-            if len(given["reward"]) == 1:
-                given["reward"] = given["reward"][0]
-        data = weft.load(log, **given)
+            if len(options["reward"]) == 1:
+                options["reward"] = options["reward"][0]
+        data = weft.load(log, **options)
         return data.rewarded(list(weights.values())) if weights else data
 
 
@@ -292,32 +291,32 @@ Log = Annotated[LogOptions, tyro.conf.OmitArgPrefixes]
 
 @dataclasses.dataclass(frozen=True)
 class TurnOptions:
-    """How acting and learning take turns, and how often the policy is measured; for methods that act."""
+    """How acting and learning alternate, and how often the policy is evaluated; for online training."""
 
     lanes: Count = None
-    """Worlds that one run acts in side by side; by default the method's own, as for the next five."""
+    """Parallel environments per run; by default the method's own, as for the next five."""
     round_steps: Count = None
-    """Steps of every lane before the updates of a round; 0: one whole episode."""
+    """Steps in every environment between updates; 0: one whole episode."""
     updates: Count = None
-    """Updates after every round."""
+    """Gradient updates after each of these rounds."""
     warm_up_steps: Count = None
     """Environment steps before the first update."""
     capacity: Count = None
-    """Environment steps that the buffer keeps."""
+    """Capacity of the replay buffer in environment steps."""
     logged_share: Chance = None
-    """Share of every batch that comes from the log; without it log and own steps are as one."""
+    """Share of every batch drawn from the log; by default log and replay buffer are sampled as one."""
     evaluate_every: Count = None
-    """Environment steps between measurements of the greedy policy."""
+    """Environment steps between evaluations of the greedy policy."""
     evaluate_episodes: int = 10
-    """Episodes of every measurement, always the same ones."""
+    """Greedy episodes per evaluation, with the same initial states every time."""
 
     def rounds(self, default: Any) -> Any:
         """Return the method's `Rounds` with what was given."""
-        given = {
+        changes = {
             "lanes": self.lanes, "steps": self.round_steps, "updates": self.updates, "warm_up": self.warm_up_steps,
             "capacity": self.capacity, "logged_share": self.logged_share,
         }  # fmt: skip
-        return dataclasses.replace(default, **{name: value for name, value in given.items() if value is not None})
+        return dataclasses.replace(default, **{name: value for name, value in changes.items() if value is not None})
 
 
 Turns = Annotated[TurnOptions, tyro.conf.OmitArgPrefixes]

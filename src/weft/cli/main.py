@@ -1,5 +1,6 @@
 """The command `weft`: find the command by its file name, read the line, run it; one sentence for every mistake."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ weft: from logged decisions to a policy, and to an answer whether to deploy it.
 usage: weft COMMAND [ARGUMENTS]      (weft COMMAND --help explains a command)
 """
 
+STOPPED = 130  # what shells say of a program that Ctrl-C ended
+
 EXAMPLE = """\
 Example: weft demo
          weft fit iql sample:maze --steps 2000
@@ -23,7 +26,10 @@ Example: weft demo
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 if all went well, 2 for a mistake that the person can mend, 130 if stopped."""
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    if code == STOPPED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatient fingers: a second one would end in a traceback
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -38,14 +44,14 @@ def run(arguments: list[str]) -> int:
         else:
             from .command import PACKAGE, Command
 
-            found = discovery.choose(PACKAGE, arguments[0], "command", discovery.final(Command))
-            found.read(arguments[1:]).run()
+            command = discovery.choose(PACKAGE, arguments[0], "command", discovery.final(Command))
+            command.read(arguments[1:]).run()
     except UserError as problem:
         print(f"weft: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("weft: Stopped.", file=sys.stderr)
-        return 130
+        return STOPPED
     except BrokenPipeError:  # the reader of a pipe went away
         sys.stderr.close()
         return 0
@@ -55,7 +61,7 @@ def run(arguments: list[str]) -> int:
         if not isinstance(problem, Stopped):
             raise
         print(f"weft: {problem}", file=sys.stderr)
-        return 130
+        return STOPPED
     return 0
 
 

@@ -65,23 +65,23 @@ def options(method: type, default: Any = None) -> type:
     return dataclasses.make_dataclass("Hyperparameters", fields, frozen=True)
 
 
-def build(method: type, given: Any, default: Any = None) -> list[Any]:
+def build(method: type, line: Any, default: Any = None) -> list[Any]:
     """Return one instance per combination of the given values, each checked by its class. Raises UserError."""
-    return _build(method, default, "", given)
+    return _build(method, default, "", line)
 
 
 def _options(module: type, default: Any, prefix: str) -> Iterator[Option]:
     for name, hint, value in _fields(module, default):
         kinds = _kinds(hint, value)
         if not kinds:
-            remark = "" if hint is float else "each value compiles anew"
+            remark = "" if hint is float else "each value is compiled separately"
             kind = Sizes if typing.get_origin(hint) is tuple else hint
             yield Option(prefix + name, kind, () if value is dataclasses.MISSING else (value,), remark)
             continue
         inner: dict[str, Option] = {}
         if len(kinds) > 1:
             words = Literal[tuple(_word(kind) for kind in kinds)]  # type: ignore[valid-type]
-            yield Option(f"{prefix}{name}.kind", words, (_word(type(value)),), "each kind compiles anew")
+            yield Option(f"{prefix}{name}.kind", words, (_word(type(value)),), "each kind is compiled separately")
         for kind in sorted(kinds, key=lambda kind: kind is not type(value)):  # the default's own values come first
             of = f"of {_word(kind)}" if len(kinds) > 1 else ""
             for option in _options(kind, value if kind is type(value) else None, f"{prefix}{name}."):
@@ -90,32 +90,30 @@ def _options(module: type, default: Any, prefix: str) -> Iterator[Option]:
         yield from inner.values()
 
 
-def _build(module: type, default: Any, prefix: str, given: Any) -> list[Any]:
+def _build(module: type, default: Any, prefix: str, line: Any) -> list[Any]:
     choices = {}
     for name, hint, value in _fields(module, default):
         kinds = _kinds(hint, value)
         if kinds:
-            choices[name] = _alternatives(kinds, value, f"{prefix}{name}", given)
+            choices[name] = _alternatives(kinds, value, f"{prefix}{name}", line)
         else:
-            choices[name] = list(getattr(given, f"{prefix}{name}".replace(".", "__")))
+            choices[name] = list(getattr(line, f"{prefix}{name}".replace(".", "__")))
             if not choices[name]:
                 raise UserError(f"{module.__name__} needs a value for --{prefix}{name.replace('_', '-')}.")
     return [module(**dict(zip(choices, values, strict=True))) for values in itertools.product(*choices.values())]
 
 
-def _alternatives(kinds: Sequence[type], value: Any, place: str, given: Any) -> list[Any]:
+def _alternatives(kinds: Sequence[type], value: Any, place: str, line: Any) -> list[Any]:
     """Return every wanted instance of the modules that a field may hold."""
-    words = getattr(given, f"{place}__kind".replace(".", "__")) if len(kinds) > 1 else [_word(kinds[0])]
+    words = getattr(line, f"{place}__kind".replace(".", "__")) if len(kinds) > 1 else [_word(kinds[0])]
     chosen = [kind for kind in kinds if _word(kind) in words]
     used = {option.name for kind in chosen for option in _options(kind, None, f"{place}.")}
     for kind in kinds:
         for option in _options(kind, value if kind is type(value) else None, f"{place}."):
-            if option.name not in used and getattr(given, option.field) != option.default:
+            if option.name not in used and getattr(line, option.field) != option.default:
                 flag, word = option.name.replace("_", "-"), _word(kind)
                 raise UserError(f"--{flag} belongs to {word}; add --{place.replace('_', '-')}.kind {word}.")
-    return [
-        made for kind in chosen for made in _build(kind, value if kind is type(value) else None, f"{place}.", given)
-    ]
+    return [made for kind in chosen for made in _build(kind, value if kind is type(value) else None, f"{place}.", line)]
 
 
 def _fields(module: type, default: Any) -> Iterator[tuple[str, Any, Any]]:

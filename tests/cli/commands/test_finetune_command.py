@@ -31,13 +31,13 @@ def test_learning_from_a_log_goes_on_by_acting(capsys):
     assert run([*line, "--online-steps", "40", "--evaluate-episodes", "2", "--logged-share", "0.5"]) == 0
     out = capsys.readouterr().out
     assert "Trained: runs/iql-1" in out
-    assert "Went on by acting: runs/iql-1-online. Greedy return in maze:shortcut=true: offline" in out
+    assert "Fine-tuned: runs/iql-1-online. Greedy return in maze:shortcut=true: offline" in out
     made = weft.load_run("runs/iql-1-online")
     assert made.record["online"]["rounds"]["logged_share"] == 0.5
     assert made.record["online"]["from"]["step"] == 4
     more = ["--env", "maze", "--steps", "20", "--evaluate-episodes", "2", "--quiet", "--out", "more"]
     assert run(["finetune", "runs/iql-1", *more]) == 0
-    assert "Went on by acting: more" in capsys.readouterr().out
+    assert "Fine-tuned: more" in capsys.readouterr().out
     assert run(["finetune", "runs/iql-1", *more, "--resume"]) == 0
     other = ["--env", "maze", "--steps", "20", "--evaluate-episodes", "2", "--quiet", "--out", "other"]
     assert run(["finetune", "runs/iql-1", *other, "--set", "expectile=0.9", "learning_rate=1e-4"]) == 0

@@ -30,25 +30,25 @@ class Advise(Command):
 
         import weft
 
-        found = weft.advise(self.log.load(self.data))
+        advice = weft.advise(self.log.load(self.data))
         screen = console()
         measured = Table("measured", "", "meaning", box=None, pad_edge=False)
-        for part in found.properties:
+        for part in advice.properties:
             measured.add_row(Text(part.name, "bold"), Text(part.value), Text(part.meaning))
         screen.print(measured)
         ranking = Table("", "try", "settings", "because", box=None, pad_edge=False)
-        for place, part in enumerate(found.ranking, 1):
+        for place, part in enumerate(advice.ranking, 1):
             settings = ", ".join(f"{name}={value}" for name, value in part.settings.items())
             ranking.add_row(str(place), Text(part.algorithm, "bold"), Text(settings or "defaults"), Text(part.reason))
         notes = Table(box=None, show_header=False, pad_edge=False)
-        for warning in found.warnings:
+        for warning in advice.warnings:
             notes.add_row(Text("warning", "bold yellow"), Text(warning, "bold yellow"))
-        notes.add_row(Text("evaluation", "bold"), Text(found.evaluation))
+        notes.add_row(Text("evaluation", "bold"), Text(advice.evaluation))
         for table in (ranking, notes):
             screen.print()
             screen.print(table)
-        if found.ranking:
-            flags = [f"--{name.replace('_', '-')} {value}" for name, value in found.ranking[0].settings.items()]
-            line = " ".join(["weft fit", found.ranking[0].algorithm, shlex.quote(self.data), *flags])
+        if advice.ranking:
+            flags = [f"--{name.replace('_', '-')} {value}" for name, value in advice.ranking[0].settings.items()]
+            line = " ".join(["weft fit", advice.ranking[0].algorithm, shlex.quote(self.data), *flags])
             rest = "" if self.log == LogOptions() else ", with the options of the log as here"
             screen.print(f"\nBegin with: {line}{rest}", soft_wrap=True, markup=False)

@@ -22,10 +22,10 @@ class Algorithms(Command):
         from ...agents.algorithm import algorithms
 
         table = Table("name", "title", "family", "actions", "paper", box=None, pad_edge=False)
-        for name, found in algorithms().items():
-            table.add_row(name, found.title, found.family, ", ".join(sorted(found.actions)), found.paper)
+        for name, kind in algorithms().items():
+            table.add_row(name, kind.title, kind.family, ", ".join(sorted(kind.actions)), kind.paper)
         screen = console()
         screen.print(table)
         families = ", ".join(name.replace("_", "-") for name in discovery.names("weft.agents.presets"))
         screen.print("\n`weft fit NAME --help` shows a method's hyperparameters.", soft_wrap=True)
-        screen.print(f"`--preset FAMILY` begins with the numbers of a family of tasks: {families}.", soft_wrap=True)
+        screen.print(f"`--preset FAMILY` starts from the settings for a family of tasks: {families}.", soft_wrap=True)

@@ -30,11 +30,11 @@ __all__ = ["Benchmark"]
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark(Command):
-    """Compare methods on logs whose environments can be played: one file of results per run, and a page about all.
+    """Compare methods on logs with an environment to evaluate in: one result file per run, and a page about all.
 
-    Every method is trained with every seed on every log and measured as it learns. Final scores are compared; best
-    ones stand apart. The same command skips what is done and goes on with what was stopped; more methods, logs or
-    seeds are added to the folder. `weft benchmark --page FOLDER` only writes the page again.
+    Every method is trained with every seed on every log and evaluated as it learns. Methods are compared by their
+    final scores; best scores are listed apart. Run the same command again to resume; more methods, logs or seeds are
+    added to the folder. `weft benchmark --page FOLDER` only writes the page again.
     """
 
     example: ClassVar[str] = (
@@ -42,41 +42,41 @@ class Benchmark(Command):
     )
 
     algorithms: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[ALGORITHM ...]")] = ()
-    """Which methods to compare: `weft algorithms` lists them."""
+    """Methods to compare; `weft algorithms` lists them."""
     data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATA [DATA ...]", help_behavior_hint="")] = ()
-    """The logs: files, folders, or URIs such as sample:maze."""
+    """Logs: files, folders or URIs such as sample:maze."""
     env: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ENVIRONMENT [ENVIRONMENT ...]", help_behavior_hint="")] = ()
-    """Where what was learned from each log acts, in the order of --data; one serves all."""
+    """Environment to evaluate each log's policies in, in the order of --data; one serves all."""
     reference: Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATA=LOW:HIGH", help_behavior_hint="")] = ()
-    """Returns that count as 0 and as 100 on a log: hopper.hdf5=-20.27:3234.3."""
+    """Returns that score 0 and 100 on a log: hopper.hdf5=-20.27:3234.3."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD.FIELD=VALUE", help_behavior_hint="")] = ()
-    """Hyperparameters: iql.expectile=0.9, iql.hidden=64,64; with iql.expectile=0.7/0.9 both are compared."""
+    """Hyperparameters: iql.expectile=0.9, iql.hidden=64,64; iql.expectile=0.7/0.9 compares both values."""
     steps: int = 100_000
     """Gradient steps of every run."""
     every: Count = None
-    """Steps between measurements; by default a tenth of all."""
+    """Gradient steps between evaluations; by default a tenth of the run."""
     episodes: int = 20
-    """Greedy episodes of every measurement, always the same ones."""
+    """Greedy episodes per evaluation, with the same initial states every time."""
     seeds: str = "5"
-    """How many seeds (4), or which (3,7)."""
+    """Number of seeds (4), or a list of them (3,7)."""
     batch_size: Count = None
-    """Logged steps per gradient step; by default the methods' own."""
+    """Batch size; by default each method's own."""
     stack: int = 1
-    """Successive grey images that make an observation."""
+    """Consecutive grey-scale frames stacked into one observation."""
     standardise: bool = True
-    """Bring numeric observations to mean 0 and standard deviation 1."""
+    """Standardise numeric observations to mean 0 and standard deviation 1."""
     scale_rewards: Literal["none", "returns", "unit"] = "none"
-    """returns: 1000 over the range of returns; unit: standard deviation 1."""
+    """returns: multiply rewards by 1000 / range of returns; unit: scale them to standard deviation 1."""
     shift_rewards: float = 0.0
-    """Added to every scaled reward."""
+    """Constant added to every scaled reward."""
     out: Place = None
     """Folder of the results; by default the next free benchmarks/benchmark-NUMBER."""
     page: Place = None
-    """Only write the page of this folder's results again."""
+    """Only rewrite the page of the results in this folder."""
     keep_runs: Flag = False
-    """Leave the checkpoints of every run in the folder."""
+    """Keep the checkpoints of every run."""
     quiet: Flag = False
-    """Show nothing but the result."""
+    """Print the result only."""
     log: Log = dataclasses.field(default_factory=LogOptions)
 
     def run(self) -> None:
@@ -87,7 +87,7 @@ class Benchmark(Command):
         if self.page is not None:
             if self.algorithms or self.data or self.out is not None:
                 raise UserError("--page FOLDER only writes a page: leave out methods, --data and --out.")
-            self._tell(load_benchmark(self.page))
+            self._report(load_benchmark(self.page))
             return
         keep_compiled_programs()
         names = self._names()
@@ -97,7 +97,7 @@ class Benchmark(Command):
         import weft
 
         try:
-            found = weft.benchmark(
+            results = weft.benchmark(
                 methods, tasks, out, steps=self.steps, every=self.every, episodes=self.episodes,
                 seeds=seeds(self.seeds), batch_size=self.batch_size, stack=self.stack,
                 observations="standardise" if self.standardise else "none", rewards=self.scale_rewards,
@@ -105,22 +105,22 @@ class Benchmark(Command):
             )  # fmt: skip
         except KeyboardInterrupt:
             raise stopped(out, self.out) from None
-        self._tell(found)
+        self._report(results)
 
-    def _tell(self, found: Any) -> None:
+    def _report(self, results: Any) -> None:
         from ...experiments.benchmark_files import DONE
         from ...reports.benchmark import write_page
 
         screen = console()
         screen.print("Final scores, mean ± standard deviation (seeds):")
-        print_cells(found.table("final"))
-        for note in found.notes:
+        print_cells(results.table("final"))
+        for note in results.notes:
             screen.print(f"Note: {note}", soft_wrap=True, markup=False)
-        if not any(cell.status == DONE for cell in found.cells):
-            raise UserError(f"No run in {found.folder} has a score, so there is no page.")
-        page = write_page(found.folder)
-        told = f"Written: {page} (statistics, best scores apart, pictures); a file for every run is in"
-        screen.print(f"{told} {found.folder / 'cells'}.", soft_wrap=True, markup=False)
+        if not any(cell.status == DONE for cell in results.cells):
+            raise UserError(f"No run in {results.folder} has a score, so there is no page.")
+        page = write_page(results.folder)
+        about = f"Written: {page} (statistics, best scores apart, pictures); a file for every run is in"
+        screen.print(f"{about} {results.folder / 'cells'}.", soft_wrap=True, markup=False)
 
     def _names(self) -> list[str]:
         """Return the name of every task: the log's, and the environment's behind it where a log has several."""
@@ -142,35 +142,34 @@ class Benchmark(Command):
 
     def _tasks(self, names: Sequence[str]) -> dict[str, Any]:
         """Return every log with its environment and its reference returns."""
-        given = dict(pairs("reference", self.reference))
-        known = [*self.data, *names]
-        for name, words in given.items():
-            if name not in known:
-                raise UserError(f"--reference {name}={words} is of no log in --data.{nearest(name, known)}")
-        found = {}
+        references = dict(pairs("reference", self.reference))
+        logs = [*self.data, *names]
+        for name, words in references.items():
+            if name not in logs:
+                raise UserError(f"--reference {name}={words} is of no log in --data.{nearest(name, logs)}")
+        tasks = {}
         for name, log, env in zip(names, self.data, self._worlds(), strict=True):
-            words = given.get(name, given.get(log))
-            found[name] = (self.log.load(log), env, None if words is None else _returns(name, words))
-        return found
+            words = references.get(name, references.get(log))
+            tasks[name] = (self.log.load(log), env, None if words is None else _returns(name, words))
+        return tasks
 
     def _methods(self) -> list[Any]:
         """Return every method with the hyperparameters that were set, each combination of several values."""
-        from ...agents.algorithm import algorithm
         from ...core.pytree import grid
+        from ...experiments.candidates import instance
         from ...experiments.search_space import listed
 
-        made: list[Any] = [algorithm(name)() for name in self.algorithms]  # type: ignore[call-arg]
-        known = {method.name: method for method in made}
-        choices: dict[str, dict[str, list[Any]]] = {name: {} for name in known}
+        methods = {method.name: method for method in (instance(name, "A benchmark") for name in self.algorithms)}
+        choices: dict[str, dict[str, list[Any]]] = {name: {} for name in methods}
         for words, text in pairs("set", self.set):
             head, _, field = words.partition(".")
             name = head.lower().replace("-", "_")
-            if name not in known or not field:
+            if name not in methods or not field:
                 raise UserError(
-                    f"--set is written METHOD.FIELD=VALUE with one of {', '.join(known)}, got '{words}={text}'."
+                    f"--set is written METHOD.FIELD=VALUE with one of {', '.join(methods)}, got '{words}={text}'."
                 )
-            choices[name][field] = listed(known[name], field, text)
-        return list(itertools.chain.from_iterable(grid(method, **choices[name]) for name, method in known.items()))
+            choices[name][field] = listed(methods[name], field, text)
+        return list(itertools.chain.from_iterable(grid(method, **choices[name]) for name, method in methods.items()))
 
 
 def _short(log: str) -> str:

@@ -16,10 +16,11 @@ __all__ = ["Certify"]
 
 @dataclasses.dataclass(frozen=True)
 class Certify(Command):
-    """Decide whether a policy may replace the one that made a log: DEPLOY, STAGED, COLLECT, REJECT or ABSTAIN.
+    """Decide whether a policy may replace the behaviour policy: DEPLOY, STAGED, COLLECT, REJECT or ABSTAIN.
 
-    The log must be one that nothing was trained or chosen on, with propensities, --reward-range and --horizon; without
-    these no more than a staged test is ever advised. A log can be opened once: the ledger (WEFT_LEDGER) remembers it.
+    Nothing may have been trained or selected on the log, which needs propensities, --reward-range and --horizon;
+    without these the answer is never more than a staged test. A log can be used once: the ledger (WEFT_LEDGER) records
+    it.
     """
 
     example: ClassVar[str] = (
@@ -31,31 +32,31 @@ class Certify(Command):
     data: Data
     """A file, a folder, or a URI such as sample:notifications."""
     baseline: Place = None
-    """A run or policy to be better than; by default the policy that made the log."""
+    """Baseline run or policy; by default the behaviour policy."""
     margin: float = 0.0
-    """How much better it must be, in units of the return."""
+    """Required improvement over the baseline, in units of the return."""
     risk: float = 0.05
-    """Of deploying a policy that is no better than the margin."""
+    """Accepted probability of deploying a policy that does not exceed the margin."""
     seed_of_run: int = 0
     """Which of a run's seeds, counted from 0."""
     setting: int = 0
     """Which of a run's settings, counted from 0."""
     step: Count = None
-    """Kept step of a run; by default the last."""
+    """Checkpoint of a run; by default the last."""
     sample: Flag = False
-    """Judge policy and baseline as they draw their actions; by default as their files say, runs by the most likely."""
+    """Judge policy and baseline as they sample actions; by default as their files say, and runs greedily."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """Of the return; by default what the log declares, else 1."""
+    """Discount factor of the return; by default the one that the log declares, else 1."""
     show: Literal["report", "decision"] = "report"
-    """decision: only whether it is certified, which leaves unspent risk for another policy."""
+    """decision: print only whether it is certified, which leaves unspent risk for another policy."""
     diagnose: Flag = False
-    """Look into everything else that is known about the log, too."""
+    """Also print the diagnostics of the log."""
     ledger: Place = None
-    """Folder that remembers which units were opened; by default WEFT_LEDGER, else one per user."""
+    """Folder that records which units were used; by default WEFT_LEDGER, else one per user."""
     seed: int = 0
-    """Seed of the judging."""
+    """Random seed of the test."""
     out: Place = None
-    """Write all figures to this JSON file, too."""
+    """Also write all figures to this JSON file."""
     log: Log = dataclasses.field(default_factory=LogOptions)
 
     def run(self) -> None:
@@ -70,18 +71,18 @@ class Certify(Command):
         data = self.log.load(self.data)
         if self.discount is not None:
             data = data.declare(discount=self.discount)
-        found = weft.certify(
+        decision = weft.certify(
             policy, data, baseline, self.margin, self.risk, greedy=False if self.sample else None, seed=self.seed,
             show=self.show, ledger=self.ledger, diagnostics=self.diagnose,
         )  # fmt: skip
-        print_lines(found.lines())
-        if self.diagnose and found.diagnostics is not None:
+        print_lines(decision.lines())
+        if self.diagnose and decision.diagnostics is not None:
             console().print()
-            print_lines(found.diagnostics.lines())
+            print_lines(decision.diagnostics.lines())
         if self.out is not None:
             from ...core.storage import write_record
 
-            write_record(self.out, found.record())
+            write_record(self.out, decision.record())
 
     def _policy(self, path: Path) -> "Served":
         from ...training.run import load_policy, load_run

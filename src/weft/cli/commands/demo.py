@@ -11,7 +11,7 @@ __all__ = ["Demo"]
 
 @dataclasses.dataclass(frozen=True)
 class Demo(Command):
-    """Make a log, learn from it with several methods, judge them, and write one page with pictures."""
+    """Make a log, train several methods on it, evaluate them, and write one page with pictures."""
 
     example: ClassVar[str] = "weft demo --out report.html"
 

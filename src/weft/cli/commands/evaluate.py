@@ -19,11 +19,11 @@ __all__ = ["Evaluate"]
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(Command):
-    """Judge every policy of a run: by letting it act (--env), from a log (--data), or both.
+    """Evaluate every policy of a run: by roll-outs (--env), off-policy from a log (--data), or both.
 
-    Roll-outs are undiscounted returns of whole episodes, episode i reset with seed + i; the interval of one policy is
-    over its episodes, that of a setting over its seeds (Student's t, 95 %). A log is answered by fitted Q evaluation,
-    a discounted value with an episode bootstrap that refits, or by --method; use a log that the run was not trained on.
+    Roll-outs give undiscounted returns of whole episodes, episode i reset with seed + i; the interval of a policy is
+    over its episodes, that of a setting over its seeds (Student's t, 95 %). A log gives a discounted value, by fitted Q
+    evaluation with an episode bootstrap that refits, or by --method; use a log that the run was not trained on.
     """
 
     example: ClassVar[str] = "weft evaluate runs/iql-1 --env Hopper-v5 --episodes 20 --reference -20.27 3234.3"
@@ -35,17 +35,17 @@ class Evaluate(Command):
     episodes: int = 20
     """Episodes per policy."""
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
-    """A log to judge by; the options of a log below say what its columns are."""
+    """Log to evaluate on; the options of a log below describe its columns."""
     step: Steps = ()
-    """Kept steps to judge; by default the last."""
+    """Checkpoints to evaluate; by default the last."""
     seed: int = 0
-    """Seed of the judging."""
+    """Random seed of the evaluation."""
     sample: Flag = False
-    """Draw actions rather than take the most likely."""
+    """Sample actions instead of acting greedily."""
     reference: Pair = None
-    """Returns that count as 0 and as 100; adds a column with the score."""
+    """Returns that score 0 and 100; adds a column with the score."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """Of the value on a log; by default the log's, else 0.99."""
+    """Discount factor of the value on a log; by default the log's, else 0.99."""
     refits: int = 20
     """Bootstrap refits of fitted Q evaluation."""
     method: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
@@ -53,7 +53,7 @@ class Evaluate(Command):
     interval: str = "bootstrap"
     """Interval of --method, such as normal, student, betting."""
     out: Place = None
-    """Write all figures to this JSON file, too."""
+    """Also write all figures to this JSON file."""
     log: Log = dataclasses.field(default_factory=LogOptions)
 
     def run(self) -> None:
@@ -93,10 +93,10 @@ class Evaluate(Command):
             means = []
             for place, seed in enumerate(run.seeds):
                 policy = run.policy(seed=place, setting=setting, step=step)
-                found = weft.rollout(policy, self.env, self.episodes, self.seed, not self.sample)
-                means.append(float(found.mean()))
-                table.add_row(*head, str(seed), *self._cells(found))
-                rows.append({"step": step, "setting": setting, "seed": seed, "returns": found.tolist()})
+                returns = weft.rollout(policy, self.env, self.episodes, self.seed, not self.sample)
+                means.append(float(returns.mean()))
+                table.add_row(*head, str(seed), *self._cells(returns))
+                rows.append({"step": step, "setting": setting, "seed": seed, "returns": returns.tolist()})
             if len(means) > 1:
                 import numpy as np
 
@@ -121,8 +121,8 @@ class Evaluate(Command):
         assert self.env is not None
         if known(self.env):
             return self.env
-        found = (f"{package} {version}" for package, version in simulator_versions(self.env).items())
-        return f"{self.env} ({', '.join(found)})"
+        versions = (f"{package} {version}" for package, version in simulator_versions(self.env).items())
+        return f"{self.env} ({', '.join(versions)})"
 
     def _estimate(self, run: "Run", steps: list[int]) -> dict[str, Any]:
         from rich.table import Table
@@ -137,12 +137,12 @@ class Evaluate(Command):
         for step, setting in ((step, setting) for step in steps for setting in range(len(run.settings))):
             for place, seed in enumerate(run.seeds):
                 policy = run.policy(seed=place, setting=setting, step=step)
-                found = self._judge(policy, data)
+                estimate = self._judge(policy, data)
                 head = [f"{step:,}", *([label[setting]] if label[0] else []), str(seed)]
-                table.add_row(*head, f"{found.value:.4g}", bounds(found.low, found.high))
-                figures = {"value": found.value, "low": found.low, "high": found.high, "discount": found.discount}
+                table.add_row(*head, f"{estimate.value:.4g}", bounds(estimate.low, estimate.high))
+                figures = {name: getattr(estimate, name) for name in ("value", "low", "high", "discount")}
                 rows.append({"step": step, "setting": setting, "seed": seed, **figures})
-                notes += [note for note in found.notes if note not in notes]
+                notes += [note for note in estimate.notes if note not in notes]
         screen = console()
         how = "fitted Q evaluation" if self.method is None else f"{self.method} ({self.interval} interval)"
         screen.print(f"{run.settings[0].title}, discounted value by {how} on {data.origin}:")
@@ -163,15 +163,15 @@ class Evaluate(Command):
 
 def labels(run: "Run") -> list[str]:
     """Name every setting by what differs between the settings; the empty string where there is only one."""
-    flat = [dict(_flat(found, "")) for found in run.record["settings"]]
-    differing = [name for name in flat[0] if any(found.get(name) != flat[0][name] for found in flat)]
-    differing += [name for found in flat for name in found if name not in flat[0] and name not in differing]
-    return [", ".join(f"{name} {found[name]}" for name in differing if name in found) for found in flat]
+    flat = [dict(_flat(settings, "")) for settings in run.record["settings"]]
+    differing = [name for name in flat[0] if any(settings.get(name) != flat[0][name] for settings in flat)]
+    differing += [name for settings in flat for name in settings if name not in flat[0] and name not in differing]
+    return [", ".join(f"{name} {settings[name]}" for name in differing if name in settings) for settings in flat]
 
 
-def _flat(found: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+def _flat(settings: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     parts = []
-    for name, value in found.items():
+    for name, value in settings.items():
         parts += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
     return parts
 

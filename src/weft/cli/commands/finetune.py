@@ -1,4 +1,4 @@
-"""`weft finetune`: go on by acting."""
+"""`weft finetune`: online fine-tuning."""
 
 import dataclasses
 import shlex
@@ -8,45 +8,45 @@ from typing import Annotated, Any, ClassVar
 import tyro
 
 from ...core.errors import UserError
-from ..command import Command, Count, Flag, Place, Stopped, TurnOptions, Turns, free_folder, pairs, told_online
+from ..command import Command, Count, Flag, Place, Stopped, TurnOptions, Turns, free_folder, pairs, print_finetuned
 
 __all__ = ["Finetune"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Finetune(Command):
-    """Let a run that learned from a log go on by acting: `weft finetune RUN --env ENVIRONMENT`.
+    """Fine-tune a run online, by acting: `weft finetune RUN --env ENVIRONMENT`.
 
-    Networks, targets, the optimisers' moments and the units of the log are carried over, and the log stays in the
-    buffer. The policy is measured before the first step and at intervals, so that the dip is seen.
+    Networks, target networks, optimiser moments and the units of the log are carried over, and the log stays in the
+    replay buffer. The policy is evaluated before the first step and at intervals, so that a drop in return shows.
     """
 
     example: ClassVar[str] = "weft finetune runs/iql --env maze:shortcut=true --steps 20000"
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """The run's folder."""
+    """Folder of the run."""
     env: Annotated[str, tyro.conf.arg(metavar="ENVIRONMENT")]
     """Where to act: maze, or Gymnasium's Hopper-v5."""
     steps: int = 50_000
     """Environment steps of every run."""
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
-    """The log, where it is not where it was; it must be the same."""
+    """The log of the run, if it has moved; its contents must be the same."""
     step: Count = None
-    """The kept step to begin at; by default the last."""
+    """Checkpoint to start from; by default the last."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE", help_behavior_hint="")] = ()
-    """Hyperparameters that are others from now on: learning_rate=1e-4."""
+    """Hyperparameters to override: learning_rate=1e-4."""
     out: Place = None
     """Folder of the new run; by default the next free runs/ALGORITHM-online-NUMBER."""
     resume: Flag = False
-    """Go on from the last checkpoint of --out, bit for bit."""
+    """Resume from the last checkpoint in --out, bit for bit."""
     checkpoint_seconds: float = 60.0
-    """Time between checkpoints."""
+    """Seconds between checkpoints."""
     quiet: Flag = False
-    """Show nothing but warnings."""
+    """Print warnings only."""
     turns: Turns = dataclasses.field(default_factory=TurnOptions)
 
     def run(self) -> None:
-        """Go on, and say how deep the dip was."""
+        """Fine-tune, and print how far the return dropped."""
         import weft
 
         run = weft.load_run(self.folder)
@@ -73,15 +73,15 @@ class Finetune(Command):
             changed = ["--set", *self.set] if self.set else []
             more = shlex.join([*line, *changed, "--out", str(out), "--resume"])
             raise Stopped(f"Stopped. Go on from the last checkpoint with: {more}") from None
-        told_online(after, out, self.env)
+        print_finetuned(after, out, self.env)
 
     def _changes(self, method: Any) -> dict[str, Any]:
         from ...experiments.search_space import listed
 
-        found = {}
+        changes = {}
         for name, text in pairs("set", self.set):
             values = listed(method, name, text)
             if len(values) != 1:
                 raise UserError(f"A run goes on with one value of {name}, got '{text}'.")
-            found[name] = values[0]
-        return found
+            changes[name] = values[0]
+        return changes

@@ -27,8 +27,8 @@ from ..command import (
     console,
     free_folder,
     parse,
+    print_finetuned,
     seeds,
-    told_online,
 )
 
 __all__ = ["Fit"]
@@ -41,43 +41,43 @@ class Options:
     """How to train, whatever the method."""
 
     data: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
-    """A file, a folder, or a URI such as sample:maze or minari:hopper/medium-v0; none for a method that acts."""
+    """Log: a file, a folder or a URI such as sample:maze or minari:hopper/medium-v0; leave it out with --env."""
     env: World = None
-    """Act in this environment instead: cartpole, or Gymnasium's CartPole-v1."""
+    """Train online in this environment instead: cartpole, or Gymnasium's CartPole-v1."""
     then_online: World = None
-    """After learning from DATA, go on by acting in this environment."""
+    """After training on DATA, fine-tune online in this environment."""
     online_steps: int = 50_000
-    """Environment steps of going on."""
+    """Environment steps of the fine-tuning."""
     steps: int = 100_000
     """Gradient steps of every run; environment steps with --env."""
     seeds: str = "1"
-    """How many seeds (4), or which (3,7)."""
+    """Number of seeds (4), or a list of them (3,7)."""
     batch_size: Count = None
-    """Logged steps per gradient step; by default the method's own."""
+    """Batch size; by default the method's own."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="FAMILY")] = None
-    """Begin with the numbers and units of a family of tasks: locomotion, sparse-goal, ...; what is given here wins."""
+    """Start from the settings for a family of tasks (locomotion, sparse-goal, ...); options override them."""
     out: Place = None
     """Folder of the run; by default the next free runs/ALGORITHM-NUMBER."""
     resume: Flag = False
-    """Go on from the last checkpoint of --out, bit for bit."""
+    """Resume from the last checkpoint in --out, bit for bit."""
     keep: Steps = ()
-    """Steps whose states are kept for good."""
+    """Steps whose checkpoints are kept for good."""
     stack: int = 1
-    """Successive grey images that make an observation."""
+    """Consecutive grey-scale frames stacked into one observation."""
     standardise: bool = True
-    """Bring numeric observations to mean 0 and standard deviation 1."""
+    """Standardise numeric observations to mean 0 and standard deviation 1."""
     scale_rewards: Literal["none", "returns", "unit"] = "none"
-    """returns: 1000 over the range of returns; unit: standard deviation 1."""
+    """returns: multiply rewards by 1000 / range of returns; unit: scale them to standard deviation 1."""
     shift_rewards: float = 0.0
-    """Added to every scaled reward."""
+    """Constant added to every scaled reward."""
     log_every: Count = None
-    """Steps per row of metrics; by default a hundredth of all."""
+    """Steps per row of metrics; by default a hundredth of the run."""
     checkpoint_seconds: float = 60.0
-    """Time between checkpoints."""
+    """Seconds between checkpoints."""
     stop_when_hopeless: Flag = False
-    """End early when every run has diverged; the last states stay."""
+    """Stop early once every run has diverged; the last states are kept."""
     quiet: Flag = False
-    """Show nothing but warnings."""
+    """Print warnings only."""
 
 
 Shared = Annotated[Options, tyro.conf.arg(name="")]
@@ -88,7 +88,7 @@ class Outline:
     """What the help shows before an algorithm is named."""
 
     algorithm: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ALGORITHM")]
-    """Which method to train: `weft algorithms` lists them."""
+    """Method to train; `weft algorithms` lists them."""
     options: Shared
     log: Log = dataclasses.field(default_factory=LogOptions)
     turns: Turns = dataclasses.field(default_factory=TurnOptions)
@@ -96,9 +96,9 @@ class Outline:
 
 @dataclasses.dataclass(frozen=True)
 class Fit(Command):
-    """Train a method on a log: `weft fit ALGORITHM DATA`; or by acting: `weft fit ALGORITHM --env ENVIRONMENT`.
+    """Train a method on a log, `weft fit ALGORITHM DATA`, or online, `weft fit ALGORITHM --env ENVIRONMENT`.
 
-    Several values of a hyperparameter sweep it, and every setting is trained with every seed. `weft fit ALGORITHM
+    Several values of a hyperparameter sweep it; every setting is trained with every seed. `weft fit ALGORITHM
     --help` shows the hyperparameters.
     """
 
@@ -130,11 +130,11 @@ class Fit(Command):
         hyperparameters = Annotated[options(method, begin), tyro.conf.OmitArgPrefixes]
         fields: list[Any] = [("log", Log), ("turns", Turns), ("hyperparameters", hyperparameters)]
         fields.append(("options", Shared, dataclasses.field(default=shared)))
-        line = dataclasses.make_dataclass("Line", fields)
+        kind = dataclasses.make_dataclass("Line", fields)
         name = file_name(method)
         about = f"Train {method.title} ({method.paper}).\n\nSeveral values of a hyperparameter sweep it."
-        found = parse(line, arguments[1:], f"fit {name}", f"{about}\n\nExample: weft fit {name} sample:maze --seeds 4")
-        return cls(build(method, found.hyperparameters, begin), found.options, found.log, found.turns, list(arguments))
+        line = parse(kind, arguments[1:], f"fit {name}", f"{about}\n\nExample: weft fit {name} sample:maze --seeds 4")
+        return cls(build(method, line.hyperparameters, begin), line.options, line.log, line.turns, list(arguments))
 
     def run(self) -> None:
         """Train, and say where the run is and what to do with it."""
@@ -142,46 +142,48 @@ class Fit(Command):
 
         from ...core.compilation import keep_compiled_programs
 
-        given = self.options
-        if given.resume and given.out is None:
+        options = self.options
+        if options.resume and options.out is None:
             raise UserError("--resume needs --out FOLDER, the run to go on with.")
-        if (given.data is None) == (given.env is None):
+        if (options.data is None) == (options.env is None):
             raise UserError("Give a log, weft fit ALGORITHM DATA, or a world to act in, weft fit ALGORITHM --env ENV.")
-        if given.then_online and given.data is None:
+        if options.then_online and options.data is None:
             raise UserError("--then-online goes on from what was learned on a log: give DATA.")
         self._check_use()
         keep_compiled_programs()
-        acts = given.env is not None
-        data = None if acts else self.log.load(str(given.data))
-        out = given.out or free_folder(Path("runs"), self.settings[0].name)
+        acts = options.env is not None
+        data = None if acts else self.log.load(str(options.data))
+        out = options.out or free_folder(Path("runs"), self.settings[0].name)
         rounds = self.turns.rounds(self.settings[0].rounds)
         shared: dict[str, Any] = {
-            "resume": given.resume,
-            "progress": not given.quiet,
-            "keep": given.keep,
-            "log_every": given.log_every,
-            "checkpoint_seconds": given.checkpoint_seconds,
-            "stop_when_hopeless": given.stop_when_hopeless,
+            "resume": options.resume,
+            "progress": not options.quiet,
+            "keep": options.keep,
+            "log_every": options.log_every,
+            "checkpoint_seconds": options.checkpoint_seconds,
+            "stop_when_hopeless": options.stop_when_hopeless,
         }
         own: dict[str, Any] = {
-            "batch_size": given.batch_size,
-            "stack": given.stack,
+            "batch_size": options.batch_size,
+            "stack": options.stack,
         }
-        own |= {"observations": "standardise" if given.standardise else "none", "rewards": given.scale_rewards}
-        own |= {"reward_shift": given.shift_rewards}
+        own |= {"observations": "standardise" if options.standardise else "none", "rewards": options.scale_rewards}
+        own |= {"reward_shift": options.shift_rewards}
         if acts:
             own |= {"rounds": rounds, "evaluate_every": self.turns.evaluate_every}
             own |= {"evaluate_episodes": self.turns.evaluate_episodes}
         try:
-            run = weft.fit(self.settings, data, given.steps, seeds(given.seeds), out, env=given.env, **shared, **own)
-            self._told(run, out, given.env or (given.data or "").removeprefix("sample:"))
-            if given.then_online:
+            run = weft.fit(
+                self.settings, data, options.steps, seeds(options.seeds), out, env=options.env, **shared, **own
+            )
+            self._report(run, out, options.env or (options.data or "").removeprefix("sample:"))
+            if options.then_online:
                 later = out.with_name(out.name + "-online")
-                every = self.turns.evaluate_every or max(given.online_steps // 20, 1)
+                every = self.turns.evaluate_every or max(options.online_steps // 20, 1)
                 after = weft.finetune(
                     run,
-                    given.then_online,
-                    given.online_steps,
+                    options.then_online,
+                    options.online_steps,
                     later,
                     data=data,
                     rounds=self.turns.rounds(weft.Rounds()),
@@ -189,28 +191,28 @@ class Fit(Command):
                     evaluate_episodes=self.turns.evaluate_episodes,
                     **{**shared, "keep": ()},
                 )
-                told_online(after, later, given.then_online)
+                print_finetuned(after, later, options.then_online)
         except KeyboardInterrupt:
             raise Stopped(self._how_to_go_on(out)) from None
 
     def _check_use(self) -> None:
         """Raise UserError for an option that this way of learning has no use for."""
-        given = self.options
-        acts, later = given.env is not None, given.then_online is not None
+        options = self.options
+        acts, later = options.env is not None, options.then_online is not None
         unused = changed(self.log, "is about a log, and with --env there is none") if acts else []
         if acts:
-            units = dataclasses.replace(Options(), **{name: getattr(given, name) for name in UNITS})
-            whose = f" (the preset {given.preset} sets it)" if given.preset else ""
+            units = dataclasses.replace(Options(), **{name: getattr(options, name) for name in UNITS})
+            whose = f" (the preset {options.preset} sets it)" if options.preset else ""
             unused += changed(units, f"is about a log, and with --env units stay as they are{whose}")
         if not acts and not later:
             unused += changed(self.turns, "is for acting: give --env, or --then-online beside DATA")
         if not later:
-            steps = dataclasses.replace(Options(), online_steps=given.online_steps)
+            steps = dataclasses.replace(Options(), online_steps=options.online_steps)
             unused += changed(steps, "goes with --then-online")
         for sentence in unused[:1]:
             raise UserError(sentence)
 
-    def _told(self, run: Any, out: Path, world: str) -> None:
+    def _report(self, run: Any, out: Path, world: str) -> None:
         early = len(run.record.get("stopped", []))
         ended = f", {'all' if early == len(run.groups) else 'some'} stopped early" if early else ""
         acted = self.options.env is not None

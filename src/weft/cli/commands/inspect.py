@@ -10,7 +10,7 @@ __all__ = ["Inspect"]
 
 @dataclasses.dataclass(frozen=True)
 class Inspect(Command):
-    """Say what a log holds, in numbers and in warnings, before anything is trained on it."""
+    """Summarise a log before training: size, returns, actions, propensities, and warnings."""
 
     example: ClassVar[str] = 'weft inspect log.csv --observations "x*" --action item --reward click --propensity p'
 
@@ -25,9 +25,9 @@ class Inspect(Command):
 
         import weft
 
-        found = weft.inspect(self.log.load(self.data))
+        summary = weft.inspect(self.log.load(self.data))
         table = Table(box=None, show_header=False, pad_edge=False)
-        for what, words in found.lines():
+        for what, words in summary.lines():
             style = "bold yellow" if what == "warning" else ""
             table.add_row(Text(what, style or "bold"), Text(words, style))
         console().print(table)

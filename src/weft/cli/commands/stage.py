@@ -13,10 +13,10 @@ __all__ = ["Stage"]
 
 @dataclasses.dataclass(frozen=True)
 class Stage(Command):
-    """Say whether a randomised roll-out is enough to deploy the policy: DEPLOY, CONTINUE or REJECT.
+    """Decide from a randomised roll-out whether to deploy the policy: DEPLOY, CONTINUE or REJECT.
 
-    The evidence of the study's certificate goes on, so nothing of it is lost and no risk is spent anew. Give the whole
-    roll-out from its beginning, with --reward-range and --horizon, as often as wanted: the promise holds at every look.
+    The test continues from the evidence of the study's certificate, at no additional risk. Give the whole roll-out from
+    its beginning, with --reward-range and --horizon; looking at it repeatedly is safe.
     """
 
     example: ClassVar[str] = (
@@ -31,21 +31,21 @@ class Stage(Command):
     arm: Annotated[str, tyro.conf.arg(metavar="COLUMN")] = "arm"
     """Column with 1 for units of the policy and 0 for the others."""
     chance: Annotated[str, tyro.conf.arg(metavar="CHANCE")] = "0.5"
-    """Of the policy's arm: a number, or a column."""
+    """Probability of the policy's arm: a number, or a column."""
     dose: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """Share of the decisions that the policy takes in its arm; by default what the decision names."""
+    """Share of decisions that the policy takes in its arm; by default the dose of the decision."""
     drift: Flag = False
-    """The world may have changed since the certificate's log: evidence that begins anew decides."""
+    """The environment may have changed since the certificate's log: decide by the roll-out's evidence alone."""
     centre: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """A return near the mean, known before the roll-out; by default the mean of the certificate's log."""
+    """Return to centre on, fixed before the roll-out; by default the mean of the certificate's log."""
     by_time: Column = None
-    """Column that orders the units; by default they stand in order."""
+    """Time column that orders the units; by default they are in order."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """Of the return; by default what the log declares, else 1."""
+    """Discount factor of the return; by default the one that the log declares, else 1."""
     ledger: Place = None
-    """Folder that remembers which units were opened; by default WEFT_LEDGER, else one per user."""
+    """Folder that records which units were used; by default WEFT_LEDGER, else one per user."""
     out: Place = None
-    """Write all figures to this JSON file, too."""
+    """Also write all figures to this JSON file."""
     log: Log = dataclasses.field(default_factory=LogOptions)
 
     def run(self) -> None:
@@ -62,12 +62,12 @@ class Stage(Command):
             chance: float | str = float(self.chance)
         except ValueError:
             chance = self.chance
-        found = weft.stage(
+        answer = weft.stage(
             self.study, data, self.arm, chance, dose=self.dose, drift=self.drift, centre=self.centre,
             by_time=self.by_time, ledger=self.ledger,
         )  # fmt: skip
-        print_lines(found.lines())
+        print_lines(answer.lines())
         if self.out is not None:
             from ...core.storage import write_json
 
-            write_json(self.out, found.record())
+            write_json(self.out, answer.record())

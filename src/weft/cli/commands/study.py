@@ -29,10 +29,11 @@ __all__ = ["Study"]
 
 @dataclasses.dataclass(frozen=True)
 class Study(Command):
-    """Train candidates on a part of a log, choose one on another, and certify it on the rest, which nothing has seen.
+    """Train candidates on one part of a log, select one on another, and certify it on the rest, which is unseen.
 
-    Folds are 40 % to train, 20 % to select, 40 % to certify, by whole units. The policy that is chosen is the one that
-    would certify most, not the one that looks best. The same command goes on where it was stopped.
+    Folds are 40 % to train, 20 % to select and 40 % to certify, by whole units. The study selects the policy that is
+    expected to certify the largest improvement, not the one with the highest estimate. Run the same command again to
+    resume a study that was stopped.
     """
 
     example: ClassVar[str] = "weft study sample:notifications --algorithms bc iql --steps 2000 --out studies/first"
@@ -40,33 +41,33 @@ class Study(Command):
     data: Data
     """A file, a folder, or a URI such as sample:notifications."""
     algorithms: tuple[str, ...] = ("bc", "iql", "cql")
-    """Which methods to train: `weft algorithms` lists them."""
+    """Methods to train; `weft algorithms` lists them."""
     steps: int = 5000
     """Gradient steps of every run."""
     seeds: str = "2"
-    """How many seeds (4), or which (3,7)."""
+    """Number of seeds (4), or a list of them (3,7)."""
     batch_size: Count = None
-    """Logged steps per gradient step; by default the methods' own."""
+    """Batch size; by default each method's own."""
     out: Place = None
     """Folder of the study; by default the next free studies/study-NUMBER."""
     tuned: Place = None
-    """Folder of `weft tune`: its method joins, or replaces, with the best settings that it found on the same folds."""
+    """Folder of `weft tune` on the same folds: adds its method at the best setting, or replaces it in --algorithms."""
     baseline: Place = None
-    """File of a policy to be better than; by default the policy that made the log."""
+    """File of a baseline policy; by default the behaviour policy."""
     margin: float = 0.0
-    """How much better the policy must be, in units of the return."""
+    """Required improvement over the baseline, in units of the return."""
     risk: float = 0.05
-    """Of deploying a policy that is no better than the margin."""
+    """Accepted probability of deploying a policy that does not exceed the margin."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """Of the return; by default what the log declares, else 1."""
+    """Discount factor of the return; by default the one that the log declares, else 1."""
     by_time: Column = None
-    """Column with the time of the steps: folds then follow one another in time."""
+    """Time column: split the folds by time instead of at random."""
     ledger: Place = None
-    """Folder that remembers which units were opened; by default WEFT_LEDGER, else one per user."""
+    """Folder that records which units were used; by default WEFT_LEDGER, else one per user."""
     seed: int = 0
-    """Deals the folds."""
+    """Seed of the folds."""
     quiet: Flag = False
-    """Show nothing but the result."""
+    """Print the result only."""
     log: Log = dataclasses.field(default_factory=LogOptions)
 
     def run(self) -> None:
@@ -87,10 +88,10 @@ class Study(Command):
         if self.tuned is not None:
             from ...experiments.tune import best_setting
 
-            found = best_setting(self.tuned, weft.seal(data, seed=self.seed, by_time=self.by_time))
-            algorithms = [*(name for name in algorithms if name != found.name), found]
+            tuned = best_setting(self.tuned, weft.seal(data, seed=self.seed, by_time=self.by_time))
+            algorithms = [*(name for name in algorithms if name != tuned.name), tuned]
         try:
-            found = weft.study(
+            study = weft.study(
                 data, algorithms, out, steps=self.steps, seeds=seeds(self.seeds), baseline=baseline,
                 margin=self.margin, risk=self.risk, seed=self.seed, by_time=self.by_time, ledger=self.ledger,
                 progress=not self.quiet, batch_size=self.batch_size,
@@ -98,14 +99,14 @@ class Study(Command):
         except KeyboardInterrupt:
             raise stopped(out, self.out) from None
         screen = console()
-        print_lines(found.decision.lines())
+        print_lines(study.decision.lines())
         screen.print()
-        print_cells(found.cells())
-        for note in found.notes:
+        print_cells(study.cells())
+        for note in study.notes:
             screen.print(f"Note: {note}", soft_wrap=True, markup=False)
-        spent = Ledger(self.ledger).of(found.folds.certify)
-        page = StudyReport(found, spent).write(Path(out) / "report.html")
+        spent = Ledger(self.ledger).of(study.folds.certify)
+        page = StudyReport(study, spent).write(Path(out) / "report.html")
         screen.print(f"Written: {out} (policy, study.json, runs). Open {page}", soft_wrap=True, markup=False)
-        if found.decision.action == "STAGED":
+        if study.decision.action == "STAGED":
             line = f"weft stage {shlex.quote(str(out))} ROLL_OUT --arm COLUMN --chance 0.5"
             screen.print(f"Next: deal new units to the policy at random, then {line}", soft_wrap=True, markup=False)

@@ -13,10 +13,10 @@ __all__ = ["Triage"]
 
 @dataclasses.dataclass(frozen=True)
 class Triage(Command):
-    """Look at how a run was trained: over-fitting, under-fitting, divergence, seeds; and which checkpoint to take.
+    """Check how a run trained: over-fitting, under-fitting, divergence, seeds; and which checkpoint to take.
 
-    The workflow of Kumar et al. 2021 (arXiv:2109.10813) for conservative methods, general checks for all. It sorts
-    training runs and is never evidence of what a policy is worth; `weft evaluate` is about that.
+    Follows the workflow of Kumar et al. 2021 (arXiv:2109.10813) for conservative methods, with general checks for all.
+    It sorts training runs and is never evidence of a policy's value; `weft evaluate` gives that.
     """
 
     example: ClassVar[str] = "weft triage runs/cql-1 --larger runs/cql-2"
@@ -24,9 +24,9 @@ class Triage(Command):
     run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of the run, finished or not."""
     larger: Place = None
-    """A run that differs in a larger --hidden only: tests for under-fitting."""
+    """A run that differs only in a larger --hidden, to test for under-fitting."""
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
-    """A log that the run was not trained on: adds the error there and how far the policies leave it."""
+    """Held-out log: adds the error on it and the share of actions outside its support."""
     log: Log = dataclasses.field(default_factory=LogOptions)
 
     def run(self) -> None:
@@ -39,7 +39,7 @@ class Triage(Command):
         run = load_run(self.run_folder)
         larger = None if self.larger is None else load_run(self.larger)
         held_out = None if self.data is None else self.log.load(self.data)
-        found = [str(triage(run, larger, held_out, setting)) for setting in range(len(run.settings))]
-        several = len(found) > 1
-        text = "\n\n".join(f"Setting {number}: {one}" if several else one for number, one in enumerate(found))
+        pages = [str(triage(run, larger, held_out, setting)) for setting in range(len(run.settings))]
+        several = len(pages) > 1
+        text = "\n\n".join(f"Setting {number}: {page}" if several else page for number, page in enumerate(pages))
         console().print(text, soft_wrap=True, markup=False)

@@ -29,10 +29,10 @@ __all__ = ["Tune"]
 
 @dataclasses.dataclass(frozen=True)
 class Tune(Command):
-    """Search a method's hyperparameters with Optuna where a grid is not enough: `pip install 'weft[tune]'`.
+    """Tune a method's hyperparameters with Optuna, if a grid is not enough: `pip install 'weft[tune]'`.
 
-    Trials are trained on 40 % of the units and judged on 20 % by what they would certify, as a study does; the other
-    40 % stay sealed for `weft study --tuned`. The same command goes on where it was stopped, repeating nothing.
+    Trials are trained on 40 % of the units and scored on 20 % by the improvement they are expected to certify, as in a
+    study; the other 40 % stay sealed for `weft study --tuned`. Run the same command again to resume the search.
     """
 
     example: ClassVar[str] = (
@@ -43,33 +43,33 @@ class Tune(Command):
     data: Data
     """A file, a folder, or a URI such as sample:notifications."""
     algorithm: str = "iql"
-    """Which method: `weft algorithms` lists them."""
+    """Method to tune; `weft algorithms` lists them."""
     space: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SPACE [NAME=SPACE ...]")] = ()
-    """What to search: a range (0.6:0.95), one even in the logarithm (log:0.5:20), or a choice (64,64/256,256)."""
+    """Search space: a range (0.6:0.95), a logarithmic range (log:0.5:20) or a list of values (64,64/256,256)."""
     trials: int = 30
-    """How many settings to try."""
+    """Number of settings to try."""
     together: int = 10
-    """How many of them are chosen and trained at once."""
+    """Settings that are chosen and trained together as one batch."""
     steps: int = 5000
     """Gradient steps of every run."""
     seeds: str = "2"
-    """How many seeds every setting is trained with (4), or which (3,7)."""
+    """Number of seeds per setting (4), or a list of them (3,7)."""
     batch_size: Count = None
-    """Logged steps per gradient step; by default the method's own."""
+    """Batch size; by default the method's own."""
     out: Place = None
     """Folder of the search; by default the next free tunings/ALGORITHM-NUMBER."""
     baseline: Place = None
-    """File of a policy to be better than; by default the policy that made the log."""
+    """File of a baseline policy; by default the behaviour policy."""
     risk: float = 0.05
-    """Of the certificate that is predicted."""
+    """Risk of the certificate that is predicted."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """Of the return; by default what the log declares, else 1."""
+    """Discount factor of the return; by default the one that the log declares, else 1."""
     by_time: Column = None
-    """Column with the time of the steps: folds then follow one another in time."""
+    """Time column: split the folds by time instead of at random."""
     seed: int = 0
-    """Deals the folds and begins the search."""
+    """Seed of the folds and of the search."""
     quiet: Flag = False
-    """Show nothing but the result."""
+    """Print the result only."""
     log: Log = dataclasses.field(default_factory=LogOptions)
 
     def run(self) -> None:
@@ -85,19 +85,19 @@ class Tune(Command):
         out = self.out or free_folder(Path("tunings"), self.algorithm)
         baseline = None if self.baseline is None else weft.load_policy(self.baseline)
         try:
-            found = weft.tune(
+            tuned = weft.tune(
                 data, self.algorithm, dict(pairs("space", self.space)), out, trials=self.trials,
                 together=self.together, steps=self.steps, seeds=seeds(self.seeds), baseline=baseline, risk=self.risk,
                 seed=self.seed, by_time=self.by_time, progress=not self.quiet, batch_size=self.batch_size,
             )  # fmt: skip
         except KeyboardInterrupt:
             raise stopped(out, self.out) from None
-        print_cells(found.cells())
-        name, dealt = found.setting.name, f" --steps {self.steps}" + (f" --seed {self.seed}" if self.seed else "")
-        dealt += f" --by-time {shlex.quote(self.by_time)}" if self.by_time else ""
+        print_cells(tuned.cells())
+        name, folds = tuned.setting.name, f" --steps {self.steps}" + (f" --seed {self.seed}" if self.seed else "")
+        folds += f" --by-time {shlex.quote(self.by_time)}" if self.by_time else ""
         console().print(
             f"Written: {out} (policy, tune.json, runs). The certify fold is untouched. Next, with the options of the "
-            f"log:\n  weft study {shlex.quote(self.data)} --algorithms {name} --tuned {shlex.quote(str(out))}{dealt}",
+            f"log:\n  weft study {shlex.quote(self.data)} --algorithms {name} --tuned {shlex.quote(str(out))}{folds}",
             soft_wrap=True,
             markup=False,
         )
