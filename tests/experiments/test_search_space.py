@@ -18,7 +18,7 @@ def test_spaces_are_read_from_words():
         METHOD,
     )
     assert found == {
-        "expectile": Span(0.6, 0.95), "inverse_temperature": Span(0.5, 20, log=True),
+        "expectile": Span(0.6, 0.95), "inverse_temperature": Span(0.5, 20.0, log=True),
         "hidden": Choice(((64, 64), (8,))), "decay": Choice((True, False)),
     }  # fmt: skip
     again = checked({name: str(part) for name, part in found.items() if name != "decay"}, METHOD)

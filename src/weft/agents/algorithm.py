@@ -80,8 +80,9 @@ class Algorithm(eqx.Module):
     actions it learns from), `sees` (the kinds of observation components it learns from; None is any), `learns_from` (a
     `log`, a `replay` buffer that its own acting fills, or only what it did since the last update, `fresh`), `rounds`
     (how it takes turns with acting by default), `openings` (the static fields that say how long a phase is in which
-    the policy does not learn yet: a number of updates, or below 1 a share of the run, see `Tick.opens`). Every final
-    class has a field `sampler` with the method's own default.
+    the policy does not learn yet: a number of updates, or below 1 a share of the run, see `Tick.opens`), `traits` (what
+    it does, in the words of `weft.experiments.advice.recommendation`; none where it does what its family does). Every
+    final class has a field `sampler` with the method's own default.
     """
 
     title: ClassVar[str]
@@ -92,6 +93,7 @@ class Algorithm(eqx.Module):
     learns_from: ClassVar[frozenset[str]] = frozenset({"log"})
     rounds: ClassVar[Rounds] = Rounds()
     openings: ClassVar[tuple[str, ...]] = ()
+    traits: ClassVar[frozenset[str]] = frozenset()
     refresh_every: ClassVar[int] = 0  # a method that refreshes declares a static field of this name
     sampler: eqx.AbstractVar[Sampler]
 

@@ -36,6 +36,8 @@ def check_loaded(data: Any, caller: str) -> None:
 
 def _described(thing: Any) -> str:
     """Return what an argument is: words as they are, anything else by its type."""
+    if isinstance(thing, type):
+        return f"the class {thing.__name__}"
     return repr(thing) if isinstance(thing, str) else f"an object of type {type(thing).__name__}"
 
 

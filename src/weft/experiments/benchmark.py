@@ -14,14 +14,13 @@ import itertools
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..agents.algorithm import Algorithm, describe
-from ..agents.algorithm import algorithm as named
 from ..agents.door import check_reach, check_same, limits_of
 from ..core import storage
 from ..core.errors import UserError
@@ -54,6 +53,7 @@ from .benchmark_files import (
     slug,
     write_cell,
 )
+from .candidates import instance
 
 __all__ = ["Protocol", "Task", "benchmark"]
 
@@ -119,43 +119,76 @@ def benchmark(
     that says why. Raises UserError, before anything is written, for an unknown method, arguments that cannot be, an
     environment that does not fit its log, and a folder of another benchmark.
     """
-    methods, given = _methods(algorithms), {name: _task(name, parts) for name, parts in tasks.items()}
-    require(bool(methods) and bool(given), "A benchmark needs at least one method and one task.")
-    _check_names([*methods], "methods")
-    _check_names([*given], "tasks")
-    if batch_size is not None:
-        size = whole(batch_size, "The batch size")
-        methods = {label: replace(method, "sampler.batch_size", size) for label, method in methods.items()}
+    protocol = _protocol(steps, every, episodes, observations, rewards, reward_shift, stack)
+    numbers = seeds_of(seeds)
+    comparison = _Comparison.of(algorithms, tasks, batch_size, protocol)
+    comparison.check(numbers)
+    folder, request = Path(out), comparison.request()
+    agreed(folder, request)  # before anything is written
+    storage.make_folder(folder)
+    with storage.locked(folder / LOCK, f"{folder} is in use by another process; wait for it or choose another folder."):
+        record = agreed(folder, request)
+        storage.write_record(folder / RECORD, record)
+        console = Progress() if progress else Silent()
+        for name, task in comparison.tasks.items():
+            rescore(folder, name, record["tasks"][name]["reference"])
+            for label, method in comparison.methods.items():
+                pair = _Pair(folder, label, method, name, task, protocol, record, console)
+                pair.fill(numbers, progress, keep_runs)
+    return load_benchmark(folder)
+
+
+def _protocol(
+    steps: Any, every: Any, episodes: Any, observations: str, rewards: str, reward_shift: float, stack: int
+) -> Protocol:
+    """Return a checked protocol."""
     steps = whole(steps, "The number of steps")
     every = max(1, steps // 10) if every is None else whole(every, "The distance of measurements in steps")
-    episodes, numbers = whole(episodes, "The number of episodes"), seeds_of(seeds)
+    episodes = whole(episodes, "The number of episodes")
     require(1 <= every <= steps, f"Policies are measured every 1 to {steps} steps, got {every}.")
     require(episodes >= 1, f"A measurement needs at least one episode, got {episodes}.")
     check_units(observations, rewards, reward_shift)
-    protocol = Protocol(steps, every, episodes, observations, rewards, reward_shift, stack)
-    for name, task in given.items():
-        _check_world(name, task)
-        for method in methods.values():
-            if not _refusal(method, task.data):
-                plan_of([method], task.data.spec, steps, numbers, None, protocol.moments, None)
-    asked = plain({
-        "protocol": dataclasses.asdict(protocol),
-        "methods": {label: describe(method) for label, method in methods.items()},
-        "tasks": {name: {"data": _source(task.data), "environment": _environment_name(task.environment),
-                         "reference": task.reference} for name, task in given.items()},
-    })  # fmt: skip
-    folder = Path(out)
-    agreed(folder, asked)  # before anything is written
-    storage.make_folder(folder)
-    with storage.locked(folder / LOCK, f"{folder} is in use by another process; wait for it or choose another folder."):
-        record = agreed(folder, asked)
-        storage.write_record(folder / RECORD, record)
-        shown = Progress() if progress else Silent()
-        for name, task in given.items():
-            rescore(folder, name, record["tasks"][name]["reference"])
-            for label, method in methods.items():
-                _Pair(folder, label, method, name, task, protocol, record, shown).fill(numbers, progress, keep_runs)
-    return load_benchmark(folder)
+    return Protocol(steps, every, episodes, observations, rewards, reward_shift, stack)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Comparison:
+    """What a benchmark compares: methods and tasks by name, all under one protocol."""
+
+    methods: dict[str, Algorithm]
+    tasks: dict[str, Task]
+    protocol: Protocol
+
+    @classmethod
+    def of(cls, algorithms: Any, tasks: Any, batch_size: Any, protocol: Protocol) -> "_Comparison":
+        """Return the comparison with its logs loaded, as it was asked for."""
+        methods = _methods(algorithms)
+        words = "The tasks of a benchmark are a dictionary, {name: (data, environment)}"
+        require(isinstance(tasks, Mapping), f"{words}, got an object of type {type(tasks).__name__}.")
+        require(bool(methods) and bool(tasks), "A benchmark needs at least one method and one task.")
+        _check_names([*methods], "methods")
+        _check_names([*tasks], "tasks")
+        if batch_size is not None:
+            size = whole(batch_size, "The batch size")
+            methods = {label: replace(method, "sampler.batch_size", size) for label, method in methods.items()}
+        return cls(methods, {name: _task(name, parts) for name, parts in tasks.items()}, protocol)
+
+    def check(self, seeds: list[int]) -> None:
+        """Raise UserError for an environment that does not fit its log, and for what training would refuse."""
+        for name, task in self.tasks.items():
+            _check_world(name, task)
+            for method in self.methods.values():
+                if not _refusal(method, task.data):
+                    plan_of([method], task.data.spec, self.protocol.steps, seeds, None, self.protocol.moments, None)
+
+    def request(self) -> dict[str, Any]:
+        """Return what a folder is compared with before it is gone on with, as JSON has it."""
+        return plain({
+            "protocol": dataclasses.asdict(self.protocol),
+            "methods": {label: describe(method) for label, method in self.methods.items()},
+            "tasks": {name: {"data": _source(task.data), "environment": _environment_name(task.environment),
+                             "reference": task.reference} for name, task in self.tasks.items()},
+        })  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +202,7 @@ class _Pair:
     task: Task
     protocol: Protocol
     record: Mapping[str, Any]
-    shown: Silent
+    console: Silent
 
     def fill(self, seeds: Sequence[int], progress: bool, keep_runs: bool) -> None:
         """Write the cells of all seeds that are not done."""
@@ -177,7 +210,7 @@ class _Pair:
         if missing and (why := _refusal(self.method, self.task.data)):
             for seed in missing:
                 self._write(seed, SKIPPED, why)
-            self.shown.say(f"{self.label} on {self.name}: skipped. {why}")
+            self.console.say(f"{self.label} on {self.name}: skipped. {why}")
             return
         root = self.folder / RUNS / slug(self.name) / slug(self.label)
         for place in root.glob("*"):
@@ -205,7 +238,7 @@ class _Pair:
         except Exception as problem:
             for seed in wanted:
                 self._write(seed, FAILED, _sentence(problem))
-            self.shown.warn(f"{self.label} on {self.name}: failed. {_sentence(problem)}")
+            self.console.warn(f"{self.label} on {self.name}: failed. {_sentence(problem)}")
             return
         seconds = {"training": round(time.monotonic() - began, 2), "trained_together": len(trained), "resumed": resumed}
         for seed in wanted:
@@ -231,8 +264,8 @@ class _Pair:
             "seconds": {**seconds, "measuring": round(time.monotonic() - began, 2)},
         }  # fmt: skip
         self._write(seed, FAILED if why else DONE, why, **more)
-        told = f"failed. {why}" if why else f"final return {curve[-1]['return']:.4g}"
-        self.shown.say(f"{self.label} on {self.name}, seed {seed}: {told}")
+        outcome = f"failed. {why}" if why else f"final return {curve[-1]['return']:.4g}"
+        self.console.say(f"{self.label} on {self.name}, seed {seed}: {outcome}")
 
     def _versions(self, run: Run) -> dict[str, str]:
         """Return the versions that decide what happens, those of a simulator included."""
@@ -255,16 +288,16 @@ class _Pair:
 
 def _places(root: Path, missing: Sequence[int]) -> list[tuple[Path, list[int], list[int]]]:
     """Say where seeds are trained: folder, the seeds trained there, and which of them are wanted."""
-    left, found = list(missing), []
+    left, places = list(missing), []
     for place in sorted(root.glob("*")):
         trained = _trained(place)
         if wanted := [seed for seed in left if seed in trained]:
-            found.append((place, trained, wanted))
+            places.append((place, trained, wanted))
         left = [seed for seed in left if seed not in trained]
     if left:
         free = next(number for number in itertools.count() if not (root / str(number) / RUN_RECORD).exists())
-        found.append((root / str(free), left, left))
-    return found
+        places.append((root / str(free), left, left))
+    return places
 
 
 def _trained(place: Path) -> list[int]:
@@ -277,16 +310,15 @@ def _trained(place: Path) -> list[int]:
 
 def _methods(algorithms: Any) -> dict[str, Algorithm]:
     """Return instances by the names that they have in the results."""
-    every = list(algorithms.values() if isinstance(algorithms, Mapping) else algorithms)
-    made: list[Any] = [named(one)() if isinstance(one, str) else one for one in every]  # type: ignore[call-arg]
-    for method in made:
-        require(isinstance(method, Algorithm), f"A benchmark needs algorithms such as weft.IQL(), got {method!r}.")
+    several = isinstance(algorithms, Iterable) and not isinstance(algorithms, str)
+    require(several, f"A benchmark compares several methods: give a list, [{algorithms!r}].")
     if isinstance(algorithms, Mapping):
-        return dict(zip(map(str, algorithms), made, strict=True))
-    labels = [_label(method, [other for other in made if other.name == method.name]) for method in made]
+        return {str(label): instance(method, "A benchmark") for label, method in algorithms.items()}
+    methods = [instance(method, "A benchmark") for method in algorithms]
+    labels = [_label(method, [other for other in methods if other.name == method.name]) for method in methods]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     require(not twice, f"The method {', '.join(twice)} is given twice with the same settings.")
-    return dict(zip(labels, made, strict=True))
+    return dict(zip(labels, methods, strict=True))
 
 
 def _label(method: Algorithm, like: Sequence[Algorithm]) -> str:
@@ -297,9 +329,10 @@ def _label(method: Algorithm, like: Sequence[Algorithm]) -> str:
     return " ".join([method.name, *(f"{name}={_word(own[name])}" for name in differing)])
 
 
-def _flat(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return settings with those of nested modules, by dotted name."""
     pairs = []
-    for name, value in found.items():
+    for name, value in settings.items():
         pairs += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
     return pairs
 
@@ -341,15 +374,15 @@ def _check_world(name: str, task: Task) -> None:
     """Raise UserError where policies learned from a log could not act in its environment."""
     source = task.environment
     ours = isinstance(source, str) and worlds.known(source)
-    found = worlds.environment(source) if ours else source
-    found = found if isinstance(found, Environment) else simulator_of(found)
+    world = worlds.environment(source) if ours else source
+    world = world if isinstance(world, Environment) else simulator_of(world)
     reach = action_reach(task.data)
     try:
-        if isinstance(found, Environment):
-            check_same(task.data.spec, found.spec, worlds.name_of(found))
-            check_reach(reach, limits_of(found.spec.action), worlds.name_of(found))
+        if isinstance(world, Environment):
+            check_same(task.data.spec, world.spec, worlds.name_of(world))
+            check_reach(reach, limits_of(world.spec.action), worlds.name_of(world))
         else:
-            check_form(task.data.spec, found, reach)
+            check_form(task.data.spec, world, reach)
     except UserError as problem:
         raise UserError(f"The environment of '{name}' does not fit its log: {problem}") from None
 
@@ -370,8 +403,8 @@ def _environment_name(world: Any) -> str:
     if not isinstance(world, Environment):
         return simulator_of(world).name
     fields = [(field.name, field.default) for field in dataclasses.fields(world)]  # type: ignore[arg-type]
-    given = [f"{name}={getattr(world, name)}" for name, own in fields if repr(getattr(world, name)) != repr(own)]
-    return worlds.name_of(world) + (":" + ",".join(given) if given else "")
+    changes = [f"{name}={getattr(world, name)}" for name, own in fields if repr(getattr(world, name)) != repr(own)]
+    return worlds.name_of(world) + (":" + ",".join(changes) if changes else "")
 
 
 def _source(data: Dataset) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import numpy as np
 from ..core import storage
 from ..core.errors import UserError
 from ..core.pytree import require
-from ..core.tables import text_table
+from ..core.tables import html_notes, html_table, text_table
 from ..deployment.decision import plain
 from ..training.run_folder import difference
 
@@ -67,8 +67,8 @@ class Benchmark:
     def scores(self, method: str, task: str, which: str = "final") -> np.ndarray:
         """Return the scores of all seeds that finished, `(seed,)`; which: `final` or `best`."""
         require(which in ("final", "best"), f"Scores are final or best, not '{which}'.")
-        found = (getattr(cell, which) for cell in self.of(method, task) if cell.status == DONE)
-        return np.array([point["score"] for point in found], float)
+        cells = (cell for cell in self.of(method, task) if cell.status == DONE)
+        return np.array([getattr(cell, which)["score"] for cell in cells], float)
 
     def table(self, which: str = "final") -> list[tuple[str, ...]]:
         """Return mean ± standard deviation over the seeds in words, a row per method, the head first."""
@@ -86,18 +86,22 @@ class Benchmark:
     @property
     def notes(self) -> list[str]:
         """One sentence for every method and task that failed or was skipped, with its reason."""
-        found: dict[tuple[str, ...], list[int]] = {}
+        seeds_of: dict[tuple[str, ...], list[int]] = {}
         for cell in self.cells:
             if cell.status != DONE:
-                found.setdefault((cell.method, cell.task, cell.status, cell.why), []).append(cell.seed)
+                seeds_of.setdefault((cell.method, cell.task, cell.status, cell.why), []).append(cell.seed)
         return [
             f"{method} on {task}, seed {', '.join(map(str, seeds))}: {status}. {why}"
-            for (method, task, status, why), seeds in found.items()
+            for (method, task, status, why), seeds in seeds_of.items()
         ]
 
     def __str__(self) -> str:
         """Return the table of final scores and what failed."""
         return "\n".join([text_table(self.table()), *self.notes])
+
+    def _repr_html_(self) -> str:
+        table = html_table(self.table(), "Final scores, mean ± standard deviation (seeds)", head=True)
+        return f"{table}\n{html_notes(self.notes)}"
 
 
 def load_benchmark(folder: str | Path) -> Benchmark:
@@ -107,8 +111,8 @@ def load_benchmark(folder: str | Path) -> Benchmark:
     record, cells = _read(folder), []
     for task in record["tasks"]:
         for method in record["methods"]:
-            found = (read_cell(path) for path in cell_path(folder, task, method, 0).parent.glob("seed-*.json"))
-            cells += sorted(found, key=lambda cell: cell.seed)
+            paths = cell_path(folder, task, method, 0).parent.glob("seed-*.json")
+            cells += sorted(map(read_cell, paths), key=lambda cell: cell.seed)
     return Benchmark(folder, record["protocol"], record["methods"], record["tasks"], tuple(cells))
 
 
@@ -137,8 +141,8 @@ def read_cell(path: Path) -> Cell:
         record = storage.read_record(path, alone=False)
     if record.get("version") != VERSION or not {*names} <= set(record):
         raise UserError(f"{path} is damaged, or another version of weft wrote it; delete it to run that cell again.")
-    found = {name: record[name] for name in names}
-    return Cell(**{**found, "curve": tuple(found["curve"])}, record=record)
+    fields = {name: record[name] for name in names}
+    return Cell(**{**fields, "curve": tuple(fields["curve"])}, record=record)
 
 
 def rescore(folder: Path, task: str, reference: list[float] | None) -> None:
@@ -167,43 +171,49 @@ def _point(point: Mapping[str, Any], reference: Any) -> dict[str, Any]:
 
 def _read(folder: Path) -> dict[str, Any]:
     record = storage.read_record(folder / RECORD)
-    known = {"protocol", "methods", "tasks"}
-    if record.get("version") != VERSION or not known <= set(record):
+    if record.get("version") != VERSION or not {"protocol", "methods", "tasks"} <= set(record):
         raise UserError(f"{folder / RECORD} is damaged, or another version of weft wrote it.")
     return record
 
 
-def agreed(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+def agreed(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of a folder with what is asked added to it; nothing is written.
 
     A task's reference is taken over where none is given. Raises UserError that names what differs where the folder
     holds another protocol, other settings of a method or another log or environment of a task, or no benchmark.
     """
     if not (folder / RECORD).exists():
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        strange = [name for name in names if not name.startswith(".")]  # the lock, and a record half written
-        require(
-            not strange and not folder.is_file(),
-            f"{folder} is not empty and holds no benchmark; choose another folder.",
-        )
-        return {"version": VERSION, **asked}
-    was = _read(folder)
-    pairs = [("protocol", was["protocol"], asked["protocol"])]
+        _check_unused(folder)
+        return {"version": VERSION, **request}
+    record = _read(folder)
+    _check_same(folder, record, request)
+    tasks = {**record["tasks"], **request["tasks"]}
+    for name, task in record["tasks"].items():
+        if tasks[name]["reference"] is None:
+            tasks[name] = {**tasks[name], "reference": task["reference"]}
+    return {**record, "methods": {**record["methods"], **request["methods"]}, "tasks": tasks}
+
+
+def _check_unused(folder: Path) -> None:
+    """Raise UserError for a folder with anything in it but our lock and a record half written."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    unused = all(name.startswith(".") for name in names) and not folder.is_file()
+    require(unused, f"{folder} is not empty and holds no benchmark; choose another folder.")
+
+
+def _check_same(folder: Path, record: Mapping[str, Any], request: Mapping[str, Any]) -> None:
+    """Raise UserError where a folder's protocol, or a method or task of the same name, is another one."""
+    pairs = [("protocol", record["protocol"], request["protocol"])]
     for part, word in (("methods", "settings of"), ("tasks", "task")):
-        shared = [name for name in asked[part] if name in was[part]]
-        pairs += [(f"{word} {name}", *(_compared(side[part][name]) for side in (was, asked))) for name in shared]
+        shared = [name for name in request[part] if name in record[part]]
+        pairs += [(f"{word} {name}", *(_compared(side[part][name]) for side in (record, request))) for name in shared]
     for what, then, now in pairs:
         if then != now:
             change = difference(then, now)
             raise UserError(f"{folder} holds another benchmark: its {what} differs ({change}); choose another folder.")
-    tasks = {**was["tasks"], **asked["tasks"]}
-    for name, found in was["tasks"].items():
-        if tasks[name]["reference"] is None:
-            tasks[name] = {**tasks[name], "reference": found["reference"]}
-    return {**was, "methods": {**was["methods"], **asked["methods"]}, "tasks": tasks}
 
 
-def _compared(found: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(part: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what may differ: the scale of scores, and where a log lay."""
-    kept = {name: value for name, value in found.items() if name != "reference"}
-    return {**kept, "data": found["data"]["fingerprint"]} if "data" in found else kept
+    essential = {name: value for name, value in part.items() if name != "reference"}
+    return {**essential, "data": part["data"]["fingerprint"]} if "data" in part else essential

@@ -21,7 +21,7 @@ from ..agents.algorithm import Algorithm
 from ..agents.algorithm import algorithm as named
 from ..agents.served import Served
 from ..core.compilation import Program
-from ..core.errors import UserError
+from ..core.errors import UserError, nearest
 from ..data.columns import Columns
 from ..data.dataset import Dataset
 from ..data.declarations import declared_discount
@@ -47,7 +47,11 @@ STEPS = 5000
 def instance(algorithm: Any, caller: str, settings: Mapping[str, Any] | None = None) -> Algorithm:
     """Return an algorithm by its name, with settings that differ from its defaults, or as it is. Raises UserError."""
     if isinstance(algorithm, str):
-        return named(algorithm)(**(settings or {}))
+        kind, names = named(algorithm), [field.name for field in dataclasses.fields(named(algorithm))]
+        for name in settings or {}:
+            if name not in names:
+                raise UserError(f"{kind.title} has no hyperparameter '{name}'.{nearest(name, names)}")
+        return kind(**(settings or {}))
     if not isinstance(algorithm, Algorithm):
         raise UserError(f"{caller} needs algorithms such as weft.IQL(), got {algorithm!r}.")
     return algorithm

@@ -88,7 +88,7 @@ def underfitting(
     Both are averaged over the last fifth of the rows. The smaller one under-fits when both are clearly lower in the
     larger: by more than two standard errors (between seeds, or between rows where that is larger) and by 10 %.
     """
-    found, figures, lower = [], {}, []
+    comparisons, figures, lower = [], {}, []
     for name, words in (("td_error", "TD error"), ("gap", "conservative gap")):
         if name not in smaller or name not in larger:
             return Finding("under-fitting", "unknown", f"The runs have no metric {name} to compare.")
@@ -97,12 +97,12 @@ def underfitting(
             return Finding("under-fitting", "unknown", f"The {words} is not finite, so there is nothing to compare.")
         margin = max(ERRORS * float(np.hypot(small_error, large_error)), CLEARLY * abs(small))
         lower.append(small - large > margin)
-        found.append(f"{words} {small:.4g} against {large:.4g}")
+        comparisons.append(f"{words} {small:.4g} against {large:.4g}")
         figures |= {f"{name}_smaller": small, f"{name}_larger": large, f"{name}_margin": margin}
     verdict: Verdict = "alarm" if all(lower) else "watch" if any(lower) else "clear"
     ends = {"alarm": "both clearly lower in the larger network", "watch": "one clearly lower in the larger network",
             "clear": "neither clearly lower in the larger network"}  # fmt: skip
-    return Finding("under-fitting", verdict, f"{', '.join(found)}: {ends[verdict]}.", None, figures)
+    return Finding("under-fitting", verdict, f"{', '.join(comparisons)}: {ends[verdict]}.", None, figures)
 
 
 def diverging(
@@ -186,14 +186,14 @@ def choose_checkpoint(kept: Sequence[int], over_fitting: Finding, divergence: Fi
     Where none that old is kept, the one nearest to the peak. Checkpoints from a divergence on do not count; None if
     nothing is left.
     """
-    known = sorted(kept)
+    steps = sorted(kept)
     if divergence is not None and divergence.verdict == "alarm" and divergence.step is not None:
-        known = [step for step in known if step < divergence.step]
-    if not known:
+        steps = [step for step in steps if step < divergence.step]
+    if not steps:
         return None
     if over_fitting.verdict != "alarm" or over_fitting.step is None:
-        return known[-1]
-    return max((step for step in known if step <= over_fitting.step), default=known[0])
+        return steps[-1]
+    return max((step for step in steps if step <= over_fitting.step), default=steps[0])
 
 
 def _moving(values: np.ndarray, width: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -61,25 +61,23 @@ Space = Mapping[str, Span | Choice]
 Settings = dict[str, Any]
 
 
-def checked(given: Mapping[str, Any] | None, method: Algorithm) -> Space:
+def checked(request: Any, method: Algorithm) -> Space:
     """Return a checked space: by the (dotted) name of a hyperparameter a `Span`, a list, or words.
 
     Words are `0.6:0.95` (a range), `log:0.5:20` (evenly in the logarithm) or `64,64/256,256` (a choice). Raises
     UserError for no name at all, an unknown one, a range of what is no traced number, and whatever the method refuses.
     """
     numbers = pytree.floats(method)
-    if not given:
+    if not request:
         raise UserError(
             f"Say what to search, as --space NAME=LOW:HIGH (or log:LOW:HIGH, or A/B); numbers of {method.title} are "
             f"{', '.join(numbers)}."
         )
-    found: dict[str, Span | Choice] = {}
-    for name, part in given.items():
-        own = _own(method, name)
-        if isinstance(part, str):
-            part = _read(name, part, own)  # noqa: PLW2901
-        elif not isinstance(part, Span | Choice):
-            part = Choice(tuple(tuple(one) if isinstance(one, list) else one for one in part))  # noqa: PLW2901
+    if not isinstance(request, Mapping):
+        raise UserError(f'A space is a dictionary, such as {{"learning_rate": "log:1e-4:1e-2"}}, got {request!r}.')
+    space: dict[str, Span | Choice] = {}
+    for name, text in request.items():
+        part = _part(name, text, _own(method, name))
         if isinstance(part, Choice) and len(set(map(repr, part.values))) < max(2, len(part.values)):
             raise UserError(f"A choice of '{name}' needs at least two values, all different, got '{part}'.")
         if isinstance(part, Span) and name not in numbers:
@@ -88,8 +86,19 @@ def checked(given: Mapping[str, Any] | None, method: Algorithm) -> Space:
             )
         for value in (part.low, part.high) if isinstance(part, Span) else part.values:
             applied(method, {name: value})  # its own checks speak
-        found[name] = part
-    return found
+        space[name] = part
+    return space
+
+
+def _part(name: str, values: Any, own: Any) -> Span | Choice:
+    """Return a range or a choice as it is, read from words, or made of a list of values."""
+    if isinstance(values, Span | Choice):
+        return values
+    if isinstance(values, str):
+        return _read(name, values, own)
+    if not isinstance(values, Iterable):
+        raise UserError(f"A space of '{name}' is a range, a list of values or words such as 0.1:0.9, got {values!r}.")
+    return Choice(tuple(tuple(value) if isinstance(value, list) else value for value in values))
 
 
 def listed(method: Algorithm, name: str, text: str) -> list[Any]:
@@ -101,15 +110,15 @@ def listed(method: Algorithm, name: str, text: str) -> list[Any]:
     try:
         return [_like(word, own) for word in text.split("/")]
     except ValueError:
-        shown = ",".join(map(str, own)) if isinstance(own, tuple) else str(own).lower()
-        written = "which no word can hold; set it in Python" if isinstance(own, eqx.Module) else f"written as {shown}"
-        raise UserError(f"'{name}' of {method.title} is {written}, got '{text}'.") from None
+        example = ",".join(map(str, own)) if isinstance(own, tuple) else str(own).lower()
+        form = "which no word can hold; set it in Python" if isinstance(own, eqx.Module) else f"written as {example}"
+        raise UserError(f"'{name}' of {method.title} is {form}, got '{text}'.") from None
 
 
 def own(method: Algorithm, space: Space) -> Settings | None:
     """Return the method's own settings, None if they do not lie in the space."""
-    found = {name: _own(method, name) for name in space}
-    return found if all(found[name] in part for name, part in space.items()) else None
+    settings = {name: _own(method, name) for name in space}
+    return settings if all(settings[name] in part for name, part in space.items()) else None
 
 
 def ask(
@@ -147,19 +156,19 @@ def _word(part: Span | Choice, value: Any) -> Any:
     return float(value) if isinstance(part, Span) else json.dumps(value)
 
 
-def _value(part: Span | Choice, found: Any) -> Any:
+def _value(part: Span | Choice, word: Any) -> Any:
     if isinstance(part, Span):
-        return float(found)
-    return next(value for value in part.values if json.dumps(value) == found)
+        return float(word)
+    return next(value for value in part.values if json.dumps(value) == word)
 
 
 def _own(method: Any, name: str) -> Any:
     """Return the value that a method has under a dotted name; raise UserError that names the nearest."""
     value = method
     for part in name.split("."):
-        known = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
-        if part not in known:
-            raise UserError(f"{method.title} has no hyperparameter '{name}'.{nearest(part, known)}")
+        names = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+        if part not in names:
+            raise UserError(f"{method.title} has no hyperparameter '{name}'.{nearest(part, names)}")
         value = getattr(value, part)
     return value
 

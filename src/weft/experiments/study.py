@@ -11,7 +11,7 @@ to predict; then the lower bound of a linear value function chooses, and at most
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import jax
 import numpy as np
 
 from ..agents.algorithm import Algorithm, describe
-from ..agents.served import Served
 from ..core import storage
 from ..core.errors import UserError
 from ..core.tables import html_notes, html_table, text_table
@@ -48,7 +47,7 @@ class Study:
     """
 
     decision: Decision
-    policy: Served
+    policy: Any
     table: tuple[Row, ...]
     runs: Mapping[str, Run]
     folds: Folds
@@ -205,11 +204,9 @@ def _ways(table: Sequence[Row], data: Dataset) -> Iterator[str]:
     yield f"The decision is about the policy {acts}; Study.policy and its file act like that, too."
 
 
-def _methods(
-    algorithms: str | Algorithm | Sequence[str | Algorithm], settings: Mapping[str, Mapping[str, Any]]
-) -> dict[str, list[Algorithm]]:
+def _methods(algorithms: Any, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Algorithm]]:
     """Return the settings of every method, by its name."""
-    if isinstance(algorithms, str | Algorithm):
+    if isinstance(algorithms, str) or not isinstance(algorithms, Iterable):
         raise UserError(f"A study chooses among several algorithms: give a list, [{algorithms!r}].")
     if not algorithms:
         raise UserError("A study needs at least one algorithm.")

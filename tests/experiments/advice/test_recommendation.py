@@ -5,10 +5,12 @@ from typing import ClassVar
 
 import pytest
 from examples import PLAIN
+from tabular import world
 
 from weft.agents.algorithm import algorithm, algorithms
 from weft.agents.algorithms.iql import IQL
-from weft.experiments.advice.recommendation import ALGORITHMS, FAMILIES, RULES, SETTINGS, USUAL, rank, traits
+from weft.data.spec import ActionSpec
+from weft.experiments.advice.recommendation import FAMILIES, HELD, RULES, SETTINGS, USUAL, constrained, rank, traits
 
 
 def order(**changes) -> list[str]:
@@ -48,7 +50,7 @@ def test_episodes_that_must_be_put_together_put_value_learning_first():
 
 
 def test_single_decisions_do_not_select_the_lucky_ones():
-    found = order(kind="discrete", choices=10, length=1, longest=1, spliced=None, split=None, good=0.005)
+    found = order(kind="discrete", choices=10, length=1.0, longest=1, spliced=None, split=None, good=0.005)
     assert found[:2] == ["iql", "cql"]
     assert found[-1] == "filtered_bc"
     assert "td3_bc" not in found  # it needs continuous actions
@@ -109,14 +111,23 @@ def test_a_new_algorithm_is_ranked_by_its_family_and_listed_last_if_that_is_unkn
     found = rank(PLAIN, {**algorithms(), "stranger": Stranger, "relative": Relative})
     assert found[-1].algorithm == "stranger"
     assert "no rule speaks of the family 'something new'" in found[-1].reason.lower()
-    assert traits("relative", Relative) == FAMILIES["conservative"]
+    assert traits(Relative) == FAMILIES["conservative"]
 
 
 def test_the_tables_speak_of_traits_and_algorithms_that_exist():
-    known = set().union(*FAMILIES.values(), *ALGORITHMS.values())
-    assert {trait for rule in RULES for trait in rule.points} <= known
-    assert set(USUAL) <= known
-    assert {rule.algorithm for rule in SETTINGS} | set(ALGORITHMS) <= set(algorithms())
+    declared = set().union(*FAMILIES.values(), *(kind.traits for kind in algorithms().values()))
+    assert {trait for rule in RULES for trait in rule.points} <= declared
+    assert set(USUAL) | HELD <= declared
+    assert {rule.algorithm for rule in SETTINGS} <= set(algorithms())
+
+
+def test_methods_that_stay_with_the_log_are_those_that_learn_from_such_actions():
+    spec = world().log(2).spec
+    continuous = constrained(dataclasses.replace(spec, action=ActionSpec("continuous", (2,))))
+    discrete = constrained(spec)
+    assert {"iql", "cql"} <= set(discrete) & set(continuous)
+    assert "td3_bc" in continuous
+    assert not {"td3_bc", "bc", "dqn", "sac"} & set(discrete)
 
 
 def test_methods_that_see_images_only_are_for_images():

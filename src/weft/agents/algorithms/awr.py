@@ -57,6 +57,7 @@ class AWR(Algorithm):
     title: ClassVar[str] = "Advantage-weighted regression"
     paper: ClassVar[str] = "arXiv:1910.00177"
     family: ClassVar[str] = "implicit constraint"
+    traits: ClassVar[frozenset[str]] = frozenset({"outcomes", "within"})
 
     learning_rate: float = 3e-4
     discount: float = 0.99

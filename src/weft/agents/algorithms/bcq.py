@@ -68,6 +68,7 @@ class BCQ(Algorithm):
     title: ClassVar[str] = "Batch-constrained Q-learning"
     paper: ClassVar[str] = "arXiv:1812.02900"
     family: ClassVar[str] = "explicit constraint"
+    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered", "certain", "unmeasured"})
     actions: ClassVar[frozenset[str]] = frozenset({"continuous"})
 
     learning_rate: float = 1e-3

@@ -58,6 +58,7 @@ class BEAR(Algorithm):
     title: ClassVar[str] = "Bootstrapping error accumulation reduction"
     paper: ClassVar[str] = "arXiv:1906.00949"
     family: ClassVar[str] = "explicit constraint"
+    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered", "certain", "unmeasured"})
     actions: ClassVar[frozenset[str]] = frozenset({"continuous"})
     openings: ClassVar[tuple[str, ...]] = ("warm_up",)
 

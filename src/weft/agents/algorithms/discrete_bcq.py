@@ -58,6 +58,7 @@ class DiscreteBCQ(Algorithm):
     title: ClassVar[str] = "Discrete batch-constrained Q-learning"
     paper: ClassVar[str] = "arXiv:1910.01708"
     family: ClassVar[str] = "explicit constraint"
+    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered", "certain", "unmeasured"})
     actions: ClassVar[frozenset[str]] = frozenset({"discrete"})
 
     learning_rate: float = 3e-4

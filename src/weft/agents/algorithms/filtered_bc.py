@@ -42,6 +42,7 @@ class FilteredBC(Algorithm):
     title: ClassVar[str] = "Filtered behaviour cloning"
     paper: ClassVar[str] = "arXiv:2106.01345"
     family: ClassVar[str] = "imitation"
+    traits: ClassVar[frozenset[str]] = frozenset({"copies", "selects"})
 
     learning_rate: float = 3e-4
     fraction: float = 0.1

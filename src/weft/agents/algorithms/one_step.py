@@ -50,6 +50,7 @@ class OneStep(Algorithm):
     title: ClassVar[str] = "One-step RL"
     paper: ClassVar[str] = "arXiv:2106.08909"
     family: ClassVar[str] = "implicit constraint"
+    traits: ClassVar[frozenset[str]] = frozenset({"outcomes", "within", "unmeasured"})
 
     learning_rate: float = 3e-4
     discount: float = 0.99

@@ -48,6 +48,7 @@ class TD3BC(Algorithm):
     title: ClassVar[str] = "TD3 with behaviour cloning"
     paper: ClassVar[str] = "arXiv:2106.06860"
     family: ClassVar[str] = "explicit constraint"
+    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered", "certain"})
     actions: ClassVar[frozenset[str]] = frozenset({"continuous"})
 
     learning_rate: float = 3e-4

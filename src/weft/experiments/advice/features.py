@@ -57,12 +57,12 @@ def _corner(code: np.ndarray, count: int) -> np.ndarray:
 
 def encoded(data: Dataset, actions: np.ndarray) -> np.ndarray:
     """Return actions as `(rows, columns)`: continuous ones in units of the log's deviation, choices as corners."""
-    found = actions.reshape(len(actions), -1)
+    columns = actions.reshape(len(actions), -1)
     if data.spec.action.kind == "continuous":
         width = data.store_actions.reshape(len(data.store_actions), -1).std(0)
-        return found.astype(np.float32) / np.maximum(width, 1e-6)
+        return columns.astype(np.float32) / np.maximum(width, 1e-6)
     counts = data.spec.action.counts
-    return np.concatenate([_corner(column, count) for column, count in zip(found.T, counts, strict=True)], 1)
+    return np.concatenate([_corner(column, count) for column, count in zip(columns.T, counts, strict=True)], 1)
 
 
 def unlike(data: Dataset, first: np.ndarray, second: np.ndarray) -> np.ndarray:

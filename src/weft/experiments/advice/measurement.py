@@ -167,12 +167,14 @@ def _closest(probes: np.ndarray, logged: np.ndarray, barred: Any, count: int) ->
         part = probes[begin : begin + 200]
         distance = np.maximum((part**2).sum(1)[:, None] + norm[None] - 2 * part @ logged.T, 0)
         distance[barred(slice(begin, begin + len(part)))] = np.inf
-        kept = np.argpartition(distance, count - 1, axis=1)[:, :count] if count < len(logged) else None
-        kept = np.tile(np.arange(len(logged)), (len(part), 1)) if kept is None else kept
-        value = np.take_along_axis(distance, kept, 1)
+        if count < len(logged):
+            closest = np.argpartition(distance, count - 1, axis=1)[:, :count]
+        else:
+            closest = np.tile(np.arange(len(logged)), (len(part), 1))
+        value = np.take_along_axis(distance, closest, 1)
         order = np.argsort(value, axis=1, kind="stable")
         square.append(np.take_along_axis(value, order, 1))
-        index.append(np.take_along_axis(kept, order, 1))
+        index.append(np.take_along_axis(closest, order, 1))
     return np.concatenate(square), np.concatenate(index)
 
 
@@ -236,12 +238,12 @@ def _places(
     contrast = None
     if near.sum() >= 20:
         contrast = _contrast(square[near], apart[near], anywhere.reshape(-1))
-    found = none | {"near": float(near.any(1).mean()), "contrast": contrast}
+    figures = none | {"near": float(near.any(1).mean()), "contrast": contrast}
     if data.spec.action.kind == "continuous":
-        found["split"] = _split(actions[logged][index], near)
+        figures["split"] = _split(actions[logged][index], near)
     if data.lengths.max() > 1 and scale > 0:
-        found["spliced"] = _spliced(data, steps, probes, logged[index], near, returns, scale)
-    return found
+        figures["spliced"] = _spliced(data, steps, probes, logged[index], near, returns, scale)
+    return figures
 
 
 def _contrast(square: np.ndarray, apart: np.ndarray, anywhere: np.ndarray) -> float:
@@ -298,9 +300,9 @@ def _split(actions: np.ndarray, near: np.ndarray) -> float | None:
     full = near.sum(1) == near.shape[1]
     if full.sum() < 20 or near.shape[1] < NEIGHBOURS:
         return None
-    found = actions[full] - actions[full].mean(1, keepdims=True)
-    axis = np.linalg.svd(found, full_matrices=False)[2][:, 0]
-    line = np.sort(np.einsum("pna,pa->pn", found, axis), axis=1)
+    around = actions[full] - actions[full].mean(1, keepdims=True)
+    axis = np.linalg.svd(around, full_matrices=False)[2][:, 0]  # the direction in which they differ most
+    line = np.sort(np.einsum("pna,pa->pn", around, axis), axis=1)
     count = line.shape[1]
     left = np.arange(count // 5, count - count // 5 + 1)  # neither group is smaller than a fifth
     total = np.cumsum(line, 1)[:, left - 1]  # the sum of all is zero
@@ -311,44 +313,78 @@ def _split(actions: np.ndarray, near: np.ndarray) -> float | None:
 # --- what can be predicted ---------------------------------------------------------------------------------------
 
 
+@dataclasses.dataclass(frozen=True)
+class _Sample:
+    """Steps that fits are made on: their indices, episodes, which are held out, what was seen and done there."""
+
+    index: np.ndarray
+    episode: np.ndarray
+    held: np.ndarray
+    observed: np.ndarray
+    actions: np.ndarray
+
+    @classmethod
+    def of(cls, data: Dataset, steps: _Steps, generator: np.random.Generator) -> "_Sample | None":
+        """Draw steps that have one before them (where episodes are longer), and hold half of the episodes out; None
+        where there are too few.
+        """
+        usable = np.arange(data.steps) if data.lengths.max() == 1 else np.flatnonzero(steps.time > 0)
+        index = np.sort(generator.permutation(usable)[:FITTED])
+        episodes = np.unique(steps.episode[index])
+        if len(episodes) < 4 or len(index) < 40:
+            return None
+        held = np.isin(steps.episode[index], generator.permutation(episodes)[: len(episodes) // 2])
+        observed = seen_at(data, data.position[data.rows[index]])
+        return cls(index, steps.episode[index], held, observed, encoded(data, data.actions[index]))
+
+
 def _fits(
     data: Dataset, steps: _Steps, propensities: np.ndarray | None, generator: np.random.Generator
 ) -> dict[str, Any]:
     """Fit the behaviour and what follows, and see on held-out episodes what the step before and the action add."""
-    found: dict[str, Any] = {"exploration": None, "memory": None, "effect": None}
-    action = data.spec.action
+    action, exploration = data.spec.action, None
     if action.kind == "discrete" and propensities is not None and action.size > 1:
-        found["exploration"] = float(np.clip(-np.log(propensities).mean() / np.log(action.size), 0, 1))
-    single = data.lengths.max() == 1
-    usable = np.arange(data.steps) if single else np.flatnonzero(steps.time > 0)
-    fitted = np.sort(generator.permutation(usable)[:FITTED])
-    episodes = np.unique(steps.episode[fitted])
-    if len(episodes) < 4 or len(fitted) < 40:
-        return found
-    held = np.isin(steps.episode[fitted], generator.permutation(episodes)[: len(episodes) // 2])
-    cluster, rows, actions = steps.episode[fitted], data.rows, data.actions
-    seen, does = seen_at(data, data.position[rows[fitted]]), encoded(data, actions[fitted])
+        exploration = float(np.clip(-np.log(propensities).mean() / np.log(action.size), 0, 1))
+    sample = _Sample.of(data, steps, generator)
+    if sample is None:
+        return {"exploration": exploration, "memory": None, "effect": None}
+    return {**_behaviour(data, sample, exploration), "effect": _effect(data, steps, sample)}
+
+
+def _behaviour(data: Dataset, sample: _Sample, exploration: float | None) -> dict[str, Any]:
+    """Predict the action: the chance that is left in it, where no propensities say, and what the step before adds."""
+    action, single = data.spec.action, bool(data.lengths.max() == 1)
     choices = action.size if action.kind == "discrete" else 0
-    unknown = found["exploration"] is None and (action.kind == "continuous" or action.size > 1)
-    if action.kind != "multidiscrete" and choices <= CHOICES and (unknown or not single):
-        before = None
-        if not single:
-            earlier = seen_at(data, data.position[rows[fitted - 1]])
-            before = np.concatenate([earlier, encoded(data, actions[fitted - 1])], 1)
-        made = compare(seen, before, actions[fitted] if choices else does, held, cluster, choices)
-        found["memory"] = None if single else made
-        if unknown and choices:
-            found["exploration"] = float(np.clip(made.base / np.log(choices), 0, 1))
-        elif not choices:
-            found["exploration"] = _deviation(data, made.deviation)
-    following = steps.following[fitted]
-    if following.std() > 0:
-        parts = [does] if choices else [does, does**2]
-        if seen.shape[1] * does.shape[1] <= PRODUCTS:
-            parts.append((seen[:, :, None] * does[:, None]).reshape(len(does), -1))
-        further = np.concatenate(parts, 1)
-        found["effect"] = compare(seen, further, following[:, None] / following.std(), held, cluster)
-    return found
+    unknown = exploration is None and (action.kind == "continuous" or action.size > 1)
+    if action.kind == "multidiscrete" or choices > CHOICES or (single and not unknown):
+        return {"exploration": exploration, "memory": None}
+    before = None
+    if not single:
+        earlier = seen_at(data, data.position[data.rows[sample.index - 1]])
+        before = np.concatenate([earlier, encoded(data, data.actions[sample.index - 1])], 1)
+    target = data.actions[sample.index] if choices else sample.actions
+    behaviour = compare(sample.observed, before, target, sample.held, sample.episode, choices)
+    if not choices:
+        exploration = _deviation(data, behaviour.deviation)
+    elif unknown:
+        exploration = float(np.clip(behaviour.base / np.log(choices), 0, 1))
+    return {"exploration": exploration, "memory": None if single else behaviour}
+
+
+def _effect(data: Dataset, steps: _Steps, sample: _Sample) -> Comparison | None:
+    """Predict the rewards that follow: what the action adds; None where nothing differs.
+
+    Linear in choices; continuous actions may also be best in the middle, and both may depend on the observation.
+    """
+    following = steps.following[sample.index]
+    if not following.std() > 0:
+        return None
+    observed, actions = sample.observed, sample.actions
+    parts = [actions] if data.spec.action.kind == "discrete" else [actions, actions**2]
+    if observed.shape[1] * actions.shape[1] <= PRODUCTS:
+        parts.append((observed[:, :, None] * actions[:, None]).reshape(len(actions), -1))
+    target = following[:, None] / following.std()
+    return compare(observed, np.concatenate(parts, 1), target, sample.held, sample.episode)
 
 
 def _deviation(data: Dataset, deviation: np.ndarray) -> float:

@@ -141,5 +141,5 @@ def _softmax(table: np.ndarray, target: np.ndarray, choices: int) -> np.ndarray:
         loss = (level.reshape(-1) - (scores * corners).sum(1)).sum() + 0.5 * PENALTY * (weights[1:] ** 2).sum()
         return float(loss), slope.reshape(-1)
 
-    found = minimize(objective, start.reshape(-1), jac=True, method="L-BFGS-B", options={"maxiter": 40})
-    return found.x.reshape(start.shape)
+    optimum = minimize(objective, start.reshape(-1), jac=True, method="L-BFGS-B", options={"maxiter": 40})
+    return optimum.x.reshape(start.shape)

@@ -1,9 +1,9 @@
 """In which order the algorithms are worth trying on a measured log, and the figure behind every reason.
 
 `RULES` is a table: a condition on the measurement, the traits of algorithms that it speaks for or against, and by how
-much. `TRAITS` says what families and single algorithms do. A new algorithm of a known family is ranked without a line
-here; one of an unknown family is listed last until its family is added. Points only order; they promise no return.
-The orders follow published comparisons: copying where nearly all is good, filtered copying where much of it is
+much. `FAMILIES` says what families do; an algorithm that differs declares its own traits. A new algorithm is ranked
+without a line here; one of an unknown family that declares none is listed last. Points only order; they promise no
+return. The orders follow published comparisons: copying where nearly all is good, filtered copying where much of it is
 (arXiv:2106.01345), value learning where little is good or good episodes must be put together (arXiv:2110.06169).
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...agents.algorithm import Algorithm, algorithms
+from ...data.spec import Spec
 from .measurement import Measurement
 
 __all__ = ["Recommendation", "Rule", "Setting", "rank", "traits"]
@@ -32,24 +33,11 @@ FAMILIES: dict[str, frozenset[str]] = {
 parts of different episodes can be put together. outcomes: weighs actions by what followed in their own episode. within:
 never asks for the value of an action that was not logged. tethered: does, held near the logged action. pessimistic:
 does, and lowers it. certain: its policy has no density. lucky: takes a step that came out well by chance for a good
-one. unmeasured: this package has run it on few logs and seeds. reckless: nothing holds it."""
+one. unmeasured: this package has run it on few logs and seeds. reckless: nothing holds it. An algorithm that differs
+from its family says so itself (`Algorithm.traits`)."""
 
-ALGORITHMS: dict[str, frozenset[str]] = {
-    "filtered_bc": frozenset({"copies", "selects"}),
-    "awac": frozenset({"values", "tethered", "unmeasured"}),
-    "awr": frozenset({"outcomes", "within"}),
-    "bcq": frozenset({"values", "tethered", "certain", "unmeasured"}),
-    "bear": frozenset({"values", "tethered", "certain", "unmeasured"}),
-    "brac": frozenset({"values", "tethered", "unmeasured"}),
-    "crr": frozenset({"values", "tethered", "unmeasured"}),
-    "discrete_bcq": frozenset({"values", "tethered", "certain", "unmeasured"}),
-    "idql": frozenset({"values", "tethered", "certain", "unmeasured"}),  # asks for values when it acts
-    "kl_control": frozenset({"values", "tethered", "unmeasured"}),
-    "one_step": frozenset({"outcomes", "within", "unmeasured"}),
-    "reps": frozenset({"values", "within", "lucky", "unmeasured"}),
-    "td3_bc": frozenset({"values", "tethered", "certain"}),
-}
-"""Algorithms that differ from their family."""
+HELD = frozenset({"within", "tethered", "pessimistic"})
+"""Traits of methods that learn values and stay with the log."""
 
 USUAL: dict[str, float] = {
     "values": 0.6, "within": 0.4, "pessimistic": 0.2, "tethered": 0.1, "selects": 0.3, "outcomes": 0.2,
@@ -286,45 +274,71 @@ class _Words:
         return getattr(self.measured, name)
 
 
-def traits(name: str, kind: type[Algorithm]) -> frozenset[str]:
-    """Return what an algorithm does: its own entry, else that of its family, else nothing."""
-    return ALGORITHMS.get(name, FAMILIES.get(kind.family, frozenset()))
+def traits(kind: type[Algorithm]) -> frozenset[str]:
+    """Return what an algorithm does: what it declares itself, else what its family does, else nothing."""
+    return kind.traits or FAMILIES.get(kind.family, frozenset())
+
+
+def constrained(spec: Spec) -> list[str]:
+    """Return the names of the methods that learn from such a log and that something holds near it, by name."""
+    sees = frozenset(part.kind for part in spec.observations)
+    return [
+        name
+        for name, kind in algorithms().items()
+        if _learns(kind, spec.action.kind, sees) and traits(kind) & HELD and "unmeasured" not in traits(kind)
+    ]
+
+
+def _learns(kind: type[Algorithm], actions: str, sees: frozenset[str]) -> bool:
+    """Say whether a method learns from a log of such actions and observations."""
+    return "log" in kind.learns_from and actions in kind.actions and (kind.sees is None or sees <= kind.sees)
 
 
 def rank(measured: Measurement, known: Mapping[str, type[Algorithm]] | None = None) -> tuple[Recommendation, ...]:
     """Order the algorithms (all of weft by default) that learn from the log's actions and observations, best first."""
-    words, found = _Words(measured), []
-    for name, kind in (algorithms() if known is None else known).items():
-        does = traits(name, kind)
-        blind = kind.sees is not None and not measured.sees <= kind.sees
-        if measured.kind not in kind.actions or blind or "reckless" in does or "log" not in kind.learns_from:
-            continue
-        reasons = []
-        total = sum(points for trait, points in USUAL.items() if trait in does)
-        for rule in RULES:
-            points = sum(value for trait, value in rule.points.items() if trait in does)
-            if points and rule.holds(measured):
-                total += points
-                reasons.append((points, rule.says.format(m=words)))
-        settings: dict[str, Any] = {}
-        advised = [rule for rule in SETTINGS if rule.algorithm == name and rule.holds(measured)]
-        for rule in advised:
-            settings |= rule.values(measured)
-        sentences = _reasons(name, kind, reasons, words) + [rule.says.format(m=words) for rule in advised]
-        reason = "; ".join(sentences)
-        found.append((total if does else -math.inf, name, Recommendation(name, settings, f"{_capital(reason)}.")))
-    return tuple(recommendation for _, _, recommendation in sorted(found, key=lambda entry: (-entry[0], entry[1])))
+    words = _Words(measured)
+    entries = [
+        (_points(kind, measured), _recommendation(name, kind, words))
+        for name, kind in (algorithms() if known is None else known).items()
+        if _learns(kind, measured.kind, measured.sees) and "reckless" not in traits(kind)
+    ]
+    return tuple(entry for _, entry in sorted(entries, key=lambda entry: (-entry[0], entry[1].algorithm)))
 
 
-def _reasons(name: str, kind: type[Algorithm], reasons: list[tuple[float, str]], words: _Words) -> list[str]:
+def _rules(kind: type[Algorithm], measured: Measurement) -> list[tuple[float, Rule]]:
+    """Return the rules that hold and speak for or against a method, with their points."""
+    weighed = ((sum(value for trait, value in rule.points.items() if trait in traits(kind)), rule) for rule in RULES)
+    return [(points, rule) for points, rule in weighed if points and rule.holds(measured)]
+
+
+def _points(kind: type[Algorithm], measured: Measurement) -> float:
+    """Return what a method is ordered by; nobody knows it of one without traits."""
+    if not traits(kind):
+        return -math.inf
+    usual = sum((points for trait, points in USUAL.items() if trait in traits(kind)), 0.0)
+    return sum((points for points, _ in _rules(kind, measured)), usual)
+
+
+def _recommendation(name: str, kind: type[Algorithm], words: _Words) -> Recommendation:
+    """Return a method with its settings for a log, and with why."""
+    advised = [rule for rule in SETTINGS if rule.algorithm == name and rule.holds(words.measured)]
+    settings: dict[str, Any] = {}
+    for rule in advised:
+        settings |= rule.values(words.measured)
+    reasons = [(points, rule.says.format(m=words)) for points, rule in _rules(kind, words.measured)]
+    reason = "; ".join(_reasons(kind, reasons, words) + [rule.says.format(m=words) for rule in advised])
+    return Recommendation(name, settings, f"{_capital(reason)}.")
+
+
+def _reasons(kind: type[Algorithm], reasons: list[tuple[float, str]], words: _Words) -> list[str]:
     """Return the weightiest reasons, those for it first."""
-    if name not in ALGORITHMS and kind.family not in FAMILIES:
+    if not traits(kind):
         return [f"no rule speaks of the family '{kind.family}' yet ({words.steps:,} steps of {words.kind} actions)"]
     if not reasons:
         return [f"nothing measured on the {words.steps:,} steps speaks for or against it; its usual place"]
-    kept = sorted(reasons, key=lambda reason: -abs(reason[0]))[:MOST_REASONS]
-    favour = [says for points, says in kept if points > 0]
-    against = [says for points, says in kept if points < 0]
+    weightiest = sorted(reasons, key=lambda reason: -abs(reason[0]))[:MOST_REASONS]
+    favour = [says for points, says in weightiest if points > 0]
+    against = [says for points, says in weightiest if points < 0]
     return [*favour, f"against it: {against[0]}", *against[1:]] if against else favour
 
 
