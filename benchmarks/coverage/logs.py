@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 import weft
-from weft.data.dataset import concatenate
+from weft.data.concatenation import concatenate
 from weft.envs import environment as worlds
 from weft.envs.worlds.maze import Maze
 from weft.reports.demonstration import COMMON, METHODS

@@ -27,8 +27,8 @@ from .agents.preset import preset as preset
 from .agents.schedule import Rounds as Rounds
 from .core.errors import UserError as UserError
 from .core.pytree import grid as grid
+from .data.concatenation import concatenate as concatenate
 from .data.dataset import Dataset as Dataset
-from .data.dataset import concatenate as concatenate
 from .data.folds import seal as seal
 from .data.load import load as load
 from .data.spec import Spec as Spec

@@ -22,7 +22,8 @@ from weft.agents.served import Served
 from weft.core.errors import UserError
 from weft.core.pytree import static
 from weft.data.columns import Ragged
-from weft.data.dataset import Dataset, concatenate
+from weft.data.concatenation import concatenate
+from weft.data.dataset import Dataset
 from weft.data.spec import ActionSpec, Spec
 from weft.data.trace import Trace
 from weft.data.units import fit_transform

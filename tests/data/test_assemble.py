@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft import Dataset, UserError
-from weft.data.assemble import join
+from weft import Dataset, UserError, concatenate
 
 
 def build(**changes) -> Dataset:
@@ -261,8 +260,8 @@ def test_dictionaries_may_come_in_any_order():
     straight = build(observations=seen, next_observations=after)
     for now, then in ((seen, turned[1]), (turned[0], after), turned):
         assert build(observations=now, next_observations=then).fingerprint == straight.fingerprint
-    joined = join([straight, build(observations=turned[0], next_observations=turned[1])])
-    np.testing.assert_array_equal(Dataset(**joined).observations["a"][4:], straight.observations["a"])
+    joined = concatenate([straight, build(observations=turned[0], next_observations=turned[1])])
+    np.testing.assert_array_equal(joined.observations["a"][4:], straight.observations["a"])
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft import Dataset, UserError
+from weft.data.naming import Naming
 from weft.data.narrow import far, fractions, judged, missing, named, narrowed, plain, scattered
-from weft.data.validate import Naming
+from weft.data.steps import Source
 
 MARKS = ["NA", "nan", "NULL", "null", "None", "N/A", "?", "-", "#N/A", ""]
 COUNT = 40
 
 
 def name() -> Naming:
-    return Naming("log", None)
+    return Naming(Source("log"))
 
 
 def sentence(values, do=plain) -> str:

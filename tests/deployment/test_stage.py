@@ -11,7 +11,7 @@ from tabular import TIME, asks, world
 
 import weft
 from weft.core.errors import UserError
-from weft.data.dataset import concatenate
+from weft.data.concatenation import concatenate
 from weft.deployment.decision import Decision
 from weft.deployment.stage import outcomes
 

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from weft.core.errors import UserError
-from weft.data.dataset import Dataset, concatenate
+from weft.data.concatenation import concatenate
+from weft.data.dataset import Dataset
 from weft.evaluation.propensities import ASSUMPTION, calibrate, estimate_propensities
 
 

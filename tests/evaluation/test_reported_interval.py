@@ -9,7 +9,8 @@ from tabular import TIME, asks, world
 import weft
 from weft.core import compilation
 from weft.core.errors import UserError
-from weft.data.dataset import Dataset, concatenate
+from weft.data.concatenation import concatenate
+from weft.data.dataset import Dataset
 
 
 def test_a_markov_log_with_overlap_has_an_interval_that_holds():

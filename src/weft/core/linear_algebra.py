@@ -74,8 +74,8 @@ def positive_inverse(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
 @positive_inverse.defjvp
 def _inverse_slope(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    found = positive_inverse(*primals)
-    return found, -found @ tangents[0] @ found
+    inverse = positive_inverse(*primals)
+    return inverse, -inverse @ tangents[0] @ inverse
 
 
 def solve_linear(matrix: Float[Array, "n n"], right: Float[Array, "n"]) -> Float[Array, "n"]:

@@ -52,8 +52,8 @@ def floats(module: eqx.Module) -> list[str]:
 
 def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
     """Return `(dotted name, leaf)` for every leaf, in the order of `jax.tree.leaves`."""
-    found = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return [(".".join(_key(part) for part in path), leaf) for path, leaf in found]
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [(".".join(_key(part) for part in path), leaf) for path, leaf in leaves]
 
 
 def _key(part: Any) -> str:
@@ -83,9 +83,9 @@ def grid(module: Module, **choices: Sequence[Any]) -> list[Module]:
 def replace(module: Module, name: str, value: Any) -> Module:
     """Return the module with one (possibly dotted) field changed and every check of the class run again."""
     head, _, rest = name.partition(".")
-    known = [field.name for field in dataclasses.fields(module)]  # type: ignore[arg-type]
-    if head not in known:
-        raise UserError(f"{type(module).__name__} has no hyperparameter '{head}'.{nearest(head, known)}")
+    names = [field.name for field in dataclasses.fields(module)]  # type: ignore[arg-type]
+    if head not in names:
+        raise UserError(f"{type(module).__name__} has no hyperparameter '{head}'.{nearest(head, names)}")
     if rest:
         value = replace(getattr(module, head), rest, value)
     return dataclasses.replace(module, **{head: value})  # type: ignore[type-var]
@@ -93,10 +93,10 @@ def replace(module: Module, name: str, value: Any) -> Module:
 
 def groups(settings: Sequence[Module]) -> list[list[int]]:
     """Group the indices of settings that share one tree structure, that is, one compiled program."""
-    found: dict[Any, list[int]] = {}
+    by_structure: dict[Any, list[int]] = {}
     for index, setting in enumerate(settings):
-        found.setdefault(jax.tree.structure(setting), []).append(index)
-    return list(found.values())
+        by_structure.setdefault(jax.tree.structure(setting), []).append(index)
+    return list(by_structure.values())
 
 
 def stack(trees: Sequence[PyTree]) -> PyTree:

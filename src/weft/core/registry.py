@@ -30,9 +30,9 @@ def discover(package: str, wanted: Callable[[Any], bool]) -> dict[str, Any]:
 
 def choose(package: str, name: str, kind: str, wanted: Callable[[Any], bool]) -> Any:
     """Return the variant of a package by its file name; raise UserError that names the nearest one."""
-    known = names(package)
-    if name not in known:
-        raise UserError(f"There is no {kind} '{name}'.{nearest(name, known)} Known: {', '.join(known)}.")
+    variants = names(package)
+    if name not in variants:
+        raise UserError(f"There is no {kind} '{name}'.{nearest(name, variants)} Known: {', '.join(variants)}.")
     return _only(package, name, wanted)
 
 

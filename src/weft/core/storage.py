@@ -161,11 +161,11 @@ def make_folder(path: Path) -> None:
 
 def digest(content: Any, arrays: Mapping[str, np.ndarray] | None = None) -> str:
     """Return the SHA-256 of JSON content, whatever the order of its keys, and of named arrays with shapes and types."""
-    found = hashlib.sha256(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode())
+    sha256 = hashlib.sha256(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode())
     for name, array in sorted((arrays or {}).items()):
-        found.update(f"\n{name} {array.dtype.name} {array.shape}\n".encode())
-        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
+        sha256.update(f"\n{name} {array.dtype.name} {array.shape}\n".encode())
+        sha256.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return sha256.hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -90,10 +90,10 @@ def _reason(code: int, words: str) -> str:
     """Return why a child died without an answer."""
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         return "reading it does not come to an end, so it is damaged"
-    asked = re.search(r"memory allocation of (\d+) bytes failed", words)
-    if asked and int(asked[1]) > ABSURD:
+    request = re.search(r"memory allocation of (\d+) bytes failed", words)
+    if request and int(request[1]) > ABSURD:
         return "it is damaged: it asks for more memory than any machine has"
-    if asked or "MemoryError" in words:
+    if request or "MemoryError" in words:
         return "reading it takes more memory than the log may take (gigabytes=NUMBER allows more), or it is damaged"
     if code >= 0 and words.strip():
         return f"it cannot be read ({words.strip().splitlines()[-1]})"

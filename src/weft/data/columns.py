@@ -1,7 +1,7 @@
 """A log as compiled programs see it: columns on the device, a batch of steps, and ragged rows on the host."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 from ..core.memory import require_memory
 from ..core.pytree import static
 
-__all__ = ["Batch", "Columns", "Lanes", "Ragged", "Segments"]
+__all__ = ["Batch", "Columns", "Lanes", "Ragged", "Segments", "append_rows", "components", "like"]
 
 SHORTEN = "shorten the longest rows: every row takes as much as the longest"
 
@@ -68,11 +68,11 @@ class Columns(eqx.Module):
             return jax.tree.map(lambda part: part[place], self.observation)
         back = jnp.minimum(jnp.arange(self.stack - 1, -1, -1), step[..., None])
         if self.lanes is None:
-            found = place[..., None] - back
+            places = place[..., None] - back
         else:
             count, room = self.lanes.count, self.lanes.room
-            found = (place[..., None] // count - back) % room * count + place[..., None] % count
-        return jax.tree.map(lambda part: jnp.moveaxis(part[found], place.ndim, -1), self.observation)
+            places = (place[..., None] // count - back) % room * count + place[..., None] % count
+        return jax.tree.map(lambda part: jnp.moveaxis(part[places], place.ndim, -1), self.observation)
 
 
 class Segments(eqx.Module):
@@ -141,3 +141,21 @@ class Ragged:
         table = np.full((len(self), longest), -1, np.int32)
         table[np.arange(longest)[None, :] < lengths[:, None]] = self.values
         return table
+
+
+def components(observations: Any) -> Mapping[str, Any]:
+    """Return the components of observations by name; those that are one array have one, without a name."""
+    return observations if isinstance(observations, Mapping) else {"": observations}
+
+
+def like(observations: Any, parts: dict[str, Any]) -> Any:
+    """Return components as `observations` are: in a dictionary, or the one that they are."""
+    return parts if isinstance(observations, Mapping) else parts[""]
+
+
+def append_rows(first: Any, second: Any) -> Any:
+    """Return the rows of one component and then those of another."""
+    if isinstance(first, Ragged):
+        return Ragged.from_rows([*(first[i] for i in range(len(first))), *(second[i] for i in range(len(second)))])
+    rows = np.concatenate([first, second])
+    return rows.astype(np.float32) if rows.dtype == np.float64 else rows  # of whole numbers and floats

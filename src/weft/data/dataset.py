@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.errors import UserError, nearest
-from .assemble import assemble, join
-from .columns import Columns, Ragged
+from .assemble import assemble
+from .columns import Columns, Ragged, components, like
 from .narrow import named
 from .spec import Spec
+from .steps import Facts, Source, StepColumns, sort_arguments
 
-__all__ = ["Dataset", "Episode", "concatenate"]
+__all__ = ["Dataset", "Episode"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +111,12 @@ class Dataset:
         return self._at(self.successor)
 
     def _at(self, index: np.ndarray) -> Any:
-        rows = index[self.rows]
+        return self._observed(index[self.rows])
+
+    def _observed(self, places: np.ndarray) -> Any:
+        """Return the observations at some places of the store."""
         store = self.store_observations
-        return {key: part[rows] for key, part in store.items()} if isinstance(store, dict) else store[rows]
+        return like(store, {key: part[places] for key, part in components(store).items()})
 
     @property
     def actions(self) -> np.ndarray:
@@ -122,8 +126,7 @@ class Dataset:
     @property
     def rewards(self) -> np.ndarray:
         """Rewards `(steps,)`, or `(steps, objective)` when there are several components."""
-        found = self.store_rewards[self.rows]
-        return found[:, 0] if found.shape[1] == 1 else found
+        return _single(self.store_rewards[self.rows])
 
     @property
     def terminals(self) -> np.ndarray:
@@ -155,15 +158,12 @@ class Dataset:
     def returns(self) -> np.ndarray:
         """Undiscounted return per episode `(episodes,)` or `(episodes, objective)`."""
         total = np.concatenate([np.zeros((1, self.store_rewards.shape[1])), np.cumsum(self.store_rewards, 0, float)])
-        found = (total[self.starts[1:]] - total[self.starts[:-1]])[self.chosen]
-        return found[:, 0] if found.shape[1] == 1 else found
+        return _single((total[self.starts[1:]] - total[self.starts[:-1]])[self.chosen])
 
     @property
     def first_observations(self) -> Any:
         """The first observation of every episode of this view."""
-        rows = self.position[self.starts[self.chosen]]
-        store = self.store_observations
-        return {key: part[rows] for key, part in store.items()} if isinstance(store, dict) else store[rows]
+        return self._observed(self.position[self.starts[self.chosen]])
 
     def episode(self, index: int) -> Episode:
         """Return one episode of this view by its number, counted from 0."""
@@ -172,13 +172,10 @@ class Dataset:
         rows = self.position[begin:end]
         if self.successor[end - 1] != self.position[end - 1]:
             rows = np.append(rows, self.successor[end - 1])
-        store = self.store_observations
-        seen = {key: part[rows] for key, part in store.items()} if isinstance(store, dict) else store[rows]
-        rewards = self.store_rewards[begin:end]
         return Episode(
-            seen,
+            self._observed(rows),
             self.store_actions[begin:end],
-            rewards[:, 0] if rewards.shape[1] == 1 else rewards,
+            _single(self.store_rewards[begin:end]),
             bool(self.store_terminals[end - 1]),
             bool(self.store_timeouts[end - 1]),
         )
@@ -221,24 +218,24 @@ class Dataset:
 
         Raises UserError for a mask of another length, a number that is none of an episode, a repeated one, and none.
         """
-        given = np.asarray(episodes)
-        if given.dtype == bool:
-            if given.shape != (self.episodes,):
-                raise UserError(f"{self.origin} has {self.episodes} episodes, the mask has the shape {given.shape}.")
-            given = np.flatnonzero(given)
-        if given.size == 0:
+        numbers = np.asarray(episodes)
+        if numbers.dtype == bool:
+            if numbers.shape != (self.episodes,):
+                raise UserError(f"{self.origin} has {self.episodes} episodes, the mask has the shape {numbers.shape}.")
+            numbers = np.flatnonzero(numbers)
+        if numbers.size == 0:
             raise UserError(f"No episode of {self.origin} is selected; select at least one.")
-        if given.ndim != 1 or given.dtype.kind not in "iu":
+        if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
             raise UserError(f"Episodes of {self.origin} are selected by whole numbers or by a mask, in one dimension.")
-        outside = given[(given < 0) | (given >= self.episodes)]
+        outside = numbers[(numbers < 0) | (numbers >= self.episodes)]
         if len(outside):
             raise UserError(
                 f"{self.origin} has {self.episodes} episodes, counted from 0; there is no episode {outside[0]}."
             )
-        numbers, times = np.unique(given, return_counts=True)
-        if len(numbers) < len(given):
-            raise UserError(f"Episode {numbers[times > 1][0]} of {self.origin} is selected more than once.")
-        return dataclasses.replace(self, chosen=self.chosen[numbers])
+        distinct, times = np.unique(numbers, return_counts=True)
+        if len(distinct) < len(numbers):
+            raise UserError(f"Episode {distinct[times > 1][0]} of {self.origin} is selected more than once.")
+        return dataclasses.replace(self, chosen=self.chosen[distinct])
 
     def split(self, fractions: Sequence[float] = (0.8, 0.2), seed: int = 0, by: str | None = None) -> list["Dataset"]:
         """Split into views by whole episodes, or by whole units when `by` names a column (a user, a device).
@@ -267,15 +264,16 @@ class Dataset:
 
         Raises UserError for an unknown column, and where a unit has no name (a `time` may be missing).
         """
-        known = self.columns if self.store_sources is None else {"source": self.store_sources, **self.columns}
-        if by not in known:
+        columns = self.columns if self.store_sources is None else {"source": self.store_sources, **self.columns}
+        if by not in columns:
             raise UserError(
-                f"{self.origin} has no column '{by}' of units.{nearest(by, known)} Known: {', '.join(known) or 'none'}."
+                f"{self.origin} has no column '{by}' of units.{nearest(by, columns)} "
+                f"Known: {', '.join(columns) or 'none'}."
             )
-        found = np.asarray(known[by])[self.starts[self.chosen]]
-        if not time and (refused := named(found, f"column '{by}' of units")):
-            raise UserError(f"{self.origin}: {refused}")
-        return found
+        labels = np.asarray(columns[by])[self.starts[self.chosen]]
+        if not time and (problem := named(labels, f"column '{by}' of units")):
+            raise UserError(f"{self.origin}: {problem}")
+        return labels
 
     def rewarded(self, by: Mapping[str, float] | Sequence[float] | Callable[..., np.ndarray]) -> "Dataset":
         """Make one reward out of the named components: weights by name, weights in order, or a function.
@@ -286,7 +284,7 @@ class Dataset:
         names = self.spec.rewards
         parts = {name: self.store_rewards[:, i] for i, name in enumerate(names)}
         if callable(by):
-            made = np.asarray(by(**parts), np.float32)
+            reward = np.asarray(by(**parts), np.float32)
             low = high = None
         else:
             if isinstance(by, Mapping):
@@ -300,14 +298,14 @@ class Dataset:
                 raise UserError(
                     f"{self.origin} has {len(names)} rewards ({', '.join(names)}), got {weights.size} weights."
                 )
-            made = (self.store_rewards @ weights).astype(np.float32)
+            reward = (self.store_rewards @ weights).astype(np.float32)
             low, high = _weighted_range(self.spec, weights)
-        if made.shape != (len(self.store_rewards),) or not np.isfinite(made).all():
+        if reward.shape != (len(self.store_rewards),) or not np.isfinite(reward).all():
             raise UserError(
                 f"The reward made of {', '.join(names)} must be one finite number per step of {self.origin}."
             )
         spec = dataclasses.replace(self.spec, rewards=("reward",), reward_low=low, reward_high=high)
-        return dataclasses.replace(self, spec=spec, store_rewards=made[:, None])
+        return dataclasses.replace(self, spec=spec, store_rewards=reward[:, None])
 
     def declare(self, **changes: Any) -> "Dataset":
         """Return the log with declared facts of its `Spec` changed: reward range, horizon, discount, least
@@ -323,8 +321,7 @@ class Dataset:
         room = _bucket(len(self.store_rewards))
         table = np.zeros(room, np.int32)
         table[: len(rows)] = rows
-        store = self.store_observations
-        store = store if isinstance(store, dict) else {"": store}
+        store = components(self.store_observations)
         parts = {key: part.padded() if isinstance(part, Ragged) else part for key, part in store.items()}
         total = len(self.store_rewards)
         durations = np.ones(total, np.float32) if self.store_durations is None else self.store_durations
@@ -359,14 +356,20 @@ class Dataset:
         propensities: Any = None,
         **options: Any,
     ) -> "Dataset":
-        """Build a log from flat arrays, one row per step; see `weft.data.assemble.assemble` for every option.
+        """Build a log from flat arrays, one row per step.
 
         `observations` is an array `(N, …)`, a dictionary of arrays, or lists of token sequences; `rewards` is `(N,)`
-        or a dictionary of components. Raises UserError, naming column and row, for whatever is wrong with them.
+        or a dictionary of components. options: further columns, facts and words, the fields of `StepColumns`, `Facts`
+        and `Source` in `weft.data.steps`. Raises UserError, naming column and row, for whatever is wrong with them.
         """
-        return cls(
-            **assemble(observations, actions, rewards, terminals, timeouts, propensities=propensities, **options)
-        )
+        columns = {"observations": observations, "actions": actions, "rewards": rewards, "terminals": terminals}
+        columns |= {"timeouts": timeouts, "propensities": propensities}
+        return cls.from_steps(*sort_arguments({**columns, **options}))
+
+    @classmethod
+    def from_steps(cls, steps: StepColumns, facts: Facts, source: Source) -> "Dataset":
+        """Build a log from what a reader hands over; raises UserError, naming column and row, for whatever is wrong."""
+        return cls(**assemble(steps, facts, source))
 
     def __repr__(self) -> str:
         return f"Dataset({self.origin}: {self.steps} steps, {self.episodes} episodes, {self.spec.action.kind} actions)"
@@ -376,14 +379,9 @@ class Dataset:
         return "\n".join([repr(self), *(f"note: {note}" for note in self.notes)])
 
 
-def concatenate(parts: Sequence[Dataset], labels: Sequence[str] | None = None) -> Dataset:
-    """Put logs of one form after one another; `labels` become the `source` of their steps.
-
-    Raises UserError when shapes, kinds, categories, action labels or bounds, reward names or declared reward ranges
-    differ, or when the labels are not one a log. Counts of categories and lengths of tokens grow to the largest.
-    What only some logs have is left out, and said in `notes`; missing durations are ones.
-    """
-    return Dataset(**join(parts, labels))
+def _single(rewards: np.ndarray) -> np.ndarray:
+    """Return rewards `(rows, objective)` without the axis of objectives where there is one."""
+    return rewards[:, 0] if rewards.shape[1] == 1 else rewards
 
 
 def _weighted_range(spec: Spec, weights: np.ndarray) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:

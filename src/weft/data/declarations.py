@@ -16,10 +16,10 @@ __all__ = [
 ]
 
 
-def declared_discount(data: Dataset, given: float | None = None) -> float:
+def declared_discount(data: Dataset, discount: float | None = None) -> float:
     """Return the discount that was given, else the log's declared one, else 0.99."""
-    if given is not None:
-        return given
+    if discount is not None:
+        return discount
     return 0.99 if data.spec.discount is None else data.spec.discount
 
 
@@ -71,33 +71,47 @@ def check_ranges(data: Dataset, who: str) -> None:
 
 def check_kept(data: Dataset) -> None:
     """Raise UserError where rewards or episodes do not keep to what is declared of them."""
-    spec, rewards, longest = data.spec, np.asarray(data.rewards), int(data.lengths.max())
+    _check_rewards(data)
+    if data.spec.propensity_low is not None:
+        _check_propensities(data, data.spec.propensity_low)
+    horizon, longest = data.spec.horizon, int(data.lengths.max())
+    if horizon is not None and longest > horizon:
+        raise UserError(
+            f"An episode of {data.origin} has {longest} steps, more than the declared horizon of {horizon}."
+        )
+
+
+def _check_rewards(data: Dataset) -> None:
+    spec, rewards = data.spec, np.asarray(data.rewards)
     low = -np.inf if spec.reward_low is None else spec.reward_low[0]
     high = np.inf if spec.reward_high is None else spec.reward_high[0]
     if low > high:
         raise UserError(f"{data.origin} declares rewards from {low:g} to {high:g}, the wrong way round.")
-    room = 1e-6 * max(1.0, abs(low) if np.isfinite(low) else 1.0, abs(high) if np.isfinite(high) else 1.0)
-    outside = np.flatnonzero((rewards < low - room) | (rewards > high + room)) if rewards.ndim == 1 else []
+    if rewards.ndim > 1:
+        return
+    # rewards are float32: a bound that 32 bits cannot hold may be missed by the last digit
+    room = 1e-6 * max([1.0, *(abs(bound) for bound in (low, high) if np.isfinite(bound))])
+    outside = np.flatnonzero((rewards < low - room) | (rewards > high + room))
     if len(outside):
         raise UserError(
             f"{len(outside)} rewards of {data.origin} lie outside the declared [{low:g}, {high:g}], the first is "
             f"{rewards[outside[0]]:g} at step {outside[0]}; with a wrong range nothing can be promised."
         )
-    least, logged = spec.propensity_low, data.log_propensities
-    if least is not None and spec.action.kind == "continuous":
+
+
+def _check_propensities(data: Dataset, least: float) -> None:
+    spec, logged = data.spec, data.log_propensities
+    if spec.action.kind == "continuous":
         raise UserError(f"{data.origin} declares a least propensity of {least:g}, and its actions are continuous.")
-    if least is not None and least * spec.action.size > 1 + 1e-6 and spec.discrete:
+    if spec.discrete and least * spec.action.size > 1 + 1e-6:
         raise UserError(
             f"{data.origin} declares a least propensity of {least:g}; {spec.action.size} choices cannot all have it."
         )
-    if least is not None and logged is not None:
-        below = np.flatnonzero(np.asarray(logged) < np.log(least) - 1e-5)
-        if len(below):
-            raise UserError(
-                f"{len(below)} propensities of {data.origin} are below the declared least of {least:g}, the first is "
-                f"{np.exp(logged[below[0]]):g} at step {below[0]}; with a wrong one nothing can be promised."
-            )
-    if spec.horizon is not None and longest > spec.horizon:
+    if logged is None:
+        return
+    below = np.flatnonzero(logged < np.log(least) - 1e-5)
+    if len(below):
         raise UserError(
-            f"An episode of {data.origin} has {longest} steps, more than the declared horizon of {spec.horizon}."
+            f"{len(below)} propensities of {data.origin} are below the declared least of {least:g}, the first is "
+            f"{np.exp(logged[below[0]]):g} at step {below[0]}; with a wrong one nothing can be promised."
         )

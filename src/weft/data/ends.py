@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError
-from .narrow import rows_of
+from .columns import components, like
+from .naming import rows_of
 
 __all__ = ["NAMES", "understood"]
 
@@ -27,7 +28,7 @@ NAMES = frozenset((*CUT, *OVER, *LAST, *FIRST, *ON, *VALID, *COUNTED))
 """Names of arrays, in small letters, that say how episodes end."""
 
 
-class _Ends:
+class _Flags:
     """The flags of one log while they are put together."""
 
     def __init__(self, parts: Mapping[str, Any], origin: str) -> None:
@@ -43,20 +44,20 @@ class _Ends:
 
     def flags(self, values: Any, name: str, whole: bool = True) -> np.ndarray:
         """Return one number a step, truth values where they are to be 0 or 1; raise UserError for all else."""
-        found = np.asarray(values)
-        if found.ndim == 2 and found.shape[1] == 1:
-            found = found[:, 0]
-        good = found.dtype.kind in "biuf" and found.shape == (self.count,) and not np.ma.is_masked(values)
-        if good and whole and found.dtype != bool:
-            good = bool(np.isin(found, (0, 1)).all())
+        column = np.asarray(values)
+        if column.ndim == 2 and column.shape[1] == 1:
+            column = column[:, 0]
+        good = column.dtype.kind in "biuf" and column.shape == (self.count,) and not np.ma.is_masked(values)
+        if good and whole and column.dtype != bool:
+            good = bool(np.isin(column, (0, 1)).all())
         if not good and name in ("terminals", "timeouts", "boundaries"):
             return values  # `assemble` says what is wrong
-        if not good or (found.dtype.kind == "f" and np.isnan(found).any()):
+        if not good or (column.dtype.kind == "f" and np.isnan(column).any()):
             raise UserError(
                 f"{self.origin}: the array '{name}' seems to say how episodes end, but is not one flag a step, 0 or "
                 f"1; leave it out, and give 'terminals' and 'timeouts'."
             )
-        return found.astype(bool) if whole else found
+        return column.astype(bool) if whole else column
 
     def refuse(self, name: str, rows: np.ndarray) -> UserError:
         where = f" ({rows_of(rows)})" if rows.any() else ""
@@ -83,63 +84,70 @@ def understood(
     are notes, names and row numbers. Raises UserError, naming the array, where flags contradict one another or cannot
     be understood.
     """
-    told = {str(name).lower(): name for name in others if str(name).lower() in NAMES}
-    if not told:
+    names = {str(name).lower(): name for name in others if str(name).lower() in NAMES}
+    if not names:
         return dict(parts), dict(others), {}
-    ends = _Ends(parts, origin)
+    ends = _Flags(parts, origin)
     terminals, timeouts = ends.parts["terminals"], ends.parts.get("timeouts")
-    given = [flags for flags in (terminals, timeouts, ends.parts.get("boundaries")) if flags is not None]
-    if not all(type(flags) is np.ndarray and flags.dtype == bool and flags.shape == (ends.count,) for flags in given):
+    flags = [column for column in (terminals, timeouts, ends.parts.get("boundaries")) if column is not None]
+    if not all(type(one) is np.ndarray and one.dtype == bool and one.shape == (ends.count,) for one in flags):
         return dict(parts), dict(others), {}  # `assemble` refuses them
     others = dict(others)
-    for names, understand in (
+    for words, understand in (
         (VALID, _valid), (ON, _on), (OVER, _over), (CUT, _cut), (LAST, _last), (FIRST, _first), (COUNTED, _counted),
     ):  # fmt: skip
-        for lowered in names:
-            if lowered in told:
-                others = understand(ends, told[lowered], others)
+        for word in words:
+            if word in names:
+                others = understand(ends, names[word], others)
     options: dict[str, Any] = {"notes": ends.notes, "names": ends.names}
     if len(ends.rows) < len(parts["actions"]):
         options["row_numbers"] = ends.rows
     return ends.parts, others, options
 
 
-def _valid(ends: _Ends, name: str, others: dict[str, Any]) -> dict[str, Any]:
+def _valid(ends: _Flags, name: str, others: dict[str, Any]) -> dict[str, Any]:
     """Rows without a step (OGBench's compact files) hold the last observation of a trajectory."""
     good = ends.flags(others[name], name)
     if good.all():
         return others
-    parts = ends.parts
-    bare = {key: value for key, value in others.items() if key == name or _length(value) != ends.count}
-    clean = good[0] and parts["terminals"][~good].all() and not (~good[1:] & ~good[:-1]).any() and not good[-1]
-    if not clean or "timeouts" in parts or "boundaries" in parts or "next_observations" in parts:
+    if not _compact(ends.parts, good):
         raise UserError(
             f"{ends.origin}: the array '{name}' is 0 in some rows ({rows_of(~good)}), but not in the layout of "
             "OGBench, where each trajectory ends with one such row for its last observation, a terminal; drop "
             "these rows, and leave it out."
         )
-    seen = parts["observations"]
-    each = seen.items() if isinstance(seen, Mapping) else [("", seen)]
-    arrays = {key: np.asarray(value) for key, value in each}
-    after = {key: np.concatenate([value[1:], value[-1:]])[good] for key, value in arrays.items()}
-    for key, value in parts.items():
-        if key != "observations" and _length(value) == ends.count:
-            parts[key] = np.asarray(value)[good]
-    now = {key: value[good] for key, value in arrays.items()}
-    parts["observations"], parts["next_observations"] = (
-        (now, after) if isinstance(seen, Mapping) else (now[""], after[""])
-    )
-    others = {key: value if key in bare else np.asarray(value)[good] for key, value in others.items()}
-    ended = np.append(~good[1:], True)[good]
+    others = {
+        key: np.asarray(value)[good] if _length(value) == ends.count else value
+        for key, value in others.items()
+        if key != name
+    }
+    last = np.append(~good[1:], True)[good]
+    ends.parts |= _without_bare_rows(ends.parts, good) | {"boundaries": last, "terminals": last}
     ends.rows, ends.count = np.flatnonzero(good), int(good.sum())
-    parts["boundaries"], parts["terminals"] = ended, ended
     ends.notes.append(
         f"{int((~good).sum())} rows where '{name}' is 0 hold no step; they are the last observations of their episodes."
     )
     if not any(key.lower() in ON for key in others):
-        parts["terminals"], parts["timeouts"] = np.zeros(ends.count, bool), ended
+        ends.parts |= {"terminals": np.zeros(ends.count, bool), "timeouts": last}
         ends.notes.append("No array says that the task ended, as 'masks' would; all episodes count as timed out.")
-    return {key: value for key, value in others.items() if key != name}
+    return others
+
+
+def _compact(parts: Mapping[str, Any], good: np.ndarray) -> bool:
+    """Say whether every trajectory ends in one row without a step, a terminal, and nothing else says how it ends."""
+    alone = not (~good[1:] & ~good[:-1]).any()
+    clean = bool(good[0] and parts["terminals"][~good].all() and alone and not good[-1])
+    return clean and not {"timeouts", "boundaries", "next_observations"} & set(parts)
+
+
+def _without_bare_rows(parts: Mapping[str, Any], good: np.ndarray) -> dict[str, Any]:
+    """Return the arrays of the rows that are steps, and as next observations those of the rows below."""
+    arrays = {key: np.asarray(part) for key, part in components(parts["observations"]).items()}
+    after = {key: np.concatenate([part[1:], part[-1:]])[good] for key, part in arrays.items()}
+    steps = {key: np.asarray(part)[good] for key, part in parts.items() if _length(part) == len(good)}
+    before = {key: part[good] for key, part in arrays.items()}
+    form = parts["observations"]
+    return {**steps, "observations": like(form, before), "next_observations": like(form, after)}
 
 
 def _length(values: Any) -> int:
@@ -147,7 +155,7 @@ def _length(values: Any) -> int:
     return shape[0] if shape else -1
 
 
-def _on(ends: _Ends, name: str, others: dict[str, Any]) -> dict[str, Any]:
+def _on(ends: _Flags, name: str, others: dict[str, Any]) -> dict[str, Any]:
     """Zeros say that nothing follows: `terminals` beside them may be the ends of trajectories, cut ones too."""
     shape = np.shape(others[name])
     if len(shape) != 1 and shape[1:] != (1,):
@@ -174,30 +182,32 @@ def _on(ends: _Ends, name: str, others: dict[str, Any]) -> dict[str, Any]:
     return others
 
 
-def _over(ends: _Ends, name: str, others: dict[str, Any]) -> dict[str, Any]:
-    found = ends.flags(others[name], name)
-    if (found != ends.parts["terminals"]).any():
-        raise ends.refuse(name, found != ends.parts["terminals"])
+def _over(ends: _Flags, name: str, others: dict[str, Any]) -> dict[str, Any]:
+    differs = ends.flags(others[name], name) != ends.parts["terminals"]
+    if differs.any():
+        raise ends.refuse(name, differs)
     return others
 
 
-def _cut(ends: _Ends, name: str, others: dict[str, Any]) -> dict[str, Any]:
-    found, timeouts = ends.flags(others[name], name), ends.parts.get("timeouts")
+def _cut(ends: _Flags, name: str, others: dict[str, Any]) -> dict[str, Any]:
+    cut, timeouts = ends.flags(others[name], name), ends.parts.get("timeouts")
     if timeouts is None:
-        ends.parts["timeouts"] = found
+        ends.parts["timeouts"] = cut
         ends.names["timeouts"] = name
-        ends.notes.append(f"The array '{name}' is taken for the timeouts ({int(found.sum())} steps).")
-    elif ((found != timeouts) & ~ends.parts["terminals"]).any():
-        raise ends.refuse(name, (found != timeouts) & ~ends.parts["terminals"])
+        ends.notes.append(f"The array '{name}' is taken for the timeouts ({int(cut.sum())} steps).")
+        return others
+    differs = (cut != timeouts) & ~ends.parts["terminals"]
+    if differs.any():
+        raise ends.refuse(name, differs)
     return others
 
 
-def _last(ends: _Ends, name: str, others: dict[str, Any]) -> dict[str, Any]:
+def _last(ends: _Flags, name: str, others: dict[str, Any]) -> dict[str, Any]:
     _ended(ends, name, ends.flags(others[name], name))
     return others
 
 
-def _first(ends: _Ends, name: str, others: dict[str, Any]) -> dict[str, Any]:
+def _first(ends: _Flags, name: str, others: dict[str, Any]) -> dict[str, Any]:
     begins = ends.flags(others[name], name)
     if not begins[0]:
         raise ends.refuse(name, ~begins & (np.arange(ends.count) == 0))
@@ -205,13 +215,14 @@ def _first(ends: _Ends, name: str, others: dict[str, Any]) -> dict[str, Any]:
     return others
 
 
-def _counted(ends: _Ends, name: str, others: dict[str, Any]) -> dict[str, Any]:
+def _counted(ends: _Flags, name: str, others: dict[str, Any]) -> dict[str, Any]:
     """Ends as numbers of rows, or lengths of episodes."""
-    found = np.asarray(others[name])
-    if found.shape == (ends.count,) and (ends.count < 2 or np.isin(found, (0, 1)).all()) and found.sum() != ends.count:
+    column = np.asarray(others[name])
+    flags = column.shape == (ends.count,) and (ends.count < 2 or np.isin(column, (0, 1)).all())
+    if flags and column.sum() != ends.count:
         return _last(ends, name, others)
-    found = found.reshape(-1).astype(np.int64) if found.dtype.kind in "iu" else np.zeros(0, np.int64)
-    stops = found if name.lower() == "episode_ends" else np.cumsum(found)
+    counts = column.reshape(-1).astype(np.int64) if column.dtype.kind in "iu" else np.zeros(0, np.int64)
+    stops = counts if name.lower() == "episode_ends" else np.cumsum(counts)
     good = len(stops) and stops[0] > 0 and (np.diff(stops) > 0).all() and stops[-1] == ends.count
     if not good:
         raise UserError(
@@ -224,14 +235,14 @@ def _counted(ends: _Ends, name: str, others: dict[str, Any]) -> dict[str, Any]:
     return others
 
 
-def _ended(ends: _Ends, name: str, last: np.ndarray) -> None:
+def _ended(ends: _Flags, name: str, last: np.ndarray) -> None:
     """Compare the last steps of episodes with those that are known, or complete these by timeouts."""
-    known, terminals = ends.last.copy(), ends.parts["terminals"]
-    known[-1] = last[-1] = True
-    if (known == last).all():
+    boundaries, terminals = ends.last.copy(), ends.parts["terminals"]
+    boundaries[-1] = last[-1] = True
+    if (boundaries == last).all():
         return
     if ends.parts.get("timeouts") is not None or ends.parts.get("boundaries") is not None or (terminals & ~last).any():
-        raise ends.refuse(name, known != last)
+        raise ends.refuse(name, boundaries != last)
     ends.parts["timeouts"] = last & ~terminals
     ends.names["timeouts"] = name
     ends.notes.append(

@@ -58,44 +58,55 @@ def seal(
     Raises UserError for fractions that are not three positive numbers with a sum of at most 1, an unknown column, a
     fold with fewer than two units, times that are missing, and units that reach from one fold's time into the next.
     """
-    given = tuple(float(part) for part in fractions)
-    if len(given) != 3 or not all(math.isfinite(part) and part > 0 for part in given) or sum(given) > 1 + 1e-9:
-        raise UserError(
-            f"Folds take three positive fractions (train, select, certify) with a sum of at most 1, got {given}."
-        )
+    fractions = _fractions(fractions)
     by = by or data.spec.unit
     labels = data.units(by) if by else data.chosen
     distinct, member = np.unique(labels, return_inverse=True)
     times = None if by_time is None else _times(data, by_time)
     order = _hashed(distinct, seed) if times is None else _in_time(times, member)
-    edges = np.round(np.concatenate([[0], np.cumsum(given)]) * len(distinct)).astype(int)
-    noun = f"values of '{by}'" if by else "episodes"
-    for name, size in zip(NAMES, np.diff(edges), strict=True):
-        if size < 2:
-            raise UserError(
-                f"Folds of {data.origin} by {len(distinct)} {noun} leave {size} for {name}, where at least 2 are "
-                "needed; give more data or other fractions."
-            )
+    edges = np.round(np.concatenate([[0], np.cumsum(fractions)]) * len(distinct)).astype(int)
+    sizes = dict(zip(NAMES, np.diff(edges).tolist(), strict=True))
+    _check_sizes(data, sizes, len(distinct), by)
     rank = np.empty(len(distinct), int)
     rank[order] = np.arange(len(distinct))
     place = np.digitize(rank[member], edges[1:])
     if times is not None:
         _check_apart(data, times, place, by, str(by_time))
-    train, select, certify = views = [data.select(place == number) for number in range(3)]
-    counts = dict(zip(NAMES, np.diff(edges).tolist(), strict=True))
+    views = {name: data.select(place == number) for number, name in enumerate(NAMES)}
     manifest = {
         "origin": data.origin,
         "kind": "hash" if by_time is None else "time",
         "seed": seed,
-        "fractions": list(given),
+        "fractions": list(fractions),
         "by": by,
         "by_time": by_time,
-        "units": counts,
-        "episodes": {name: view.episodes for name, view in zip(NAMES, views, strict=True)},
-        "steps": {name: view.steps for name, view in zip(NAMES, views, strict=True)},
-        "fingerprints": {name: view.fingerprint for name, view in zip(NAMES, views, strict=True)},
+        "units": sizes,
+        "episodes": {name: view.episodes for name, view in views.items()},
+        "steps": {name: view.steps for name, view in views.items()},
+        "fingerprints": {name: view.fingerprint for name, view in views.items()},
     }
-    return Folds(train, select, certify, manifest)
+    return Folds(**views, manifest=manifest)
+
+
+def _fractions(fractions: Sequence[float]) -> tuple[float, ...]:
+    """Return the shares of the folds as numbers; raise UserError where they are none."""
+    shares = tuple(float(share) for share in fractions)
+    if len(shares) != 3 or not all(math.isfinite(share) and share > 0 for share in shares) or sum(shares) > 1 + 1e-9:
+        raise UserError(
+            f"Folds take three positive fractions (train, select, certify) with a sum of at most 1, got {shares}."
+        )
+    return shares
+
+
+def _check_sizes(data: Dataset, sizes: dict[str, int], count: int, by: str | None) -> None:
+    """Raise UserError for a fold of fewer than two units, about which nothing can be said."""
+    noun = f"values of '{by}'" if by else "episodes"
+    for name, size in sizes.items():
+        if size < 2:
+            raise UserError(
+                f"Folds of {data.origin} by {count} {noun} leave {size} for {name}, where at least 2 are "
+                "needed; give more data or other fractions."
+            )
 
 
 def ordered_in_time(data: Dataset, by_time: str) -> np.ndarray:

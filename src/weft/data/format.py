@@ -25,7 +25,7 @@ SHARED = (
     "terminal_inside",
     "unit",
 )
-"""Options of every format: declared facts, which it passes on to `Dataset.from_arrays` unchanged, and `gigabytes`.
+"""Options of every format: declared facts (`weft.data.steps.Facts`), and `gigabytes`.
 
 gigabytes: the most that a log from a file may take in memory (`weft.core.memory.Allowance`), for the format itself.
 """
@@ -54,8 +54,8 @@ class Format(abc.ABC):
         """Read a path (`pathlib.Path`), a whole URI (`str`) or an object in memory.
 
         A final class names its own options and `gigabytes` as keyword-only parameters with defaults and ends with
-        `**shared`, which it hands to `Dataset.from_arrays` unchanged. Raises UserError, one sentence that names the
-        source, for whatever is wrong with it.
+        `**shared`, of which it makes the `Facts` for `Dataset.from_steps`. Raises UserError, one sentence that names
+        the source, for whatever is wrong with it.
         """
 
     @classmethod

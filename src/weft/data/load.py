@@ -6,7 +6,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +50,18 @@ def load(log: Any, /, *, format: str | None = None, **options: Any) -> Dataset:
     """
     if (isinstance(log, str) and not _is_uri(log)) or isinstance(log, os.PathLike):
         log = _path(log)
-    name, found = (format, choose("weft.data.formats", format, "format", _concrete)) if format else _claimant(log)
-    known = found.options()
+    name, reader = (format, choose("weft.data.formats", format, "format", _concrete)) if format else _claimant(log)
+    names = reader.options()
     for option in options:
-        if option not in known:
+        if option not in names:
             raise UserError(
-                f"{_shown(log)}: the format {name} has no option '{option}'.{nearest(option, known)} "
-                f"Known: {', '.join(known)}."
+                f"{_called(log)}: the format {name} has no option '{option}'.{nearest(option, names)} "
+                f"Known: {', '.join(names)}."
             )
-    _check_facts(options, _shown(log))
+    _check_facts(options, _called(log))
     if isinstance(options.get("kinds"), str):
         options["kinds"] = {"": options["kinds"]}
-    data = found().read(log, **options)
+    data = reader().read(log, **options)
     unit = data.spec.unit
     if unit is not None and unit not in data.columns and not (unit == "source" and data.sources is not None):
         raise UserError(
@@ -79,7 +79,7 @@ def _is_uri(log: str) -> bool:
     return SCHEME.match(log) is not None and mode(Path(log)) is None
 
 
-def _shown(log: Any) -> str:
+def _called(log: Any) -> str:
     return str(log) if isinstance(log, (str, Path)) else f"the {type(log).__name__}"
 
 
@@ -101,9 +101,9 @@ def _claimant(log: Any) -> tuple[str, type[Format]]:
         return _by_scheme(log)
     if isinstance(log, Path):
         return _by_folder(log) if log.is_dir() else _by_file(log)
-    for name, found in formats().items():
-        if found.holds(log):
-            return name, found
+    for name, reader in formats().items():
+        if reader.holds(log):
+            return name, reader
     raise UserError(
         f"weft cannot load a {type(log).__name__}; give a path, a URI, a pandas or polars data frame, or a dictionary "
         "of arrays."
@@ -112,55 +112,66 @@ def _claimant(log: Any) -> tuple[str, type[Format]]:
 
 def _by_scheme(uri: str) -> tuple[str, type[Format]]:
     scheme = uri.partition(":")[0]
-    known = {word: (name, found) for name, found in formats().items() for word in found.schemes}
-    if scheme not in known:
-        shown = ", ".join(f"{word}:" for word in known)
-        raise UserError(f"{uri}: nothing is known about '{scheme}:'.{nearest(scheme, known)} Known: {shown}.")
-    return known[scheme]
+    readers = {word: (name, reader) for name, reader in formats().items() for word in reader.schemes}
+    if scheme not in readers:
+        words = ", ".join(f"{word}:" for word in readers)
+        raise UserError(f"{uri}: nothing is known about '{scheme}:'.{nearest(scheme, readers)} Known: {words}.")
+    return readers[scheme]
 
 
 def _by_file(path: Path) -> tuple[str, type[Format]]:
     every = formats()
-    for name, found in every.items():
-        if path.name in {Path(file).name for file in found.files}:
-            return name, found
-    for name, found in every.items():
-        if path.name.lower().endswith(found.suffixes):
-            return name, found
-    suffixes = sorted({suffix for found in every.values() for suffix in found.suffixes})
+    for name, reader in every.items():
+        if path.name in {Path(file).name for file in reader.files}:
+            return name, reader
+    for name, reader in every.items():
+        if path.name.lower().endswith(reader.suffixes):
+            return name, reader
+    suffixes = sorted({suffix for reader in every.values() for suffix in reader.suffixes})
     kind = f"files that end in '{path.suffix}'" if path.suffix else "files without a suffix"
     raise UserError(f"{path}: weft does not know {kind}. Known: {', '.join(suffixes)}.")
 
 
 def _by_folder(path: Path) -> tuple[str, type[Format]]:
     signs = {}
-    for name, found in formats().items():
-        for file in found.files:
+    for name, reader in formats().items():
+        for file in reader.files:
             if mode(path / file) is not None:
-                return name, found
+                return name, reader
             signs[file] = name
-    shown = ", ".join(f"{file} ({name})" for file, name in signs.items())
-    raise UserError(f"{path}: the folder holds no log. weft looks for {shown}.")
+    files = ", ".join(f"{file} ({name})" for file, name in signs.items())
+    raise UserError(f"{path}: the folder holds no log. weft looks for {files}.")
 
 
 def _check_facts(options: Mapping[str, Any], origin: str) -> None:
-    """Check the declared numbers that no data can contradict."""
-    horizon, discount = options.get("horizon"), options.get("discount")
-    if horizon is not None and (isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1):
-        raise UserError(f"{origin}: horizon must be a whole number of steps, at least 1, got {horizon!r}.")
-    if discount is not None and not (isinstance(discount, (int, float)) and 0 <= discount <= 1):
-        raise UserError(f"{origin}: discount must lie in [0, 1], got {discount!r}.")
-    most = options.get("gigabytes")
-    number = isinstance(most, (int, float)) and not isinstance(most, bool)
-    if most is not None and not (number and 0 < most < math.inf):
-        raise UserError(f"{origin}: gigabytes is the most that the log may take in memory, above 0, got {most!r}.")
-    least = options.get("propensity_low")
-    if least is not None and not (isinstance(least, (int, float)) and 0 < least <= 1):
-        raise UserError(f"{origin}: propensity_low is a chance, above 0 and at most 1, got {least!r}.")
-    inside = options.get("terminal_inside", "error")
-    if inside not in ("error", "keep"):
-        raise UserError(f"{origin}: terminal_inside must be 'error' or 'keep', got {inside!r}.")
-    for pair in ("reward_range", "action_bounds"):
-        given = options.get(pair)
-        if given is not None and not (isinstance(given, (tuple, list)) and len(given) == 2):
-            raise UserError(f"{origin}: {pair} must be a pair (low, high), got {given!r}.")
+    """Check the declared facts that no data can contradict; None declares nothing."""
+    for name, (sentence, good) in FACTS.items():
+        fact = options.get(name)
+        if fact is not None and not good(fact):
+            raise UserError(f"{origin}: {name} {sentence}, got {fact!r}.")
+
+
+def _is_pair(fact: Any) -> bool:
+    return isinstance(fact, (tuple, list)) and len(fact) == 2
+
+
+NUMBER = (int, float)
+FACTS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "horizon": (
+        "must be a whole number of steps, at least 1",
+        lambda fact: isinstance(fact, int) and not isinstance(fact, bool) and fact >= 1,
+    ),
+    "discount": ("must lie in [0, 1]", lambda fact: isinstance(fact, NUMBER) and 0 <= fact <= 1),
+    "gigabytes": (
+        "is the most that the log may take in memory, above 0",
+        lambda fact: isinstance(fact, NUMBER) and not isinstance(fact, bool) and 0 < fact < math.inf,
+    ),
+    "propensity_low": (
+        "is a chance, above 0 and at most 1",
+        lambda fact: isinstance(fact, NUMBER) and 0 < fact <= 1,
+    ),
+    "terminal_inside": ("must be 'error' or 'keep'", lambda fact: fact in ("error", "keep")),
+    "reward_range": ("must be a pair (low, high)", _is_pair),
+    "action_bounds": ("must be a pair (low, high)", _is_pair),
+}
+"""What must hold of declared facts, in words and as a test."""

@@ -9,14 +9,13 @@ import decimal
 import numbers
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .validate import Naming
+from .naming import Naming, rows_of
 
-__all__ = ["far", "fractions", "judged", "missing", "named", "narrowed", "plain", "rows_of", "scattered"]
+__all__ = ["far", "fractions", "judged", "missing", "named", "narrowed", "plain", "scattered"]
 
 MARKS = frozenset(
     (
@@ -40,27 +39,22 @@ LOOKED_AT = 20_000
 TINY = float(np.finfo(np.float32).tiny)
 
 
-def rows_of(mask: Any) -> str:
-    """Name the first rows of a mask: `3 rows, first 4, 8, 15`."""
-    rows = np.flatnonzero(mask)
-    first = ", ".join(str(row) for row in rows[:5])
-    return f"{len(rows)} rows, first {first}" if len(rows) > 1 else f"row {first}"
-
-
 def missing(values: Any) -> np.ndarray:
     """Say which of some values `(rows,)` are none: masked, None, NaN, NaT, or a word that marks a missing value."""
     gone = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else False
-    found = np.ma.getdata(values) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
-    if found.dtype.kind in "fc":
-        return np.isnan(found) | gone
-    if found.dtype.kind in "mM":
-        return np.isnat(found) | gone
-    if found.dtype.kind in "US":
-        distinct, member = np.unique(found, return_inverse=True)
+    array = np.ma.getdata(values) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    kind = array.dtype.kind
+    if kind in "fc":
+        return np.isnan(array) | gone
+    if kind in "mM":
+        return np.isnat(array) | gone
+    if kind in "US":
+        distinct, member = np.unique(array, return_inverse=True)
         return np.array([_marks(word) for word in distinct.astype(str).tolist()], bool)[member] | gone
-    if found.dtype == object:
-        return np.array([_nothing(value) or (isinstance(value, str) and _marks(value)) for value in found], bool) | gone
-    return np.zeros(len(found), bool) | gone
+    if kind == "O":
+        absent = [_nothing(value) or (isinstance(value, str) and _marks(value)) for value in array]
+        return np.array(absent, bool) | gone
+    return np.zeros(len(array), bool) | gone
 
 
 def _marks(word: str) -> bool:
@@ -74,7 +68,7 @@ def _nothing(value: Any) -> bool:
     return isinstance(value, (float, np.floating, decimal.Decimal)) and bool(np.isnan(float(value)))
 
 
-def plain(values: Any, part: str, name: "Naming") -> np.ndarray:
+def plain(values: Any, part: str, name: Naming) -> np.ndarray:
     """Return values as an array of numbers, truth values or words, in this machine's order of bytes.
 
     Raises UserError for masked and missing values, complex numbers, records, moments and spans of time. Objects that
@@ -86,80 +80,84 @@ def plain(values: Any, part: str, name: "Naming") -> np.ndarray:
         if gone.any():
             raise name.refuse(f"column {name(part)} has no value ({name.some(gone)}); mend or drop these rows.")
         values = np.ma.getdata(values)
-    found = np.asarray(values)
-    if found.dtype == object and found.ndim:
-        found = _of_objects(found, part, name)
-    if found.dtype.names is not None:
+    array = np.asarray(values)
+    if array.dtype == object and array.ndim:
+        array = _of_objects(array, part, name)
+    if array.dtype.names is not None:
         raise name.refuse(
-            f"column {name(part)} holds records ({', '.join(found.dtype.names)}); give their fields as columns of "
+            f"column {name(part)} holds records ({', '.join(array.dtype.names)}); give their fields as columns of "
             "their own."
         )
-    if found.dtype.kind == "c":
+    if array.dtype.kind == "c":
         raise name.refuse(
             f"column {name(part)} holds complex numbers; give real and imaginary parts as columns of their own."
         )
-    if found.dtype.kind in "mM":
+    if array.dtype.kind in "mM":
         raise name.refuse(
-            f"column {name(part)} holds {found.dtype} values; give numbers, such as the seconds since a start."
+            f"column {name(part)} holds {array.dtype} values; give numbers, such as the seconds since a start."
         )
-    if found.dtype.kind == "V":  # numbers of 16 and 8 bits that NumPy itself does not know
+    if array.dtype.kind == "V":  # numbers of 16 and 8 bits that NumPy itself does not know
         try:
-            found = found.astype(np.float32)
+            array = array.astype(np.float32)
         except (TypeError, ValueError):
-            raise name.refuse(f"column {name(part)} holds {found.dtype} values that are not numbers.") from None
-    return found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))
+            raise name.refuse(f"column {name(part)} holds {array.dtype} values that are not numbers.") from None
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _of_objects(found: np.ndarray, part: str, name: "Naming") -> np.ndarray:
+def _of_objects(column: np.ndarray, part: str, name: Naming) -> np.ndarray:
     """Return Python objects as an array of one type where they are all numbers, or arrays of one shape."""
-    each = found.reshape(-1).tolist()
-    gone = np.array([_nothing(value) for value in each]).reshape(len(found), -1).any(1)
+    objects = column.reshape(-1).tolist()
+    gone = np.array([_nothing(value) for value in objects]).reshape(len(column), -1).any(1)
     if gone.any():
         raise name.refuse(f"column {name(part)} has no value ({name.some(gone)}); mend or drop these rows.")
-    if all(isinstance(value, (bool, np.bool_)) for value in each):
-        return found.astype(bool)
-    if all(isinstance(value, (numbers.Number, decimal.Decimal)) for value in each):
-        if any(isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real) for value in each):
-            return found.astype(complex)
-        whole = all(isinstance(value, numbers.Integral) for value in each)
+    kind = _number_type(objects)
+    if kind is not None:
         try:
-            return found.astype(np.int64 if whole else np.float64)
+            return column.astype(kind)
         except OverflowError:
-            return found  # whole numbers beyond 64 bits are names, not amounts
-    if found.ndim == 1 and len({np.shape(value) for value in each}) == 1 and np.ndim(each[0]) > 0:
-        made = np.asarray([np.asarray(value) for value in each])
-        return _of_objects(made, part, name) if made.dtype == object and made.ndim > 1 else made
-    return found
+            return column  # whole numbers beyond 64 bits are names, not amounts
+    if column.ndim == 1 and len({np.shape(value) for value in objects}) == 1 and np.ndim(objects[0]) > 0:
+        stacked = np.asarray([np.asarray(value) for value in objects])
+        return _of_objects(stacked, part, name) if stacked.dtype == object and stacked.ndim > 1 else stacked
+    return column
 
 
-def narrowed(found: np.ndarray, part: str, name: "Naming") -> np.ndarray:
+def _number_type(objects: list[Any]) -> type | None:
+    """Return the narrowest type that holds Python objects, or None where one of them is no number."""
+    if all(isinstance(value, (bool, np.bool_)) for value in objects):
+        return bool
+    if not all(isinstance(value, (numbers.Number, decimal.Decimal)) for value in objects):
+        return None
+    if any(isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real) for value in objects):
+        return complex
+    return np.int64 if all(isinstance(value, numbers.Integral) for value in objects) else np.float64
+
+
+def narrowed(column: np.ndarray, part: str, name: Naming) -> np.ndarray:
     """Return numbers `(rows, …)` as float32, and note where numbers that differ become the same.
 
     Raises UserError for numbers that are NaN, infinite, or too large for 32 bits.
     """
-    count = len(found)
-    if found.dtype.kind == "f":
-        bad = ~np.isfinite(found).reshape(count, -1).all(1)
+    count, kind = len(column), column.dtype.kind
+    if kind == "f":
+        bad = ~np.isfinite(column).reshape(count, -1).all(1)
         if bad.any():
             raise name.refuse(f"column {name(part)} is NaN or infinite ({name.some(bad)}); mend or drop these rows.")
     with np.errstate(over="ignore", under="ignore"):
-        made = found.astype(np.float32, copy=False)
-    if found.dtype.itemsize > 2 and found.dtype.kind in "fiu" and found.dtype != np.float32:
-        wide, narrow = found.reshape(count, -1), made.reshape(count, -1)
-        if found.dtype.kind == "f":
-            bad = ~np.isfinite(narrow)
-            if bad.any():
-                place = int(np.flatnonzero(bad.any(0))[0])
-                bad = bad[:, place]
-                raise name.refuse(
-                    f"column {name.column(part, place, wide.shape[1])} holds numbers beyond 3.4e38, the largest that "
-                    f"32 bits can hold ({name.some(bad)}); change the unit, or mend or drop these rows."
-                )
+        single = column.astype(np.float32, copy=False)
+    if column.dtype.itemsize > 2 and kind in "fiu" and column.dtype != np.float32:
+        wide, narrow = column.reshape(count, -1), single.reshape(count, -1)
+        if kind == "f" and (beyond := ~np.isfinite(narrow)).any():
+            place = int(np.flatnonzero(beyond.any(0))[0])
+            raise name.refuse(
+                f"column {name.column(part, place, wide.shape[1])} holds numbers beyond 3.4e38, the largest that "
+                f"32 bits can hold ({name.some(beyond[:, place])}); change the unit, or mend or drop these rows."
+            )
         say_merged(wide, narrow, part, name)
-    return made
+    return single
 
 
-def say_merged(wide: np.ndarray, narrow: np.ndarray, part: str, name: "Naming") -> None:
+def say_merged(wide: np.ndarray, narrow: np.ndarray, part: str, name: Naming) -> None:
     """Note the columns `(rows, columns)` whose different numbers float32 makes equal, so that information is lost.
 
     Numbers far finer than float32 that spread around zero always lose some digits, which is nobody's concern; what
@@ -181,39 +179,39 @@ def say_merged(wide: np.ndarray, narrow: np.ndarray, part: str, name: "Naming") 
         order = np.sort(first[1:][np.diff(np.where(faint, np.float32(0), after)[first]) == 0])
         merged = np.zeros(len(before), bool)
         merged[order] = True
-        shown = name.column(part, int(place), wide.shape[1])
+        called = name.column(part, int(place), wide.shape[1])
         name.note(
-            f"Column {shown} has {len(distinct):,} different values, of which "
+            f"Column {called} has {len(distinct):,} different values, of which "
             f"float32 keeps {left:,} apart ({name.some(merged)}: numbers near {size[place]:.4g} lose their precision); "
             "subtract a start or change the unit, and leave it out if it is the name of something.",
-            about=shown,
+            about=called,
         )
 
 
-def far(found: np.ndarray) -> list[tuple[int, float, float, np.ndarray]]:
+def far(table: np.ndarray) -> list[tuple[int, float, float, np.ndarray]]:
     """Return the columns `(rows, columns)` with values far from all others: `(column, low, high, rows as a mask)`.
 
     low, high: the ends of the middle 90 %, among the values that are not the most frequent one where that is most of
     them. Far is further away from these than 20 times their width.
     """
-    told = []
-    if len(found) < 20:
-        return told
-    some = found[:: max(1, len(found) // LOOKED_AT)]
-    low, high = np.quantile(some, (0.05, 0.95), axis=0)
-    for place in range(found.shape[1]):
+    columns = []
+    if len(table) < 20:
+        return columns
+    sample = table[:: max(1, len(table) // LOOKED_AT)]
+    low, high = np.quantile(sample, (0.05, 0.95), axis=0)
+    for place in range(table.shape[1]):
         ends = (float(low[place]), float(high[place]))
         if ends[0] == ends[1]:
-            rest = some[:, place][some[:, place] != ends[0]]
+            rest = sample[:, place][sample[:, place] != ends[0]]
             if len(rest) < 20:
                 continue
             ends = tuple(np.quantile(rest, (0.05, 0.95)).tolist())
         width = ends[1] - ends[0]
-        column = found[:, place]
+        column = table[:, place]
         if width <= 0 or (column.min() >= ends[0] - FAR * width and column.max() <= ends[1] + FAR * width):
             continue
-        told.append((place, *ends, (column < ends[0] - FAR * width) | (column > ends[1] + FAR * width)))
-    return told
+        columns.append((place, *ends, (column < ends[0] - FAR * width) | (column > ends[1] + FAR * width)))
+    return columns
 
 
 def scattered(codes: np.ndarray) -> bool:
@@ -230,13 +228,13 @@ def named(values: Any, what: str, some: Callable[[Any], str] = rows_of) -> str |
     gone = missing(values)
     if gone.any():
         return f"{what} has no value, or a mark such as 'NA' ({some(gone)}); mend or drop these rows."
-    found = np.asarray(values)
-    if found.dtype.kind == "f":
-        exact = float(2 ** (np.finfo(found.dtype).nmant + 1))
-        bad = ~(np.abs(found) < exact)
+    names = np.asarray(values)
+    if names.dtype.kind == "f":
+        exact = float(2 ** (np.finfo(names.dtype).nmant + 1))
+        bad = ~(np.abs(names) < exact)
         if bad.any():
             return (
-                f"{what} holds names as {found.dtype} numbers of {exact:.0f} or more, where different ones become the "
+                f"{what} holds names as {names.dtype} numbers of {exact:.0f} or more, where different ones become the "
                 f"same ({some(bad)}); give them as whole numbers or words."
             )
     return None
@@ -257,7 +255,7 @@ def judged(
     exact = np.array([_is_number(word) for word in texts]) & ~marks
     alike = np.array([NUMBERLIKE.match(word.strip()) is not None for word in texts]) & ~marks & ~exact
     mark, number, odd = marks[member], exact[member], (~marks & ~exact)[member]
-    shown = f"'{texts[int(member[np.flatnonzero(mark)[0]])]}'" if mark.any() else ""
+    missing_word = f"'{texts[int(member[np.flatnonzero(mark)[0]])]}'" if mark.any() else ""
     if declared:
         numeric = False
     elif not odd.any():
@@ -265,7 +263,7 @@ def judged(
     else:
         numeric = bool((number | alike[member]).sum() * 2 >= len(words))
     if numeric and not odd.any():
-        return f"{what} has no value, but {shown}, in some rows ({some(mark)}); mend or drop these rows.", None
+        return f"{what} has no value, but {missing_word}, in some rows ({some(mark)}); mend or drop these rows.", None
     if numeric:
         first = texts[int(member[np.flatnonzero(odd)[0]])]
         return (
@@ -274,7 +272,7 @@ def judged(
         )
     if mark.any():
         return None, (
-            f"{what} holds {shown} ({some(mark)}), which may mean that there is no value; it counts as one of "
+            f"{what} holds {missing_word} ({some(mark)}), which may mean that there is no value; it counts as one of "
             f"{len(texts)} words."
         )
     if number.all() and not declared:

@@ -141,7 +141,7 @@ def write(ring: Ring, step: Step) -> Ring:
         return store.at[there].set(following).at[after].set(restart)
 
     began = (old.written - ring.elapsed) % lanes.steps * lanes.count + jnp.arange(lanes.count)
-    found: dict[str, Any] = {
+    steps: dict[str, Any] = {
         "action": step.action,
         "reward": step.reward[:, None],
         "terminal": step.terminal,
@@ -153,7 +153,7 @@ def write(ring: Ring, step: Step) -> Ring:
         "episode_start": began,
         "log_propensity": step.log_propensity,
     }
-    fields = {name: getattr(old, name).at[row].set(value) for name, value in found.items()}
+    fields = {name: getattr(old, name).at[row].set(value) for name, value in steps.items()}
     if old.outcome is not None:
         fields["outcome"] = old.outcome.at[row].set(-jnp.inf)
     columns = dataclasses.replace(

@@ -6,6 +6,7 @@ A `Spec` is enough to rebuild every network and to serve a policy; it is plain J
 import dataclasses
 import json
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,13 @@ class ObservationSpec:
         if self.kind not in ("vector", "image", "category", "tokens"):
             raise UserError(f"Observation '{self.name}' has the unknown kind '{self.kind}'.")
 
+    @property
+    def words(self) -> str:
+        """The component in a few words: its kind and its size."""
+        if self.kind in ("category", "tokens"):
+            return f"{self.kind}, {self.count:,} different"
+        return f"{self.kind} {'×'.join(map(str, self.shape)) or 'of one number'}"
+
 
 @dataclasses.dataclass(frozen=True)
 class ActionSpec:
@@ -61,6 +69,15 @@ class ActionSpec:
     def __post_init__(self) -> None:
         if self.kind not in ("continuous", "discrete", "multidiscrete"):
             raise UserError(f"Actions have the unknown kind '{self.kind}'.")
+
+    @property
+    def words(self) -> str:
+        """The actions in a few words: their kind and how many there are."""
+        if self.kind == "continuous":
+            return f"continuous, {self.size} dimension{'s' if self.size > 1 else ''}"
+        if self.kind == "discrete":
+            return f"one of {self.size:,}"
+        return f"{len(self.counts)} choices a step, out of {', '.join(map(str, self.counts))}"
 
     @property
     def size(self) -> int:
@@ -95,6 +112,27 @@ class Spec:
         """Whether an action is one choice out of several."""
         return self.action.kind == "discrete"
 
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What is declared of the log, by the words for it."""
+        facts = {
+            "reward range": None, "horizon": self.horizon, "discount": self.discount,
+            "least propensity": self.propensity_low, "unit": self.unit,
+        }  # fmt: skip
+        if self.reward_low is not None and self.reward_high is not None:
+            ends = zip(self.reward_low, self.reward_high, strict=True)
+            facts["reward range"] = ", ".join(f"{low:g} to {high:g}" for low, high in ends)
+        return {name: fact for name, fact in facts.items() if fact is not None}
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield `(what, how much)` in plain text: observations, actions, rewards, and what is declared."""
+        for part in self.observations:
+            yield "observation", f"{part.name}: {part.words}" if part.name else part.words
+        yield "actions", self.action.words
+        yield "rewards", ", ".join(self.rewards)
+        for name, fact in self.declared.items():
+            yield f"declared {name}", str(fact)
+
     def observation(self, name: str = "") -> ObservationSpec:
         """Return one component by name."""
         return next(part for part in self.observations if part.name == name)
@@ -106,13 +144,13 @@ class Spec:
     @classmethod
     def from_json(cls, text: str | dict[str, Any]) -> "Spec":
         """Rebuild a spec; raise UserError when a newer weft wrote it."""
-        found = json.loads(text) if isinstance(text, str) else dict(text)
-        version = found.pop("version", None)
+        fields = json.loads(text) if isinstance(text, str) else dict(text)
+        version = fields.pop("version", None)
         if version != VERSION:
             raise UserError(f"The spec has version {version}, this weft reads version {VERSION}; update weft.")
-        found["observations"] = tuple(_typed(ObservationSpec, part) for part in found["observations"])
-        found["action"] = _typed(ActionSpec, found["action"])
-        return _typed(cls, found)
+        fields["observations"] = tuple(_typed(ObservationSpec, part) for part in fields["observations"])
+        fields["action"] = _typed(ActionSpec, fields["action"])
+        return _typed(cls, fields)
 
 
 def _typed(kind: type, fields: dict[str, Any]) -> Any:

@@ -8,9 +8,10 @@ import numpy as np
 
 from ..core.tables import text_table
 from .assemble import ENDS_ASSUMED
-from .columns import Ragged
+from .columns import Ragged, components
 from .dataset import Dataset
-from .narrow import far, rows_of
+from .naming import rows_of
+from .narrow import far
 
 __all__ = ["Inspection", "Rounding", "Spread", "inspect", "rounding"]
 
@@ -37,13 +38,13 @@ class Spread:
     @classmethod
     def of(cls, values: np.ndarray) -> "Spread":
         """Summarise numbers `(count,)`, at least one."""
-        found = np.asarray(values, float)
+        numbers = np.asarray(values, float)
         return cls(
-            float(found.mean()),
-            float(np.median(found)),
-            float(np.quantile(found, 0.9)),
-            float(found.min()),
-            float(found.max()),
+            float(numbers.mean()),
+            float(np.median(numbers)),
+            float(np.quantile(numbers, 0.9)),
+            float(numbers.min()),
+            float(numbers.max()),
         )
 
     def __str__(self) -> str:
@@ -184,9 +185,9 @@ def inspect(data: Dataset) -> Inspection:
     rewards = data.rewards.reshape(data.steps, len(names))
     returns = data.returns.reshape(data.episodes, len(names))
     lines, constant, duplicated = _observations(data)
-    chosen = _actions(data)
+    actions = _actions(data)
     propensities = None if data.log_propensities is None else np.exp(data.log_propensities.astype(float))
-    found = Inspection(
+    inspection = Inspection(
         origin=data.origin,
         fingerprint=data.fingerprint,
         steps=data.steps,
@@ -200,15 +201,15 @@ def inspect(data: Dataset) -> Inspection:
         observations=lines,
         constant=constant,
         duplicated=duplicated,
-        **chosen,
+        **actions,
         propensities=None if propensities is None else Spread.of(propensities),
         effective=None if propensities is None else _effective(propensities),
         rounding=None if propensities is None else rounding(propensities),
-        declared=_declared(data),
+        declared=data.spec.declared,
         notes=data.notes,
         warnings=(),
     )
-    return dataclasses.replace(found, warnings=tuple(_warnings(data, found)))
+    return dataclasses.replace(inspection, warnings=tuple(_warnings(data, inspection)))
 
 
 def _effective(propensities: np.ndarray) -> float:
@@ -216,24 +217,12 @@ def _effective(propensities: np.ndarray) -> float:
     return float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))
 
 
-def _declared(data: Dataset) -> dict[str, Any]:
-    spec = data.spec
-    found = {
-        "reward range": None, "horizon": spec.horizon, "discount": spec.discount,
-        "least propensity": spec.propensity_low, "unit": spec.unit,
-    }  # fmt: skip
-    if spec.reward_low is not None and spec.reward_high is not None:
-        ends = zip(spec.reward_low, spec.reward_high, strict=True)
-        found["reward range"] = ", ".join(f"{low:g} to {high:g}" for low, high in ends)
-    return {name: value for name, value in found.items() if value is not None}
-
-
 def _observations(data: Dataset) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Describe every component, and name the columns that never change or repeat another."""
-    seen = data.observations
+    observations = components(data.observations)
     lines, constant, duplicated = [], [], []
     for part in data.spec.observations:
-        values = seen[part.name] if isinstance(seen, dict) else seen
+        values = observations[part.name]
         label = f"{part.name}: " if part.name else ""
         shape = "×".join(map(str, part.shape)) or "one number"
         if isinstance(values, Ragged):
@@ -247,13 +236,13 @@ def _observations(data: Dataset) -> tuple[tuple[str, ...], tuple[str, ...], tupl
         if values.ndim > 2:
             continue
         table = values.reshape(len(values), -1)
-        known: dict[bytes, str] = {}
+        names: dict[bytes, str] = {}
         for index, column in enumerate(table.T):
             name = ".".join(filter(None, (part.name, "" if values.ndim == 1 else str(index)))) or "0"
             if (column == column[0]).all():
                 constant.append(name)
                 continue
-            first = known.setdefault(np.ascontiguousarray(column).tobytes(), name)
+            first = names.setdefault(np.ascontiguousarray(column).tobytes(), name)
             if first != name:
                 duplicated.append(f"{name} repeats {first}")
     return tuple(lines), tuple(constant), tuple(duplicated)
@@ -262,64 +251,76 @@ def _observations(data: Dataset) -> tuple[tuple[str, ...], tuple[str, ...], tupl
 def _actions(data: Dataset) -> dict[str, Any]:
     """Count choices, or measure where continuous actions lie."""
     spec, actions = data.spec.action, data.actions
-    found: dict[str, Any] = {"action_counts": (), "rare": (), "action_ranges": (), "at_bounds": ()}
+    facts: dict[str, Any] = {"action_counts": (), "rare": (), "action_ranges": (), "at_bounds": ()}
     if spec.kind == "discrete":
         counts = np.bincount(actions, minlength=spec.counts[0])
         names = spec.labels or tuple(str(index) for index in range(len(counts)))
-        found["action_counts"] = tuple(counts.tolist())
-        found["rare"] = tuple(f"{names[i]} ({counts[i]} times)" for i in np.flatnonzero(counts < RARE))
+        facts["action_counts"] = tuple(counts.tolist())
+        facts["rare"] = tuple(f"{names[i]} ({counts[i]} times)" for i in np.flatnonzero(counts < RARE))
         often = f"taken {counts.min():,} to {counts.max():,} times"
-        return {**found, "action": f"one of {spec.counts[0]}, {often}"}
+        return {**facts, "action": f"one of {spec.counts[0]}, {often}"}
     if spec.kind == "multidiscrete":
-        return {**found, "action": f"{len(spec.counts)} choices a step, out of {', '.join(map(str, spec.counts))}"}
-    found["action_ranges"] = tuple(zip(actions.min(0).tolist(), actions.max(0).tolist(), strict=True))
+        return {**facts, "action": spec.words}
+    facts["action_ranges"] = tuple(zip(actions.min(0).tolist(), actions.max(0).tolist(), strict=True))
     if spec.low is not None and spec.high is not None:
         low, high = np.asarray(spec.low, np.float32), np.asarray(spec.high, np.float32)
         room = 1e-4 * (high - low)
-        found["at_bounds"] = tuple(((actions <= low + room) | (actions >= high - room)).mean(0).tolist())
-    return {**found, "action": f"continuous, {spec.size} dimension{'s' if spec.size > 1 else ''}"}
+        facts["at_bounds"] = tuple(((actions <= low + room) | (actions >= high - room)).mean(0).tolist())
+    return {**facts, "action": spec.words}
 
 
-def _warnings(data: Dataset, found: Inspection) -> Iterator[str]:
+def _warnings(data: Dataset, inspection: Inspection) -> Iterator[str]:
     """Say in plain words what will make learning from this log, or judging a policy by it, hard."""
-    for name, spread in found.rewards.items():
+    yield from _reward_warnings(data, inspection)
+    yield from _end_warnings(data, inspection)
+    if inspection.constant:
+        yield f"Observation columns that never change: {_some(inspection.constant)}."
+    yield from _odd_observations(data)
+    if inspection.duplicated:
+        yield f"Observation columns that say the same: {_some(inspection.duplicated)}."
+    if inspection.rare:
+        count = len(inspection.rare)
+        yield f"{count} actions were taken fewer than {RARE} times; nothing reliable can be said about them."
+    if _deterministic(data):
+        yield "The same observation always meets the same action: what another action would do was never tried."
+    yield from _propensity_warnings(inspection)
+
+
+def _reward_warnings(data: Dataset, inspection: Inspection) -> Iterator[str]:
+    low, high = data.spec.reward_low, data.spec.reward_high
+    for name, spread in inspection.rewards.items():
         if spread.least == spread.most:
             yield f"All values of '{name}' are {spread.least:g}: there is nothing to tell good actions from bad ones."
-        elif (data.spec.reward_low is not None and data.spec.reward_high is not None) and (
-            spread.least < min(data.spec.reward_low) or spread.most > max(data.spec.reward_high)
-        ):
+        elif (low is not None and high is not None) and (spread.least < min(low) or spread.most > max(high)):
             yield f"Values of '{name}' lie outside the declared reward range."
-    if found.episodes == 1:
+
+
+def _end_warnings(data: Dataset, inspection: Inspection) -> Iterator[str]:
+    if inspection.episodes == 1:
         yield "There is one episode: it cannot be split, and no interval can be given."
-    if found.timeouts and not found.terminals:
+    if inspection.timeouts and not inspection.terminals:
         yield "Every episode ends by a timeout: no end of the task was seen, so values rest on the discount."
     if ENDS_ASSUMED in data.notes:
         yield "How episodes end was not said: nothing is expected to follow their last rows, wrongly if they were cut."
-    if found.constant:
-        yield f"Observation columns that never change: {_some(found.constant)}."
-    yield from _odd_observations(data)
-    if found.duplicated:
-        yield f"Observation columns that say the same: {_some(found.duplicated)}."
-    if found.rare:
-        yield f"{len(found.rare)} actions were taken fewer than {RARE} times; nothing reliable can be said about them."
-    if _deterministic(data):
-        yield "The same observation always meets the same action: what another action would do was never tried."
-    if found.propensities is None:
+
+
+def _propensity_warnings(inspection: Inspection) -> Iterator[str]:
+    if inspection.propensities is None:
         yield "No propensities are given: how likely each action was must be estimated, and judging rests on that."
-    elif found.effective is not None and found.effective < 0.1:
+    elif inspection.effective is not None and inspection.effective < 0.1:
         yield (
-            f"Propensities are very unequal (least {found.propensities.least:.2g}): weighting by them leaves "
-            f"{found.effective:.1%} of the steps."
+            f"Propensities are very unequal (least {inspection.propensities.least:.2g}): weighting by them leaves "
+            f"{inspection.effective:.1%} of the steps."
         )
-    if found.rounding is not None and found.rounding.matters:
-        yield f"Propensities are {found.rounding}; weights, and what is certified by them, are as exact as that."
+    if inspection.rounding is not None and inspection.rounding.matters:
+        yield f"Propensities are {inspection.rounding}; weights, and what is certified by them, are as exact as that."
 
 
 def _odd_observations(data: Dataset) -> Iterator[str]:
     """Warn of categories that hardly come again, and of values so far out that standardising squeezes all others."""
-    seen = data.observations
+    observations = components(data.observations)
     for part in data.spec.observations:
-        values = seen[part.name] if isinstance(seen, dict) else seen
+        values = observations[part.name]
         what = f"'{part.name}'" if part.name else "observations"
         if part.kind == "category" and values.ndim == 1:
             distinct = len(np.unique(values))
@@ -341,10 +342,10 @@ def _deterministic(data: Dataset) -> bool:
     """Say whether observations that come again never come with another action (or choices were certain)."""
     if data.log_propensities is not None and data.spec.action.kind != "continuous":
         return bool((data.log_propensities >= -1e-6).all())
-    seen, actions = data.observations, data.actions[:LOOKED_AT]
+    actions = data.actions[:LOOKED_AT]
     if len(np.unique(actions, axis=0)) == 1:
         return True
-    parts = list(seen.values()) if isinstance(seen, dict) else [seen]
+    parts = components(data.observations).values()
     keys = [b"|".join(np.ascontiguousarray(part[row]).tobytes() for part in parts) for row in range(len(actions))]
     met: dict[bytes, bytes] = {}
     again = 0

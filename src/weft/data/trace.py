@@ -34,5 +34,5 @@ class Trace:
     @classmethod
     def unpack(cls, packed: Any) -> "Trace":
         """Return the trace that `packed` gave."""
-        found = np.ascontiguousarray(np.asarray(packed, np.uint32))
-        return cls(found.view(np.uint64) if len(found) else None)
+        table = np.ascontiguousarray(np.asarray(packed, np.uint32))
+        return cls(table.view(np.uint64) if len(table) else None)

@@ -94,8 +94,8 @@ class Transform(eqx.Module):
     def parts(self) -> dict[str, bool | int]:
         """Say which parts are changed, so that `skeleton` can rebuild the structure."""
         changes = {"": self.observation} if self.spec.plain else self.observation
-        found = {"observation " + name: change is not None for name, change in changes.items()}
-        return {"action": self.action is not None, **found, **({"stack": self.stack} if self.stack > 1 else {})}
+        observed = {"observation " + name: change is not None for name, change in changes.items()}
+        return {"action": self.action is not None, **observed, **({"stack": self.stack} if self.stack > 1 else {})}
 
     def __call__(self, columns: Columns) -> Columns:
         """Bring a whole log into the units of the method (one reward column)."""

@@ -1,6 +1,6 @@
 """What may stand in the columns of a log: every check of a value, each a sentence with file, column and rows.
 
-`assembly` puts the checked columns together; nothing here knows about episodes.
+`weft.data.assemble` puts the checked columns together; nothing here knows about episodes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,75 +9,56 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError
-from .columns import Ragged
+from .columns import Ragged, components
+from .naming import Naming
 from .narrow import narrowed, plain, say_merged
 from .spec import ActionSpec, ObservationSpec
+
+__all__ = [
+    "MOST",
+    "check_count",
+    "finite",
+    "flags",
+    "log_propensities",
+    "observation_columns",
+    "observation_specs",
+    "reward_bounds",
+    "reward_columns",
+    "single",
+]
 
 MOST = 2**22
 """Choices, categories or tokens that there may be; every one has a row of parameters."""
 
 
-class Naming:
-    """How the user calls the parts of a log, for sentences: `name("rewards")` is `column 'click'` of a table.
-
-    `notes` collects what is to be said about the values, though they are taken.
-    """
-
-    def __init__(self, origin: str, names: Mapping[str, str] | None, row_numbers: Any = None) -> None:
-        self.origin, self.names = origin, dict(names or {})
-        self.notes: list[str] = []
-        self.noted: set[str] = set()
-        self.row_numbers = None if row_numbers is None else np.asarray(row_numbers)
-
-    def __call__(self, part: str) -> str:
-        return f"'{self.names.get(part, part)}'"
-
-    def column(self, part: str, place: int, columns: int) -> str:
-        """Name one column of an array: `'x1'` of a table, else `1 of 'observations'`."""
-        told = self.names.get(f"{part}[{place}]")
-        return f"'{told}'" if told else self(part) if columns == 1 else f"{place} of {self(part)}"
-
-    def note(self, sentence: str, about: str | None = None) -> None:
-        """Keep a sentence, the first one about a column (whose observations are checked before and after the step)."""
-        if about is None or about not in self.noted:
-            self.notes.append(sentence)
-        self.noted |= {about} if about else set()
-
-    def refuse(self, sentence: str) -> UserError:
-        return UserError(f"{self.origin}: {sentence}")
-
-    def some(self, mask: Any) -> str:
-        """Name the first rows of a mask, as the user counts them: `3 rows, first 4, 8, 15`."""
-        rows = np.flatnonzero(mask)
-        if self.row_numbers is not None:
-            rows = np.sort(self.row_numbers[rows])
-        first = ", ".join(str(row) for row in rows[:5])
-        return f"{len(rows)} rows, first {first}" if len(rows) > 1 else f"row {first}"
+def check_count(rows: int, count: int, part: str, name: Naming) -> None:
+    """Raise UserError unless a column has as many rows as there are actions."""
+    if rows != count:
+        raise name.refuse(f"column {name(part)} has {rows} rows, the actions have {count}.")
 
 
 def finite(values: Any, count: int, part: str, name: Naming) -> np.ndarray:
     """Return a column as finite float32, with its shape."""
     try:
-        found = plain(values, part, name)
-        if found.dtype.kind not in "biuf":
-            found = found.astype(np.float64)
+        numbers = plain(values, part, name)
+        if numbers.dtype.kind not in "biuf":
+            numbers = numbers.astype(np.float64)
     except UserError:
         raise
     except (TypeError, ValueError, OverflowError):
         raise name.refuse(f"column {name(part)} holds values that are not numbers.") from None
-    if found.ndim == 0:
+    if numbers.ndim == 0:
         raise name.refuse(f"column {name(part)} is one value; give one a step.")
-    if len(found) != count:
-        raise name.refuse(f"column {name(part)} has {len(found)} rows, the actions have {count}.")
-    return narrowed(found, part, name)
+    check_count(len(numbers), count, part, name)
+    return narrowed(numbers, part, name)
 
 
 def single(values: Any, count: int, part: str, name: Naming) -> np.ndarray:
     """Return a column of one finite number a step, `(steps,)`."""
-    found = finite(values, count, part, name)
-    if found.size != count:
-        raise name.refuse(f"column {name(part)} has the shape {found.shape}; give one number a step.")
-    return found.reshape(-1)
+    numbers = finite(values, count, part, name)
+    if numbers.size != count:
+        raise name.refuse(f"column {name(part)} has the shape {numbers.shape}; give one number a step.")
+    return numbers.reshape(-1)
 
 
 def reward_columns(rewards: Any, count: int, name: Naming) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -85,82 +66,97 @@ def reward_columns(rewards: Any, count: int, name: Naming) -> tuple[np.ndarray, 
     if isinstance(rewards, Mapping):
         if not rewards:
             raise name.refuse("there is no reward component.")
-        made = [single(values, count, key if key in name.names else str(key), name) for key, values in rewards.items()]
-        return np.stack(made, 1), tuple(rewards)
-    made = finite(rewards, count, "rewards", name)
-    if made.ndim > 2 or (made.ndim == 2 and made.shape[1] != 1):
-        raise name.refuse(f"{name('rewards')} has shape {made.shape}; give several rewards as a dictionary of columns.")
-    return made.reshape(count, 1), ("reward",)
+        columns = [
+            single(values, count, key if key in name.names else str(key), name) for key, values in rewards.items()
+        ]
+        return np.stack(columns, 1), tuple(rewards)
+    column = finite(rewards, count, "rewards", name)
+    if column.ndim > 2 or (column.ndim == 2 and column.shape[1] != 1):
+        raise name.refuse(
+            f"{name('rewards')} has shape {column.shape}; give several rewards as a dictionary of columns."
+        )
+    return column.reshape(count, 1), ("reward",)
 
 
 def flags(values: Any, count: int, part: str, name: Naming) -> np.ndarray:
     """Return a column of truth values `(steps,)`."""
-    found = plain(values, part, name)
-    if found.ndim == 0:
+    column = plain(values, part, name)
+    if column.ndim == 0:
         raise name.refuse(f"column {name(part)} is one value; give one a step.")
-    if found.dtype != bool:
-        good = np.isin(found, [0, 1]) if found.dtype.kind in "iuf" else np.zeros(len(found), bool)
+    if column.dtype != bool:
+        good = np.isin(column, [0, 1]) if column.dtype.kind in "iuf" else np.zeros(len(column), bool)
         if not good.all():
             raise name.refuse(f"column {name(part)} must hold true or false, 0 or 1 ({name.some(~good)}).")
-        found = found.astype(bool)
-    found = found.reshape(-1)
-    if len(found) != count:
-        raise name.refuse(f"column {name(part)} has {len(found)} rows, the actions have {count}.")
-    return found
+        column = column.astype(bool)
+    column = column.reshape(-1)
+    check_count(len(column), count, part, name)
+    return column
 
 
-def observation_columns(
-    values: Any, count: int, part: str, name: Naming, kinds: Mapping[str, str] | None = None
-) -> Any:
+def observation_columns(values: Any, count: int, part: str, kinds: Mapping[str, str], name: Naming) -> Any:
     """Return observations as one checked component or a dictionary of such; `kinds` says which are categories."""
-    if isinstance(values, Mapping):
-        if not values or len({str(key) for key in values}) < len(values):
-            raise name.refuse(f"{name(part)} must be a dictionary of one or more observations with different names.")
-        return {
-            str(key): _observation(value, count, str(key), name, (kinds or {}).get(str(key)) == "category")
-            for key, value in values.items()
-        }
-    return _observation(values, count, part, name, (kinds or {}).get("") == "category")
+    if not isinstance(values, Mapping):
+        return _observation(values, count, part, kinds.get("") == "category", name)
+    if not values or len({str(key) for key in values}) < len(values):
+        raise name.refuse(f"{name(part)} must be a dictionary of one or more observations with different names.")
+    return {
+        str(key): _observation(component, count, str(key), kinds.get(str(key)) == "category", name)
+        for key, component in values.items()
+    }
 
 
-def _observation(values: Any, count: int, part: str, name: Naming, coded: bool = False) -> Any:
+def _observation(values: Any, count: int, part: str, coded: bool, name: Naming) -> Any:
+    """Return a component in the form that a log holds: tokens, float32, int32 or images of uint8."""
+    if isinstance(values, (list, tuple)) and len({np.shape(value) for value in values}) > 1:
+        values = _ragged(values, part, name)
     if isinstance(values, Ragged):
-        found: Any = values
-    elif isinstance(values, (list, tuple)) and len({np.shape(value) for value in values}) > 1:
-        found = _ragged(values, part, name)
-    else:
-        found = plain(values, part, name)
-    if not isinstance(found, Ragged) and found.ndim == 0:
+        check_count(len(values), count, part, name)
+        return values
+    column = plain(values, part, name)
+    if column.ndim == 0:
         raise name.refuse(f"column {name(part)} is one value; give one observation a step.")
-    if len(found) != count:
-        raise name.refuse(f"column {name(part)} has {len(found)} rows, the actions have {count}.")
-    if isinstance(found, Ragged):
-        return found
-    if found.size == 0:
-        raise name.refuse(f"column {name(part)} has the shape {found.shape}: there is nothing in it.")
-    if found.dtype == object or found.dtype.kind in "USOmM":
-        raise name.refuse(f"column {name(part)} holds {found.dtype} values; observations must be numbers.")
-    if coded and found.dtype.kind == "f" and (np.abs(found) < 2**53).all() and (found == np.round(found)).all():
-        found = found.astype(np.int64)
-    if found.dtype.kind == "f":
-        found = narrowed(found, part, name)
-    elif found.dtype == bool:
-        found = found.astype(np.float32)
-    elif found.dtype != np.uint8 or found.ndim < 3:
-        least, most = int(found.min()), int(found.max())
-        small = least >= -(2**31) and most < 2**31
-        if not coded and max(-least, most) > 2**24:
-            # networks see float32, whatever is stored
-            say_merged(found.reshape(count, -1), found.reshape(count, -1).astype(np.float32), part, name)
-        found = found if coded and not small else found.astype(np.int32 if small else np.float32)
-    elif found.ndim == 4 and found.shape[1] <= 4 < min(found.shape[2:]):
-        size = "×".join(map(str, found.shape[1:]))
-        name.note(
-            f"Pictures in column {name(part)} are {size}, which looks like channels first; weft takes height × width × "
-            "channels: turn them by numpy.moveaxis(pictures, 1, -1), here and where the policy is asked.",
-            about=f"pictures {part.removeprefix('next_')}",
-        )
-    return found
+    check_count(len(column), count, part, name)
+    if column.size == 0:
+        raise name.refuse(f"column {name(part)} has the shape {column.shape}: there is nothing in it.")
+    if column.dtype.kind in "USOmM":
+        raise name.refuse(f"column {name(part)} holds {column.dtype} values; observations must be numbers.")
+    if coded and _whole_floats(column):
+        column = column.astype(np.int64)
+    if column.dtype.kind == "f":
+        return narrowed(column, part, name)
+    if column.dtype == bool:
+        return column.astype(np.float32)
+    if column.dtype == np.uint8 and column.ndim >= 3:
+        _note_channels_first(column, part, name)
+        return column
+    return _whole_numbers(column, part, coded, name)
+
+
+def _whole_floats(column: np.ndarray) -> bool:
+    """Say whether a column of floats holds whole numbers that 64 bits hold exactly."""
+    return column.dtype.kind == "f" and bool((np.abs(column) < 2**53).all() and (column == np.round(column)).all())
+
+
+def _whole_numbers(column: np.ndarray, part: str, coded: bool, name: Naming) -> np.ndarray:
+    """Return whole numbers as 32 bits hold them; codes beyond them stay wide, they will get others."""
+    least, most = int(column.min()), int(column.max())
+    small = least >= -(2**31) and most < 2**31
+    if not coded and max(-least, most) > 2**24:
+        # networks see float32, whatever is stored
+        table = column.reshape(len(column), -1)
+        say_merged(table, table.astype(np.float32), part, name)
+    return column if coded and not small else column.astype(np.int32 if small else np.float32)
+
+
+def _note_channels_first(pictures: np.ndarray, part: str, name: Naming) -> None:
+    if pictures.ndim != 4 or not pictures.shape[1] <= 4 < min(pictures.shape[2:]):
+        return
+    size = "×".join(map(str, pictures.shape[1:]))
+    name.note(
+        f"Pictures in column {name(part)} are {size}, which looks like channels first; weft takes height × width × "
+        "channels: turn them by numpy.moveaxis(pictures, 1, -1), here and where the policy is asked.",
+        about=f"pictures {part.removeprefix('next_')}",
+    )
 
 
 def _ragged(values: Sequence[Any], part: str, name: Naming) -> Ragged:
@@ -177,16 +173,15 @@ def _ragged(values: Sequence[Any], part: str, name: Naming) -> Ragged:
 
 
 def observation_specs(
-    seen: Any, kinds: Mapping[str, str], categories: Mapping[str, Sequence[str]], origin: str = "arrays"
-) -> tuple:
+    observations: Any, kinds: Mapping[str, str], categories: Mapping[str, Sequence[str]], origin: str = "arrays"
+) -> tuple[ObservationSpec, ...]:
     """Describe stored observations, those after a last step included: shape, kind, range, categories of each."""
-    parts = seen if isinstance(seen, dict) else {"": seen}
-    made = []
-    for key, part in parts.items():
+    specs = []
+    for key, part in components(observations).items():
         if isinstance(part, Ragged):
             longest = int(np.diff(part.offsets).max(initial=0))
             vocabulary = int(part.values.max(initial=0)) + 1
-            made.append(ObservationSpec((longest,), "int32", "tokens", key, count=vocabulary))
+            specs.append(ObservationSpec((longest,), "int32", "tokens", key, count=vocabulary))
             continue
         kind = kinds.get(key, "image" if part.dtype == np.uint8 and part.ndim in (3, 4) else "vector")
         count = int(part.max(initial=0)) + 1 if kind in ("category", "tokens") else 0
@@ -194,35 +189,36 @@ def observation_specs(
         low = high = None
         if kind == "vector" and part.dtype.kind == "f" and part.ndim == 2:
             low, high = tuple(part.min(0).tolist()), tuple(part.max(0).tolist())
-        made.append(
+        specs.append(
             ObservationSpec(part.shape[1:], str(part.dtype), kind, key, low, high, max(count, len(labels)), labels)
         )
-    for part in made:
-        if part.count > MOST:
-            what = f"'{part.name}'" if part.name else "the observations"
+    for spec in specs:
+        if spec.count > MOST:
+            what = f"'{spec.name}'" if spec.name else "the observations"
             raise UserError(
-                f"{origin}: {part.kind} values of {what} reach to {part.count - 1:,}, and there may be {MOST:,}; "
+                f"{origin}: {spec.kind} values of {what} reach to {spec.count - 1:,}, and there may be {MOST:,}; "
                 "number them from 0."
             )
-    return tuple(made)
+    return tuple(specs)
 
 
 def log_propensities(values: Any, count: int, action: ActionSpec, name: Naming) -> np.ndarray | None:
     """Return the logarithm of propensities, probabilities where the actions are choices."""
     if values is None:
         return None
-    found = single(values, count, "propensities", name)
-    low = found <= 0
+    propensities = single(values, count, "propensities", name)
+    low = propensities <= 0
     if low.any():
         raise name.refuse(
             f"column {name('propensities')} must be positive ({name.some(low)}); it is a probability or density."
         )
-    if action.kind != "continuous" and (found > 1).any():
+    high = propensities > 1
+    if action.kind != "continuous" and high.any():
         raise name.refuse(
             f"column {name('propensities')} is a probability of a discrete action and may not exceed 1 "
-            f"({name.some(found > 1)})."
+            f"({name.some(high)})."
         )
-    return np.log(found).astype(np.float32)
+    return np.log(propensities).astype(np.float32)
 
 
 def reward_bounds(bounds: Any, size: int, name: Naming) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:

@@ -42,56 +42,68 @@ class Spaces:
         size = regular(file).stat().st_size
         if size > LARGEST:
             raise UserError(f"{file}: the file has {size / 1e6:.0f} MB, a description has {LARGEST / 1e6:.0f} at most.")
-        found = _parsed(file.read_bytes(), str(file), "the file is")
-        if not isinstance(found, dict):
+        about = _json(file.read_bytes(), str(file), "the file is")
+        if not isinstance(about, dict):
             raise UserError(f"{file}: the file describes no data set; it must hold a JSON object.")
-        return cls(file, found)
+        return cls(file, about)
 
-    def actions(self, given: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return actions `(N, …)` in the form of their space, and what it declares, as options of `from_arrays`.
+    def actions(self, actions: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return actions `(N, …)` in the form of their space, and what it declares, as fields of `Facts`.
 
         Choices are counted from 0. Raises UserError where the space is not described as it should be, or does not fit
         the actions.
         """
         space = self._space("action_space")
         kind = space.get("type")
-        if kind not in ("Discrete", "MultiDiscrete", "MultiBinary", "Box"):
-            return given, {}
-        place = "action_space"
-        if given.dtype.kind not in "biuf":
-            raise self._unfit(place, kind, f"the actions hold {given.dtype} values")
-        rows = given.reshape(len(given), math.prod(given.shape[1:]))
-        width = rows.shape[1]
-        if given.dtype.kind in "biu" and kind != "Box":
-            rows = rows.astype(np.int64)
-        if kind == "Discrete":
-            count, first = self._whole(space, "n", place), self._whole(space, "start", place, 0)
-            self._check_width(place, kind, 1, width)
-            self._check_count(place, count)
-            return rows.reshape(-1) - first, {"action_count": count}
-        if kind == "MultiDiscrete":
-            counts = self._wholes(space, "nvec", place)
-            starts = self._wholes(space, "start", place) if space.get("start") else np.zeros(1, np.int64)
-            self._check_width(place, kind, counts.size, width)
-            self._check_width(place, f"start of the {kind}", width if starts.size == 1 else starts.size, width)
-            for count in counts.tolist():
-                self._check_count(place, count)
-            return rows - starts, {"action_count": tuple(counts.tolist())}
-        if kind == "MultiBinary":
-            sizes = [int(size) for size in self._wholes(space, "n", place)]
-            self._check_width(place, kind, math.prod(sizes), width)
-            return rows.astype(np.int32), {"action_count": (2,) * width}
+        form = {
+            "Discrete": self._discrete,
+            "MultiDiscrete": self._multidiscrete,
+            "MultiBinary": self._multibinary,
+            "Box": self._box,
+        }.get(kind if isinstance(kind, str) else "")
+        if form is None:
+            return actions, {}
+        if actions.dtype.kind not in "biuf":
+            raise self._unfit(kind, f"the actions hold {actions.dtype} values")
+        rows = actions.reshape(len(actions), math.prod(actions.shape[1:]))
+        return form(space, rows.astype(np.int64) if actions.dtype.kind in "biu" and kind != "Box" else rows)
+
+    def _discrete(self, space: Mapping[str, Any], rows: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        count = self._whole(space, "n", "action_space")
+        first = self._whole(space, "start", "action_space", 0)
+        self._check_width("Discrete", 1, rows)
+        self._check_count(count)
+        return rows.reshape(-1) - first, {"action_count": count}
+
+    def _multidiscrete(self, space: Mapping[str, Any], rows: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        counts = self._wholes(space, "nvec", "action_space")
+        starts = self._wholes(space, "start", "action_space") if space.get("start") else np.zeros(1, np.int64)
+        self._check_width("MultiDiscrete", counts.size, rows)
+        if starts.size > 1:
+            self._check_width("start of the MultiDiscrete", starts.size, rows)
+        for count in counts.tolist():
+            self._check_count(count)
+        return rows - starts, {"action_count": tuple(counts.tolist())}
+
+    def _multibinary(self, space: Mapping[str, Any], rows: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        sizes = [int(size) for size in self._wholes(space, "n", "action_space")]
+        self._check_width("MultiBinary", math.prod(sizes), rows)
+        return rows.astype(np.int32), {"action_count": (2,) * rows.shape[1]}
+
+    def _box(self, space: Mapping[str, Any], rows: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """Bounds are declared where both are finite."""
         facts: dict[str, Any] = {}
         if "low" in space and "high" in space:
-            low, high = (self._numbers(space, end, place) for end in ("low", "high"))
+            low, high = (self._numbers(space, end, "action_space") for end in ("low", "high"))
             for end in (low, high):
-                self._check_width(place, kind, width if end.size == 1 else end.size, width)
+                if end.size != 1:
+                    self._check_width("Box", end.size, rows)
             if np.isfinite(low).all() and np.isfinite(high).all():
                 facts["action_bounds"] = (low, high)
-        return rows.astype(np.result_type(given, np.float32)), facts
+        return rows.astype(np.result_type(rows, np.float32)), facts
 
-    def observations(self, known: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Return what the spaces of observations declare, as options of `from_arrays`, and notes.
+    def observations(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Return what the spaces of observations declare, as fields of `Facts`, and notes.
 
         Observations keep their numbers, so that they are what an environment shows. Raises UserError where a space is
         not described as it should be.
@@ -99,7 +111,7 @@ class Spaces:
         facts: dict[str, Any] = {"kinds": {}, "categories": {}, "notes": []}
         room = NAMED
         for name, part in self._leaves(self._space("observation_space")):
-            if name not in known or part.get("type") not in ("Discrete", "MultiDiscrete"):
+            if name not in arrays or part.get("type") not in ("Discrete", "MultiDiscrete"):
                 continue
             place = f"observation_space '{name}'" if name else "observation_space"
             first = count = 0
@@ -110,8 +122,8 @@ class Spaces:
                 facts["kinds"][name] = "category"
                 facts["categories"][name] = [str(code) for code in range(first + count)]
             else:
-                shown = f" '{name}'" if name else "s"
-                facts["notes"].append(f"The observation{shown} of a {part['type']} space are taken for numbers.")
+                which = f" '{name}'" if name else "s"
+                facts["notes"].append(f"The observation{which} of a {part['type']} space are taken for numbers.")
         recorded = self._space("env_spec")
         world, limit = recorded.get("id"), recorded.get("max_episode_steps")
         if isinstance(world, str) and world:
@@ -120,22 +132,22 @@ class Spaces:
         return facts
 
     def _space(self, name: str) -> dict[str, Any]:
-        found = self.about.get(name)
-        if isinstance(found, str):
-            found = _parsed(found, str(self.file), f"the {name} is")
-        if found is None:
+        space = self.about.get(name)
+        if isinstance(space, str):
+            space = _json(space, str(self.file), f"the {name} is")
+        if space is None:
             return {}
-        if not isinstance(found, dict):
-            raise UserError(f"{self.file}: the {name} is {reprlib.repr(found)}, and should be a JSON object.")
-        return found
+        if not isinstance(space, dict):
+            raise UserError(f"{self.file}: the {name} is {reprlib.repr(space)}, and should be a JSON object.")
+        return space
 
     def _leaves(self, space: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the spaces inside dictionaries and tuples, by the names that their arrays have."""
         if depth > DEEPEST:
             raise UserError(f"{self.file}: the observation_space has spaces inside spaces, deeper than {DEEPEST}.")
         if not isinstance(space, dict):
-            shown = f" '{name}'" if name else ""
-            raise UserError(f"{self.file}: the observation_space{shown} is {reprlib.repr(space)}, which is no space.")
+            which = f" '{name}'" if name else ""
+            raise UserError(f"{self.file}: the observation_space{which} is {reprlib.repr(space)}, which is no space.")
         inner = space.get("subspaces")
         if isinstance(inner, list):
             inner = {f"_index_{index}": part for index, part in enumerate(inner)}
@@ -148,46 +160,47 @@ class Spaces:
     def _numbers(self, space: Mapping[str, Any], key: str, place: str) -> np.ndarray:
         """Return an entry of numbers, nested lists or not, as a flat array of float64."""
         try:
-            found = np.asarray(space.get(key))
-            if found.dtype.kind in "iuf":
-                return found.reshape(-1).astype(np.float64)
+            numbers = np.asarray(space.get(key))
+            if numbers.dtype.kind in "iuf":
+                return numbers.reshape(-1).astype(np.float64)
         except (ValueError, TypeError, OverflowError, RecursionError):
             pass
         raise self._wrong(space, key, place, "numbers")
 
     def _wholes(self, space: Mapping[str, Any], key: str, place: str) -> np.ndarray:
         """Return an entry of whole numbers as a flat array, at least one."""
-        found = self._numbers(space, key, place)
-        if not found.size or not (np.abs(found) < 2**53).all() or (found != np.round(found)).any():
+        numbers = self._numbers(space, key, place)
+        if not numbers.size or not (np.abs(numbers) < 2**53).all() or (numbers != np.round(numbers)).any():
             raise self._wrong(space, key, place, "whole numbers")
-        return found.astype(np.int64)
+        return numbers.astype(np.int64)
 
     def _whole(self, space: Mapping[str, Any], key: str, place: str, default: int | None = None) -> int:
         """Return an entry that is one whole number; `default` stands where there is none."""
         if default is not None and space.get(key) is None:
             return default
-        found = self._wholes(space, key, place)
-        if found.size != 1:
+        numbers = self._wholes(space, key, place)
+        if numbers.size != 1:
             raise self._wrong(space, key, place, "one whole number")
-        return int(found[0])
+        return int(numbers[0])
 
     def _wrong(self, space: Mapping[str, Any], key: str, place: str, what: str) -> UserError:
-        shown = f"{key}={reprlib.repr(space[key])}" if key in space else f"no {key}"
-        return UserError(f"{self.file}: the {place} gives {shown}, and a space of its type needs {what} there.")
+        entry = f"{key}={reprlib.repr(space[key])}" if key in space else f"no {key}"
+        return UserError(f"{self.file}: the {place} gives {entry}, and a space of its type needs {what} there.")
 
-    def _unfit(self, place: str, kind: Any, what: str) -> UserError:
-        return UserError(f"{self.file}: the {place} ({kind}) does not fit the data: {what}.")
+    def _unfit(self, kind: Any, what: str) -> UserError:
+        return UserError(f"{self.file}: the action_space ({kind}) does not fit the data: {what}.")
 
-    def _check_width(self, place: str, kind: Any, declared: int, width: int) -> None:
+    def _check_width(self, kind: str, declared: int, rows: np.ndarray) -> None:
+        width = rows.shape[1]
         if declared != width:
-            raise self._unfit(place, kind, f"it declares {declared} numbers a step, and there are {width}")
+            raise self._unfit(kind, f"it declares {declared} numbers a step, and there are {width}")
 
-    def _check_count(self, place: str, count: int) -> None:
+    def _check_count(self, count: int) -> None:
         if not 0 < count <= MOST:
-            raise UserError(f"{self.file}: the {place} declares {count:,} choices; there may be 1 to {MOST:,}.")
+            raise UserError(f"{self.file}: the action_space declares {count:,} choices; there may be 1 to {MOST:,}.")
 
 
-def _parsed(text: str | bytes, file: str, what: str) -> Any:
+def _json(text: str | bytes, file: str, what: str) -> Any:
     """Read JSON, and say in a sentence where it is none."""
     try:
         return json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)

@@ -146,9 +146,9 @@ def _extent(file: Any) -> tuple[int, int]:
 
 def _unlike(frame: "polars.DataFrame", path: Path) -> "polars.DataFrame":
     """Refuse a file with two columns of one name, of which polars has renamed the second."""
-    known = set(frame.columns)
+    columns = set(frame.columns)
     for name in frame.columns:
         first, mark, number = name.rpartition("_duplicated_")
-        if mark and first in known and number.isdigit():
+        if mark and first in columns and number.isdigit():
             raise UserError(f"{path}: two columns have the name '{first}'; rename one.")
     return frame

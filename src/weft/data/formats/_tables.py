@@ -11,7 +11,8 @@ import numpy as np
 
 from ...core.errors import UserError, nearest
 from ..columns import Ragged
-from ..narrow import judged, rows_of, scattered
+from ..naming import rows_of
+from ..narrow import judged, scattered
 
 if TYPE_CHECKING:
     import polars
@@ -27,7 +28,6 @@ __all__ = [
     "number",
     "pick",
     "pick_one",
-    "rows_of",
     "typed",
     "values",
     "words",
@@ -59,8 +59,7 @@ def frame_of(table: Any, origin: str) -> "polars.DataFrame":
     pandas = not isinstance(table, Mapping)
     if len({str(name) for name in (table.columns if pandas else table)}) < len(table.columns if pandas else table):
         raise UserError(f"{origin}: two columns have the same name; rename one.")
-    given = {str(name): _from_pandas(column) if pandas else column for name, column in table.items()}
-    columns = [_series(name, column, origin) for name, column in given.items()]
+    columns = [_series(str(name), _from_pandas(one) if pandas else one, origin) for name, one in table.items()]
     lengths = {column.name: len(column) for column in columns}
     if len(set(lengths.values())) > 1:
         first = next(iter(lengths))
@@ -73,9 +72,9 @@ def _from_pandas(column: Any) -> Any:
     """Return a pandas column as an array or a list that polars takes without pyarrow."""
     if getattr(column.dtype, "tz", None) is not None:
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
-    found = column.to_numpy()
-    if isinstance(column.dtype, np.dtype) and found.dtype.kind in "biufmM":
-        return found
+    array = column.to_numpy()
+    if isinstance(column.dtype, np.dtype) and array.dtype.kind in "biufmM":
+        return array
     missing = column.isna().to_numpy()
     return [None if gone else value for value, gone in zip(column.tolist(), missing, strict=True)]
 
@@ -91,19 +90,22 @@ def _series(name: str, column: Any, origin: str) -> "polars.Series":
         column = column.astype(f"{column.dtype.kind}8[us]")
     if isinstance(column, (list, tuple)):
         column = list(column)
-        kinds = [str if isinstance(value, str) else float if np.isscalar(value) else None for value in column]
-        text = np.array([kind is str for kind in kinds])
-        if text.any() and float in kinds:
-            odd = text if text.sum() <= len(text) / 2 else np.array([kind is float for kind in kinds])
-            raise UserError(
-                f"{origin}: column '{name}' mixes text and numbers ({rows_of(odd)}); make them all one type."
-            )
+        _check_mixed(name, column, origin)
     elif np.ndim(column) == 0:
         raise UserError(f"{origin}: column '{name}' is one value; give one a row.")
     try:
         return polars.Series(name, column, strict=not isinstance(column, list))
     except Exception as problem:  # polars raises many kinds for values that make no column
         raise UserError(f"{origin}: column '{name}' cannot be a column of a table ({problem}).") from None
+
+
+def _check_mixed(name: str, column: list[Any], origin: str) -> None:
+    """Raise UserError for text among numbers, or numbers among text: whatever there is less of."""
+    text = np.array([isinstance(value, str) for value in column])
+    number = np.array([not isinstance(value, str) and np.isscalar(value) for value in column])
+    if text.any() and number.any():
+        odd = text if text.sum() <= len(text) / 2 else number
+        raise UserError(f"{origin}: column '{name}' mixes text and numbers ({rows_of(odd)}); make them all one type.")
 
 
 def pick(
@@ -123,32 +125,41 @@ def pick(
         raise UserError(
             f"{origin}: {part} must be a column, a pattern such as 'x*', or a list of these, got {patterns!r}."
         )
-    found: list[str] = []
+    columns: dict[str, None] = {}
     for word in patterns:
-        exact = [word] if word in frame.columns else fnmatch.filter(frame.columns, word)
-        if word not in frame.columns and any(name in but for name in exact):
-            left += [name for name in exact if name in but and name not in left]
-            exact = [name for name in exact if name not in but]
-            if not exact:
-                raise UserError(
-                    f"{origin}: '{word}' ({part}) matches only columns with another part in the log: {', '.join(left)}."
-                )
-        if not exact:
-            what = "no column matches" if set(word) & set("*?[") else "there is no column"
-            raise UserError(
-                f"{origin}: {what} '{word}' ({part}).{nearest(word, frame.columns)} "
-                f"Known: {', '.join(frame.columns) or 'none'}."
-            )
-        found += [name for name in exact if name not in found]
-    return found
+        columns |= dict.fromkeys(_matches(frame, word, part, origin, but, left))
+    return list(columns)
+
+
+def _matches(
+    frame: "polars.DataFrame", word: str, part: str, origin: str, but: Collection[str], left: Any
+) -> list[str]:
+    """Return the columns that one name or glob means; raise UserError where there are none."""
+    if word in frame.columns:
+        return [word]
+    matches = fnmatch.filter(frame.columns, word)
+    if not matches:
+        what = "no column matches" if set(word) & set("*?[") else "there is no column"
+        raise UserError(
+            f"{origin}: {what} '{word}' ({part}).{nearest(word, frame.columns)} "
+            f"Known: {', '.join(frame.columns) or 'none'}."
+        )
+    excluded = [name for name in matches if name in but]
+    if excluded:
+        left += [name for name in excluded if name not in left]
+    if len(excluded) == len(matches):
+        raise UserError(
+            f"{origin}: '{word}' ({part}) matches only columns with another part in the log: {', '.join(left)}."
+        )
+    return [name for name in matches if name not in but]
 
 
 def pick_one(frame: "polars.DataFrame", name: Any, part: str, origin: str) -> str:
     """Return the one column that is meant; raise UserError when a pattern means several."""
-    found = pick(frame, name, part, origin)
-    if len(found) > 1:
-        raise UserError(f"{origin}: {part} must be one column, '{name}' means {', '.join(found)}.")
-    return found[0]
+    columns = pick(frame, name, part, origin)
+    if len(columns) > 1:
+        raise UserError(f"{origin}: {part} must be one column, '{name}' means {', '.join(columns)}.")
+    return columns[0]
 
 
 def is_text(column: "polars.Series") -> bool:
@@ -198,24 +209,19 @@ def _long(column: "polars.Series") -> np.ndarray:
 
 def _block(column: "polars.Series", name: str, origin: str) -> np.ndarray:
     try:
-        found = np.asarray(column.to_list())
+        block = np.asarray(column.to_list())
     except ValueError:
-        found = np.zeros(0, object)
-    if found.dtype.kind not in "biuf" or len(found) != len(column):
+        block = np.zeros(0, object)
+    if block.dtype.kind not in "biuf" or len(block) != len(column):
         raise UserError(f"{origin}: column '{name}' holds {column.dtype} values with gaps or words; give numbers.")
-    return found
+    return block
 
 
 def _tokens(column: "polars.Series", name: str, origin: str) -> Any:
     lists = column.to_list()
-    lengths = {len(row) for row in lists}
-    if len(lengths) == 1 and lengths != {0}:
-        try:
-            block = np.asarray(lists, np.float64)
-        except (TypeError, ValueError):
-            block = np.zeros(0)
-        if len(block) == len(lists) and (block.ndim > 2 or (block != np.round(block)).any() or (block < 0).any()):
-            return block
+    block = _numbers(lists)
+    if block is not None:
+        return block
     try:
         rows = [np.asarray(row) for row in lists]
     except ValueError:
@@ -229,13 +235,24 @@ def _tokens(column: "polars.Series", name: str, origin: str) -> Any:
     return Ragged.from_rows(rows)
 
 
-def finite(found: Any, name: str, origin: str) -> Any:
+def _numbers(lists: list[Any]) -> np.ndarray | None:
+    """Return lists of one length as an array where their numbers cannot be tokens, whole numbers from 0."""
+    if len({len(row) for row in lists}) != 1 or not lists[0]:
+        return None
+    try:
+        block = np.asarray(lists, np.float64)
+    except (TypeError, ValueError):
+        return None
+    return block if block.ndim > 2 or (block != np.round(block)).any() or (block < 0).any() else None
+
+
+def finite(column: Any, name: str, origin: str) -> Any:
     """Return numbers as they are; raise UserError that names the column where one is NaN or infinite."""
-    if not isinstance(found, Ragged) and found.dtype.kind == "f":
-        bad = ~np.isfinite(found).reshape(len(found), -1).all(1)
+    if not isinstance(column, Ragged) and column.dtype.kind == "f":
+        bad = ~np.isfinite(column).reshape(len(column), -1).all(1)
         if bad.any():
             raise UserError(f"{origin}: column '{name}' is NaN or infinite ({rows_of(bad)}); mend or drop these rows.")
-    return found
+    return column
 
 
 def moments(frame: "polars.DataFrame", name: str, origin: str) -> "polars.Series":
@@ -255,15 +272,15 @@ def moments(frame: "polars.DataFrame", name: str, origin: str) -> "polars.Series
         return column
     if not is_text(column):
         raise UserError(f"{origin}: column '{name}' holds {column.dtype} values; give numbers, dates or times.")
-    refused, _ = judged(column.cast(polars.String).to_numpy().astype(str), f"column '{name}'", "", False)
-    if refused is not None and "has no value" in refused:
-        raise UserError(f"{origin}: {refused}")
+    problem, _ = judged(column.cast(polars.String).to_numpy().astype(str), f"column '{name}'", "", False)
+    if problem is not None and "has no value" in problem:
+        raise UserError(f"{origin}: {problem}")
     part = column.cast(polars.String).str.extract_groups(MOMENT).struct.unnest()
     zone = part["zone"].replace("Z", "+00:00")
     date, clock, second = part["date"].fill_null("1970-01-01"), part["clock"].fill_null("00:00"), part["second"]
     whole = date + " " + clock + second.fill_null(":00") + zone.fill_null("+00:00")
-    found = whole.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="ns", strict=False)
-    bad = (found.is_null() | (part["date"].is_null() & part["clock"].is_null())).to_numpy()
+    times = whole.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="ns", strict=False)
+    bad = (times.is_null() | (part["date"].is_null() & part["clock"].is_null())).to_numpy()
     if bad.any():
         raise UserError(
             f"{origin}: column '{name}' holds words that are no ISO dates or times, such as 2024-05-01T09:05:00 or "
@@ -273,30 +290,30 @@ def moments(frame: "polars.DataFrame", name: str, origin: str) -> "polars.Series
         without = side.is_null().to_numpy()
         if without.any() and not without.all():
             raise UserError(f"{origin}: column '{name}' gives {what} in some rows only ({rows_of(without)} without).")
-    return found
+    return times
 
 
 def number(frame: "polars.DataFrame", name: str, origin: str) -> np.ndarray:
     """Return a column of numbers, written as text, too; raise UserError that names the rows whose words are none."""
     import polars
 
-    found = values(frame, name, origin)
-    if isinstance(found, Ragged) or found.ndim > 1:
+    column = values(frame, name, origin)
+    if isinstance(column, Ragged) or column.ndim > 1:
         raise UserError(f"{origin}: column '{name}' holds lists; one number a row is needed.")
-    if found.dtype.kind == "U":
-        cast = polars.Series(found.tolist(), dtype=polars.String).str.strip_chars().cast(polars.Float64, strict=False)
+    if column.dtype.kind == "U":
+        cast = polars.Series(column.tolist(), dtype=polars.String).str.strip_chars().cast(polars.Float64, strict=False)
         bad = cast.is_null().to_numpy()
         if not bad.any():
             return finite(cast.to_numpy(), name, origin)
         raise UserError(f"{origin}: column '{name}' holds words where numbers are needed ({rows_of(bad)}).")
-    return found
+    return column
 
 
 def flags(frame: "polars.DataFrame", name: str, origin: str) -> np.ndarray:
     """Return a column of truth values, numbers 0 and 1 left to be checked, the words true and false understood."""
-    found = values(frame, name, origin)
-    if not isinstance(found, Ragged) and found.dtype.kind == "U":
-        lowered = np.char.lower(np.char.strip(found))
+    column = values(frame, name, origin)
+    if not isinstance(column, Ragged) and column.dtype.kind == "U":
+        lowered = np.char.lower(np.char.strip(column))
         true = np.isin(lowered, ["true", "1", "1.0"])
         good = true | np.isin(lowered, ["false", "0", "0.0"])
         if not good.all():
@@ -305,14 +322,14 @@ def flags(frame: "polars.DataFrame", name: str, origin: str) -> np.ndarray:
     return number(frame, name, origin)
 
 
-def words(found: np.ndarray, name: str, origin: str, declare: str, declared: bool, notes: list[str]) -> None:
+def words(column: np.ndarray, name: str, origin: str, declare: str, declared: bool, notes: list[str]) -> None:
     """Look for missing values and numbers among the words of a column; add to the notes what is doubtful.
 
     Raises UserError where they are most likely numbers with marks of missing values, units or slips among them.
     """
-    refused, note = judged(found, f"column '{name}'", declare, declared)
-    if refused is not None:
-        raise UserError(f"{origin}: {refused}")
+    problem, note = judged(column, f"column '{name}'", declare, declared)
+    if problem is not None:
+        raise UserError(f"{origin}: {problem}")
     if note is not None:
         notes.append(note[0].upper() + note[1:])
 
@@ -321,7 +338,7 @@ def typed(frame: "polars.DataFrame") -> "polars.DataFrame":
     """Return a table read from a file without types, with columns of numbers beside spaces, NaN and inf understood."""
     import polars
 
-    made = []
+    columns = []
     for column in frame.get_columns():
         there = column.drop_nulls()
         if column.dtype == polars.String and len(there) and there.str.contains(NUMBER).all():
@@ -329,28 +346,28 @@ def typed(frame: "polars.DataFrame") -> "polars.DataFrame":
             whole = stripped.cast(polars.Int64, strict=False)
             fits = (whole.is_null() == column.is_null()).all()
             column = whole if fits else stripped.cast(polars.Float64, strict=False)  # noqa: PLW2901
-        made.append(column)
-    return polars.DataFrame(made)
+        columns.append(column)
+    return polars.DataFrame(columns)
 
 
-def coded(found: list[np.ndarray]) -> tuple[list[np.ndarray], list[str]]:
+def coded(columns: list[np.ndarray]) -> tuple[list[np.ndarray], list[str]]:
     """Return integer codes of columns that share their words, and the words in order.
 
     Whole numbers from 0 without large gaps are their own codes, so that they mean the same when a policy is asked.
     """
-    every = np.concatenate(found)
+    every = np.concatenate(columns)
     if every.dtype.kind in "biuf" and (every == np.round(every)).all() and not scattered(every):
         most = int(every.max())
-        return [part.astype(np.int32) for part in found], [str(code) for code in range(most + 1)]
-    words, codes = np.unique(np.concatenate(found), return_inverse=True)
-    return np.split(codes.astype(np.int32), np.cumsum([len(part) for part in found])[:-1]), [str(w) for w in words]
+        return [part.astype(np.int32) for part in columns], [str(code) for code in range(most + 1)]
+    words, codes = np.unique(every, return_inverse=True)
+    return np.split(codes.astype(np.int32), np.cumsum([len(part) for part in columns])[:-1]), [str(w) for w in words]
 
 
 def extra_columns(frame: "polars.DataFrame") -> dict[str, np.ndarray]:
     """Return every column of single values as an array to split by; missing words become empty ones."""
     import polars
 
-    made = {}
+    arrays = {}
     for name in frame.columns:
         column = frame[name]
         if column.dtype.is_nested() or column.dtype in (polars.Object, polars.Binary, polars.Null):
@@ -358,9 +375,9 @@ def extra_columns(frame: "polars.DataFrame") -> dict[str, np.ndarray]:
         wide = column.dtype in (polars.Int128, polars.UInt128)
         exact = column.null_count() == 0 or not column.dtype.is_integer() or (column.abs().max() or 0) < 2**53
         if is_text(column) or wide or not exact:
-            made[name] = column.cast(polars.String).fill_null("").to_numpy().astype(str)
+            arrays[name] = column.cast(polars.String).fill_null("").to_numpy().astype(str)
         elif column.dtype.is_numeric() or column.dtype == polars.Boolean:
-            made[name] = column.to_numpy()
+            arrays[name] = column.to_numpy()
         else:
-            made[name] = column.cast(polars.String, strict=False).fill_null("").to_numpy().astype(str)
-    return made
+            arrays[name] = column.cast(polars.String, strict=False).fill_null("").to_numpy().astype(str)
+    return arrays

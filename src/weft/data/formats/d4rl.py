@@ -16,6 +16,7 @@ from ...core.memory import Allowance
 from ..dataset import Dataset
 from ..ends import NAMES, understood
 from ..format import Format
+from ..steps import Facts, Source, StepColumns
 from ._hdf5 import array, opened
 
 LOG_PROPENSITY = "action_log_probs"
@@ -58,13 +59,14 @@ class D4RL(Format):
         parts, others, options = understood(parts, {**columns, **flags}, str(path))
         columns = {name: values.reshape(-1) for name, values in others.items() if values.size == len(parts["actions"])}
         notes += options.pop("notes", [])
-        return Dataset.from_arrays(**parts, columns=columns, notes=notes, origin=str(path), **options, **shared)
+        source = Source(str(path), notes=notes, **options)
+        return Dataset.from_steps(StepColumns(**parts, columns=columns), Facts.of(shared), source)
 
 
 def _discrete(file: Any) -> bool | None:
     """Return what d3rlpy wrote about its actions, or None."""
-    told = file.get("discrete_action")
-    return bool(told[()]) if getattr(told, "shape", None) == () and told.dtype.kind in "biu" else None
+    flag = file.get("discrete_action")
+    return bool(flag[()]) if getattr(flag, "shape", None) == () and flag.dtype.kind in "biu" else None
 
 
 def _as_declared(actions: np.ndarray, choices: bool, path: Path) -> np.ndarray:
@@ -77,19 +79,19 @@ def _as_declared(actions: np.ndarray, choices: bool, path: Path) -> np.ndarray:
 
 def _component(file: Any, name: str, allowance: Allowance) -> Any:
     """Return an array, or a dictionary of arrays where the file has a group."""
-    found = file.get(name)
-    if hasattr(found, "keys"):
-        return {key: array(found, key, allowance) for key in found}
+    group = file.get(name)
+    if hasattr(group, "keys"):
+        return {key: array(group, key, allowance) for key in group}
     return array(file, name, allowance)
 
 
 def _propensities(file: Any, allowance: Allowance) -> np.ndarray:
-    found = file.get("infos")
-    if not hasattr(found, "keys"):
+    infos = file.get("infos")
+    if not hasattr(infos, "keys"):
         raise UserError(
             f"{allowance.path}: there is no 'infos/{LOG_PROPENSITY}' to take propensities from; leave them out."
         )
-    logs = array(found, LOG_PROPENSITY, allowance)
+    logs = array(infos, LOG_PROPENSITY, allowance)
     if logs.dtype.kind not in "biuf":
         raise UserError(f"{allowance.path}: 'infos/{LOG_PROPENSITY}' holds {logs.dtype} values; give numbers.")
     return np.exp(logs.astype(float))
@@ -111,6 +113,6 @@ def _columns(file: Any, count: int, allowance: Allowance) -> tuple[dict[str, np.
             left.append(name)
 
     file.visititems(visit)
-    found = {name: array(file, name, allowance) for name in single}
+    columns = {name: array(file, name, allowance) for name in single}
     several = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
-    return found, [f"Arrays that are not one number a step are left out: {several}."] if left else []
+    return columns, [f"Arrays that are not one number a step are left out: {several}."] if left else []

@@ -4,6 +4,7 @@ An episode has T actions and T + 1 observations, terminations and truncations ap
 observations are groups. The spaces in `metadata.json` say how many choices there are and how far actions may go.
 """
 
+import dataclasses
 import os
 import stat
 from pathlib import Path
@@ -14,13 +15,35 @@ import numpy as np
 from ...core.errors import UserError, nearest
 from ...core.files import mode, regular
 from ...core.memory import Allowance
+from ..columns import components, like
 from ..dataset import Dataset
 from ..format import Format
+from ..steps import Facts, Source, StepColumns
 from ._hdf5 import address, array, opened
 from ._spaces import Spaces
 
 FILE, ABOUT = "main_data.hdf5", "metadata.json"
-PARTS = ("observations", "observations", "actions", "rewards", "terminations", "truncations")
+WORDS = {
+    "before": "observations",
+    "after": "observations",
+    "actions": "actions",
+    "rewards": "rewards",
+    "terminals": "terminations",
+    "timeouts": "truncations",
+}
+"""What a file calls the parts of an episode."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Episode:
+    """One episode of a file: observations before and after each of its steps, and what was done and earned."""
+
+    before: Any
+    after: Any
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminals: np.ndarray
+    timeouts: np.ndarray
 
 
 class Minari(Format):
@@ -44,27 +67,28 @@ class Minari(Format):
             if not groups:
                 raise UserError(f"{path}: there are no episodes in it.")
             episodes = [_episode(file[name], name, allowance) for name in groups]
-        observations, following, actions, rewards, terminals, timeouts = (
-            _join([episode[part] for episode in episodes], groups, words, path) for part, words in enumerate(PARTS)
+        before, after, actions, rewards, terminals, timeouts = (
+            _join([getattr(episode, part) for episode in episodes], groups, words, path)
+            for part, words in WORDS.items()
         )
-        lengths = [len(episode[2]) for episode in episodes]
+        lengths = [len(episode.actions) for episode in episodes]
         boundaries = np.zeros(len(actions), bool)
         boundaries[np.cumsum(lengths) - 1] = True
-        taken, acting = spaces.actions(actions)
-        facts = acting | spaces.observations(observations if isinstance(observations, dict) else {"": observations})
-        return Dataset.from_arrays(
-            observations,
-            taken,
+        actions, declared = spaces.actions(actions)
+        facts = declared | spaces.observations(components(before))
+        notes = facts.pop("notes")
+        steps = StepColumns(
+            before,
+            actions,
             rewards,
             terminals,
             timeouts,
-            next_observations=following,
+            next_observations=after,
             boundaries=boundaries,
             columns={"episode": np.repeat([_number(name) for name in groups], lengths)},
-            origin=str(log),
-            names={"terminals": "terminations", "timeouts": "truncations"},
-            **{**facts, **shared},
         )
+        names = {"terminals": WORDS["terminals"], "timeouts": WORDS["timeouts"]}
+        return Dataset.from_steps(steps, Facts.of({**facts, **shared}), Source(str(log), names, notes=notes))
 
 
 def _named(uri: str) -> Path:
@@ -73,10 +97,10 @@ def _named(uri: str) -> Path:
     folder = root / name
     bits = mode(folder)
     if not name or bits is None or not stat.S_ISDIR(bits):
-        known = [str(file.parent.parent.relative_to(root)) for file in sorted(root.glob(f"**/data/{FILE}"))]
+        names = [str(file.parent.parent.relative_to(root)) for file in sorted(root.glob(f"**/data/{FILE}"))]
         raise UserError(
-            f"{uri}: there is no such dataset in {root}.{nearest(name, known)} "
-            f"Known: {', '.join(known) or 'none'}; set MINARI_DATASETS_PATH if yours are elsewhere."
+            f"{uri}: there is no such dataset in {root}.{nearest(name, names)} "
+            f"Known: {', '.join(names) or 'none'}; set MINARI_DATASETS_PATH if yours are elsewhere."
         )
     return folder
 
@@ -95,26 +119,36 @@ def _number(name: str) -> int:
     return int(tail) if tail.isascii() and tail.isdigit() and len(tail) <= 18 else -1
 
 
-def _episode(group: Any, name: str, allowance: Allowance) -> tuple[Any, ...]:
-    """Return observations, the ones after, actions, rewards, terminations and truncations of one episode."""
+def _episode(group: Any, name: str, allowance: Allowance) -> _Episode:
+    """Read one episode; raise UserError where its parts are not arrays of as many steps as one another."""
     path = allowance.path
     if not hasattr(group, "keys"):
         raise UserError(f"{path}: '{name}' is no group of arrays; an episode is one.")
     if hasattr(group.get("actions"), "keys"):
         raise UserError(f"{path}: the actions of {group.name} are a dictionary or tuple; weft takes one array.")
-    parts = {word: array(group, word, allowance) for word in PARTS[2:]}
-    for word, part in parts.items():
-        if part.ndim == 0:
-            raise UserError(f"{path}: {group.name}/{word} is one value; give one a step.")
-    count = len(parts["actions"])
+    flat = {part: array(group, WORDS[part], allowance) for part in ("actions", "rewards", "terminals", "timeouts")}
+    for part, column in flat.items():
+        if column.ndim == 0:
+            raise UserError(f"{path}: {group.name}/{WORDS[part]} is one value; give one a step.")
+    count = len(flat["actions"])
     if count == 0:
         raise UserError(f"{path}: {group.name} is an episode of zero length; drop it.")
-    for word, part in parts.items():
-        if len(part) != count:
-            raise UserError(f"{path}: {group.name}/{word} has {len(part)} rows, the actions have {count}.")
-    seen = _flat(group, "observations", allowance, set())
-    for key, part in (seen if isinstance(seen, dict) else {"": seen}).items():
-        place = "/".join(filter(None, (group.name, "observations", key)))
+    for part, column in flat.items():
+        if len(column) != count:
+            raise UserError(f"{path}: {group.name}/{WORDS[part]} has {len(column)} rows, the actions have {count}.")
+    observations = _flat(group, "observations", allowance, set())
+    _check_observations(components(observations), group.name, count, path)
+    before, after = (
+        like(observations, {key: part[rows] for key, part in components(observations).items()})
+        for rows in (slice(-1), slice(1, None))
+    )
+    return _Episode(before, after, **flat)
+
+
+def _check_observations(parts: dict[str, np.ndarray], episode: str, count: int, path: Path) -> None:
+    """Raise UserError unless every component of an episode is an array with one row more than there are steps."""
+    for key, part in parts.items():
+        place = "/".join(filter(None, (episode, "observations", key)))
         if part.dtype == object:
             raise UserError(
                 f"{path}: {place} holds JPEG images or text; weft takes arrays, create it with jpeg_encoding=False."
@@ -122,10 +156,6 @@ def _episode(group: Any, name: str, allowance: Allowance) -> tuple[Any, ...]:
         rows = len(part) if part.ndim else 1
         if rows != count + 1:
             raise UserError(f"{path}: {place} has {rows} rows, {count} actions need {count + 1}.")
-    if isinstance(seen, dict):
-        before, after = ({key: part[cut] for key, part in seen.items()} for cut in (slice(-1), slice(1, None)))
-        return before, after, *parts.values()
-    return seen[:-1], seen[1:], *parts.values()
 
 
 def _flat(group: Any, name: str, allowance: Allowance, above: set[int]) -> Any:
@@ -133,19 +163,17 @@ def _flat(group: Any, name: str, allowance: Allowance, above: set[int]) -> Any:
 
     Raises UserError for a group that is met twice: links could make a circle or many names of one group.
     """
-    found = group.get(name)
-    if not hasattr(found, "keys"):
+    inner = group.get(name)
+    if not hasattr(inner, "keys"):
         return array(group, name, allowance)
-    if address(found) in above:
+    if address(inner) in above:
         raise UserError(f"{allowance.path}: {group.name}/{name} is a second name of the same group; leave it out.")
-    above.add(address(found))
-    made = {}
-    for key in found:
-        inner = _flat(found, key, allowance, above)
-        made.update(
-            {f"{key}/{deep}": part for deep, part in inner.items()} if isinstance(inner, dict) else {key: inner}
-        )
-    return made
+    above.add(address(inner))
+    arrays = {}
+    for key in inner:
+        part = _flat(inner, key, allowance, above)
+        arrays |= {f"{key}/{deep}": one for deep, one in part.items()} if isinstance(part, dict) else {key: part}
+    return arrays
 
 
 def _join(parts: list[Any], groups: list[str], what: str, path: Path) -> Any:

@@ -21,8 +21,8 @@ from ...core.memory import Allowance, declared_bytes
 from ..dataset import Dataset
 from ..ends import understood
 from ..format import Format
+from ..steps import NEEDED, Facts, Source, StepColumns
 
-NEEDED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations", "propensities", "durations", "sources", "boundaries")
 NESTED = ("observations", "next_observations", "rewards")
 
@@ -57,12 +57,13 @@ class NumpyArrays(Format):
         parts, others, options = understood(parts, others, origin)
         columns, notes = {}, options.pop("notes", [])
         for name, values in others.items():
-            found = _flat(values)
-            if found is not None and len(found) == len(parts["actions"]):
-                columns[name] = found
+            column = _flat(values)
+            if column is not None and len(column) == len(parts["actions"]):
+                columns[name] = column
             else:
                 notes.append(f"The array '{name}' does not have one entry a step; it is left out.")
-        return Dataset.from_arrays(**parts, columns=columns, notes=notes, origin=origin, **options, **shared)
+        source = Source(origin, notes=notes, **options)
+        return Dataset.from_steps(StepColumns(**parts, columns=columns), Facts.of(shared), source)
 
 
 def _named(arrays: Mapping[Any, Any], origin: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -86,17 +87,17 @@ def _flat(values: Any) -> np.ndarray | None:
     if np.ma.is_masked(values):
         return None
     try:
-        found = np.asarray(values)
+        column = np.asarray(values)
     except ValueError:  # rows of different lengths
         return None
-    return found if found.ndim == 1 and found.dtype.kind in "biufUS" else None
+    return column if column.ndim == 1 and column.dtype.kind in "biufUS" else None
 
 
 def _archive(path: Path, gigabytes: float | None) -> dict[str, np.ndarray]:
     with regular(path).open("rb") as file:
         start = file.read(1)
     allowance = Allowance.of(path, gigabytes)
-    found = {}
+    arrays = {}
     name = ""
     try:
         if not zipfile.is_zipfile(path):
@@ -107,7 +108,7 @@ def _archive(path: Path, gigabytes: float | None) -> dict[str, np.ndarray]:
         with warnings.catch_warnings(), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             warnings.simplefilter("ignore")  # about headers of old versions
             for name in archive.files:
-                found[name] = _text(np.asarray(archive[name]), name, path)
+                arrays[name] = _text(np.asarray(archive[name]), name, path)
     except UserError:
         raise
     except Exception as problem:  # what NumPy and zipfile raise depends on which byte is damaged
@@ -116,7 +117,7 @@ def _archive(path: Path, gigabytes: float | None) -> dict[str, np.ndarray]:
         else:
             reason = f"the archive is damaged ({type(problem).__name__}: {problem})"
         raise UserError(f"{path}: {reason}; write it again with numpy.savez.") from None
-    return found
+    return arrays
 
 
 def _text(values: np.ndarray, name: str, path: Path) -> np.ndarray:
