@@ -1,6 +1,7 @@
 """A log as compiled programs see it: columns on the device, a batch of steps, and ragged rows on the host."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 from ..core.memory import require_memory
 from ..core.pytree import static
 
-__all__ = ["Batch", "Columns", "Lanes", "Ragged", "Segments", "append_rows", "components", "like"]
+__all__ = ["Batch", "Columns", "Lanes", "Ragged", "Segments", "append_rows", "components", "content_hash", "like"]
 
 SHORTEN = "shorten the longest rows: every row takes as much as the longest"
 
@@ -159,3 +160,27 @@ def append_rows(first: Any, second: Any) -> Any:
         return Ragged.from_rows([*(first[i] for i in range(len(first))), *(second[i] for i in range(len(second)))])
     rows = np.concatenate([first, second])
     return rows.astype(np.float32) if rows.dtype == np.float64 else rows  # of whole numbers and floats
+
+
+def content_hash(*parts: Any) -> str:
+    """Return a hash of arrays with their types and shapes, of components by name, and of what is missing (None)."""
+    digest = hashlib.sha256()
+
+    def add(part: Any) -> None:
+        if part is None:
+            digest.update(b"-")
+        elif isinstance(part, dict):
+            for key in sorted(part):
+                digest.update(key.encode())
+                add(part[key])
+        elif isinstance(part, Ragged):
+            add(part.values)
+            add(part.offsets)
+        else:
+            array = np.ascontiguousarray(part)
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(array.tobytes() if array.dtype == object else array.view(np.uint8).data)
+
+    for part in parts:
+        add(part)
+    return digest.hexdigest()[:32]

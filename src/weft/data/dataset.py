@@ -7,7 +7,6 @@ and `timeout` (somebody stopped watching) are never merged. Splits and filters c
 """
 
 import dataclasses
-import hashlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,7 +17,8 @@ import numpy as np
 
 from ..core.errors import UserError, nearest
 from .assemble import assemble
-from .columns import Columns, Ragged, components, like
+from .columns import Columns, Ragged, components, content_hash, like
+from .memo import once_per_dataset
 from .narrow import named
 from .spec import Spec
 from .steps import Facts, Source, StepColumns, sort_arguments
@@ -185,31 +185,7 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """A hash of the content of this view (columns and boundaries, not names or files)."""
-        digest = hashlib.sha256()
-
-        def add(part: Any) -> None:
-            if part is None:
-                digest.update(b"-")
-            elif isinstance(part, dict):
-                for key in sorted(part):
-                    digest.update(key.encode())
-                    add(part[key])
-            elif isinstance(part, Ragged):
-                add(part.values)
-                add(part.offsets)
-            else:
-                array = np.ascontiguousarray(part)
-                digest.update(f"{array.dtype}{array.shape}".encode())
-                digest.update(array.tobytes() if array.dtype == object else array.view(np.uint8).data)
-
-        add(self.store_observations)
-        for part in (self.store_actions, self.store_rewards, self.store_terminals, self.store_timeouts):
-            add(part)
-        for part in (self.position, self.successor, self.starts, self.chosen):
-            add(part.astype(np.int64))
-        add(self.store_durations)
-        add(self.store_log_propensities)
-        return digest.hexdigest()[:32]
+        return _fingerprint(self)
 
     # --- views -------------------------------------------------------------------------------------------------
 
@@ -377,6 +353,21 @@ class Dataset:
     def __str__(self) -> str:
         """The log in one line, and what was found and done while reading it."""
         return "\n".join([repr(self), *(f"note: {note}" for note in self.notes)])
+
+
+@once_per_dataset
+def _fingerprint(data: Dataset) -> str:
+    places = (part.astype(np.int64) for part in (data.position, data.successor, data.starts, data.chosen))
+    return content_hash(
+        data.store_observations,
+        data.store_actions,
+        data.store_rewards,
+        data.store_terminals,
+        data.store_timeouts,
+        *places,
+        data.store_durations,
+        data.store_log_propensities,
+    )
 
 
 def _single(rewards: np.ndarray) -> np.ndarray:

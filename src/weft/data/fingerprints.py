@@ -23,7 +23,6 @@ mistakes, not against malice.
 """
 
 import dataclasses
-import weakref
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from scipy.stats import binom
 
 from .columns import Ragged
 from .dataset import Dataset
+from .memo import once_per_dataset
 from .spec import ObservationSpec
 
 __all__ = ["CONTENT", "FINE", "LEAST", "LOG", "NUMBER", "fingerprints", "overlap", "repeated", "seen"]
@@ -42,17 +42,11 @@ RARE = (2, 8, np.iinfo(np.int64).max)  # contents looked at: pairs alone, rare o
 EQUAL = 8  # how often contents occur of which each counts the same for the share
 ENOUGH = 4  # fine numbers that make an episode like no other: 48 binary digits
 CHUNK = 1 << 21  # numbers mixed at a time, so that temporary arrays stay in the cache
-TABLES: weakref.WeakKeyDictionary[Dataset, np.ndarray] = weakref.WeakKeyDictionary()
 
 
+@once_per_dataset
 def fingerprints(data: Dataset) -> np.ndarray:
-    """Return the fingerprints of every episode of a view, a table `(episodes, 5)` of uint64."""
-    if data not in TABLES:  # a view never changes, and several doors ask for the same one
-        TABLES[data] = _fingerprints(data)
-    return TABLES[data]
-
-
-def _fingerprints(data: Dataset) -> np.ndarray:
+    """Return the fingerprints of every episode of a view, a table `(episodes, 5)` of uint64 that nobody may change."""
     rows, lengths = data.rows, data.lengths
     begins = np.cumsum(lengths) - lengths
     spec = data.spec
@@ -73,6 +67,7 @@ def _fingerprints(data: Dataset) -> np.ndarray:
     # numbers that stand for words look fine and are not; here they count, or older tables would no longer compare
     table[:, CONTENT] = _mix(np.where(np.add.reduceat(fine + coded, begins) >= ENOUGH, *sums))
     table[:, LEAST] = np.minimum.reduceat(decided, begins)
+    table.flags.writeable = False
     return table
 
 

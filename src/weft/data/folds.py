@@ -65,7 +65,7 @@ def seal(
     times = None if by_time is None else _times(data, by_time)
     order = _hashed(distinct, seed) if times is None else _in_time(times, member)
     edges = np.round(np.concatenate([[0], np.cumsum(fractions)]) * len(distinct)).astype(int)
-    sizes = dict(zip(NAMES, np.diff(edges).tolist(), strict=True))
+    sizes: dict[str, int] = dict(zip(NAMES, np.diff(edges).tolist(), strict=True))
     _check_sizes(data, sizes, len(distinct), by)
     rank = np.empty(len(distinct), int)
     rank[order] = np.arange(len(distinct))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from .dataset import Dataset
+from .memo import once_per_dataset
 from .transforms import Affine, Transform, _reach, check_stack
 
 __all__ = ["action_reach", "check_units", "fit_transform"]
@@ -18,6 +19,7 @@ def action_reach(data: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
     return _reach(_action_change(data))
 
 
+@once_per_dataset
 def fit_transform(
     data: Dataset, observations: str = "standardise", rewards: str = "none", reward_shift: float = 0.0, stack: int = 1
 ) -> Transform:
@@ -74,10 +76,10 @@ def _action_change(data: Dataset) -> Affine | None:
     action = data.spec.action
     if action.kind != "continuous":
         return None
-    seen = data.actions
-    low = np.asarray(action.low if action.low is not None else seen.min(0), np.float32)
-    high = np.asarray(action.high if action.high is not None else seen.max(0), np.float32)
-    low, high = (np.where(np.isfinite(low), low, seen.min(0)), np.where(np.isfinite(high), high, seen.max(0)))
+    actions = data.actions
+    low = np.asarray(action.low if action.low is not None else actions.min(0), np.float32)
+    high = np.asarray(action.high if action.high is not None else actions.max(0), np.float32)
+    low, high = (np.where(np.isfinite(low), low, actions.min(0)), np.where(np.isfinite(high), high, actions.max(0)))
     half = np.where(high > low, (high - low) / 2, np.float32(1e-6))
     return Affine(jnp.asarray((high + low) / 2), jnp.asarray(half))
 

@@ -7,6 +7,7 @@ observations are groups. The spaces in `metadata.json` say how many choices ther
 import dataclasses
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -145,7 +146,7 @@ def _episode(group: Any, name: str, allowance: Allowance) -> _Episode:
     return _Episode(before, after, **flat)
 
 
-def _check_observations(parts: dict[str, np.ndarray], episode: str, count: int, path: Path) -> None:
+def _check_observations(parts: Mapping[str, Any], episode: str, count: int, path: Path) -> None:
     """Raise UserError unless every component of an episode is an array with one row more than there are steps."""
     for key, part in parts.items():
         place = "/".join(filter(None, (episode, "observations", key)))
