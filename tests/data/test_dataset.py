@@ -349,3 +349,22 @@ def test_notes_are_shown_where_a_log_is_printed():
     data = small_log(origin="log.npz", notes=("Read with care.",))
     assert str(data).splitlines()[0] == repr(data)
     assert "note: Read with care." in str(data).splitlines()
+
+
+def test_a_notebook_shows_a_table_whose_words_are_escaped():
+    notes = ["<script>alert('note')</script>"]
+    data = small_log(origin="<b>a & b</b>", notes=notes, horizon=9)
+    shown = data._repr_html_()
+    assert shown.count("<table") == 1
+    for raw in ("<b>", "<script", "a & b"):
+        assert raw not in shown
+    for text in ("&lt;b&gt;a &amp; b&lt;/b&gt;", "&lt;script&gt;", ">declared horizon<", ">9<", f">{data.steps}<"):
+        assert text in shown
+    assert "color" not in shown  # so that it can be read on light and on dark pages
+
+
+def test_a_notebook_shows_every_kind_of_log():
+    for log in robot_and_chatbot():
+        shown = log._repr_html_()
+        assert log.spec.action.words in shown
+        assert all(part.words in shown for part in log.spec.observations)

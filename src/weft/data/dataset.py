@@ -8,7 +8,7 @@ and `timeout` (somebody stopped watching) are never merged. Splits and filters c
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.errors import UserError, nearest
+from ..core.tables import html_table
 from .assemble import assemble
 from .columns import Columns, Ragged, components, content_hash, like
 from .memo import once_per_dataset
@@ -353,6 +354,23 @@ class Dataset:
     def __str__(self) -> str:
         """The log in one line, and what was found and done while reading it."""
         return "\n".join([repr(self), *(f"note: {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        """The log as a small table, for notebooks; `weft.inspect` looks closer."""
+        return html_table(self._lines(), self.origin)
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        """Yield `(what, how much)` in plain text, as far as that takes no time."""
+        shortest, longest = int(self.lengths.min()), int(self.lengths.max())
+        steps = "one decision each" if longest == 1 else f"of {shortest:,} to {longest:,} steps"
+        yield "steps", f"{self.steps:,}"
+        yield "episodes", f"{self.episodes:,} ({steps})"
+        yield "ends", f"{int(self.terminals.sum()):,} terminal, {int(self.timeouts.sum()):,} timed out"
+        yield from self.spec.lines()
+        if self.store_log_propensities is not None:
+            yield "propensities", "estimated" if self.propensities_estimated else "logged"
+        for note in self.notes:
+            yield "note", note
 
 
 @once_per_dataset
