@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -156,6 +157,43 @@ def test_understanding_iql_opens_few_files():
     assert len(TREE.imports[name]) <= 10, TREE.imports[name]
     lines = sum(TREE.files[module].read_text().count("\n") for module in TREE.closure(name))
     assert lines <= CLOSURE
+
+
+def faces():
+    """Return what every package offers itself, by package; weft's own names are in test_public."""
+    return {
+        path.parent.name: [
+            alias.name for node in ast.parse(path.read_text()).body for alias in getattr(node, "names", [])
+        ]
+        for path in PACKAGE.glob("*/__init__.pyi")
+    }
+
+
+def test_faces_are_small_and_hide_no_module():
+    offenders = [f"{package} offers {len(names)} names" for package, names in faces().items() if len(names) > 15]
+    offenders += [
+        f"{package} offers {name}, which is a module of its"
+        for package, names in faces().items()
+        for name in names
+        if f"{package}.{name}" in TREE.files
+    ]
+    assert faces()
+    assert not offenders
+
+
+def test_faces_offer_what_they_name():
+    for package, names in faces().items():
+        face = importlib.import_module(f"weft.{package}")
+        assert sorted(names) == face.__all__
+        assert all(callable(getattr(face, name)) for name in names)
+        with pytest.raises(AttributeError, match=rf"weft\.{package} has no 'nonsense'"):
+            face.nonsense  # noqa: B018
+
+
+def test_a_module_of_a_package_loads_no_other():
+    code = "import sys, weft.data.spec; print(*sorted({'jax', 'polars', 'h5py', 'weft.data.load'} & set(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.split() == []
 
 
 def test_the_picture_is_that_of_the_rules():

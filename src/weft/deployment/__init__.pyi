@@ -1,0 +1,5 @@
+"""The face of the package: what others may take from it."""
+
+from .decision import Decision as Decision
+from .ledger import Ledger as Ledger
+from .rollout_test import Outcomes as Outcomes
