@@ -17,8 +17,9 @@ from weft.core import pytree
 from weft.data.columns import Segments
 from weft.data.samplers.transitions import Transitions
 from weft.labs import tabular
-from weft.nn.losses import n_step_returns, returns_to_go, standardised, weighted_mean
+from weft.nn.losses import standardised, weighted_mean
 from weft.nn.multipliers import Fixed, Lagrange
+from weft.nn.returns import n_step_returns, returns_to_go
 
 DISCOUNT = 0.9
 

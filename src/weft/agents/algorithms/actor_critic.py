@@ -26,8 +26,9 @@ from ...data.sampler import Sampler
 from ...data.samplers.recent import Recent
 from ...nn.actors import exploring_actor
 from ...nn.critics import value
-from ...nn.losses import n_step_returns, returns_to_go, standardised, weighted_mean
+from ...nn.losses import standardised, weighted_mean
 from ...nn.optimise import Learner, descend, learner
+from ...nn.returns import n_step_returns, returns_to_go
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy
 from ..schedule import Rounds

@@ -34,8 +34,9 @@ from ...data.sampler import Sampler
 from ...data.samplers.transitions import Transitions
 from ...nn.actors import behaviour_actor
 from ...nn.critics import value
-from ...nn.losses import advantage_weight, backup, batch_weight, dual, imitation, lambda_returns, linex
+from ...nn.losses import advantage_weight, backup, batch_weight, dual, imitation, linex
 from ...nn.optimise import Learner, descend, learner
+from ...nn.returns import lambda_returns
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy
 

@@ -33,9 +33,10 @@ from ...data.samplers.transitions import Transitions
 from ...nn.actors import squashed_actor
 from ...nn.critics import believed, critics, lowest
 from ...nn.distributions import pick
-from ...nn.losses import backup, check_loss, imitation, td_loss, with_outcomes
+from ...nn.losses import backup, check_loss, imitation, td_loss
 from ...nn.multipliers import Fixed, Lagrange
 from ...nn.optimise import Learner, descend_in_pieces, learner
+from ...nn.returns import with_outcomes
 from ..algorithm import Algorithm
 from ..parts.conservative import BACKUPS, REGULARISERS, compared, log_prior, next_values, score_actions, score_choices
 from ..parts.soft import improve

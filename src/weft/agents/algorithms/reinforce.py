@@ -26,8 +26,9 @@ from ...core.pytree import require, static
 from ...data.sampler import Sampler
 from ...data.samplers.recent import Recent
 from ...nn.actors import exploring_actor
-from ...nn.losses import returns_to_go, standardised, weighted_mean
+from ...nn.losses import standardised, weighted_mean
 from ...nn.optimise import Learner, descend, learner
+from ...nn.returns import returns_to_go
 from ..algorithm import Algorithm
 from ..parts.baselines import Learned, MovingAverage, Zero
 from ..policy import ActorPolicy
