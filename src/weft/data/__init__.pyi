@@ -2,9 +2,9 @@
 
 from .columns import Batch as Batch
 from .columns import Columns as Columns
+from .concatenation import concatenate as concatenate
 from .dataset import Dataset as Dataset
 from .dataset import Episode as Episode
-from .dataset import concatenate as concatenate
 from .folds import Folds as Folds
 from .folds import seal as seal
 from .format import Format as Format
