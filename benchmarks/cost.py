@@ -29,8 +29,8 @@ import numpy as np  # noqa: E402
 import weft  # noqa: E402
 from weft.core import pytree  # noqa: E402
 from weft.core.compilation import keep_compiled_programs  # noqa: E402
+from weft.evaluation.case import case_of  # noqa: E402
 from weft.evaluation.estimate import estimate  # noqa: E402
-from weft.evaluation.estimator import question  # noqa: E402
 from weft.evaluation.estimators.fitted_q import FittedQ  # noqa: E402
 from weft.evaluation.intervals.bootstrap import Bootstrap  # noqa: E402
 
@@ -176,7 +176,7 @@ class NeuralStep:
 
     def __init__(self, policy: Any, data: weft.Dataset, steps: int) -> None:
         method = pytree.as_arrays(FittedQ(DISCOUNT, steps=steps, batch_size=100, hidden=(256, 256)))
-        self.steps, self.given = steps, (method, *question(policy, data, None, True, 8, 0), jax.random.key(0))
+        self.steps, self.given = steps, (method, case_of(policy, data, None, True, 8, 0), jax.random.key(0))
         self.program = jax.jit(lambda method, *rest: method.value(*rest)).lower(*self.given).compile()
 
     def __call__(self) -> tuple[float, float]:

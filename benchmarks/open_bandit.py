@@ -23,9 +23,8 @@ import weft
 from weft.core.compilation import keep_compiled_programs
 from weft.data.folds import seal
 from weft.data.summary import rounding
-from weft.evaluation.bounded_terms import declared_range
+from weft.evaluation.case import case_of
 from weft.evaluation.estimate import estimate
-from weft.evaluation.estimator import question
 from weft.evaluation.interval_rule import issue
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,8 +83,8 @@ def judge(policy: Any, data: weft.Dataset, ledger: Path) -> dict[str, Any]:
     """
     began = time.process_time()
     sure = estimate(policy, data, "per_decision", "betting")
-    asked = question(policy, data, None, True, 8, 0)
-    issued = jax.device_get(jax.jit(lambda *asked: issue(*asked, declared_range(data), jax.random.key(0)))(*asked))
+    case = case_of(policy, data, None, True, 8, 0)
+    issued = jax.device_get(jax.jit(issue)(case, jax.random.key(0)))
     refused = {}
     for name, (method, settings) in REFUSED.items():
         found = estimate(policy, data, method, "student", **settings)

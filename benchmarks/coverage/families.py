@@ -14,9 +14,11 @@ from jax import Array
 
 from weft.data.columns import Columns
 from weft.data.spec import ActionSpec, ObservationSpec, Spec
-from weft.evaluation.estimator import Candidate, Weighing
+from weft.evaluation.bounded_terms import Range
+from weft.evaluation.candidate import Candidate
+from weft.evaluation.case import Case, Weighing
 
-__all__ = ["CELLS", "Cell", "Log", "World", "candidate", "draw_log", "draw_world", "efficiency_bound", "spec", "truth"]
+__all__ = ["CELLS", "Cell", "Log", "World", "case", "draw_log", "draw_world", "efficiency_bound", "spec", "truth"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,9 +268,10 @@ def _columns(
     return Log(columns, Weighing(weights, weights, unit), (reward * discounts).sum(1))
 
 
-def candidate(cell: Cell, world: World, log: Log) -> Candidate:
-    """Return what the judged policy would do at every observation of a log."""
+def case(cell: Cell, world: World, log: Log) -> Case:
+    """Return the judged policy on a log."""
     codes = jnp.zeros((cell.states, cell.actions)).at[world.code].set(world.judged)
     probability = codes[log.columns.observation]
     logged = probability[log.columns.position, log.columns.action]
-    return Candidate(probability, None, jnp.log(logged), spec(cell))
+    candidate = Candidate(probability, None, jnp.log(logged), spec(cell))
+    return Case(candidate, log.columns, log.weighing, Range(0.0, 1.0, cell.discount, cell.horizon))

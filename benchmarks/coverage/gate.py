@@ -19,7 +19,8 @@ from jax import Array
 
 from weft.deployment import dose_test as gate
 from weft.evaluation.bounded_terms import Centre, Range
-from weft.evaluation.estimator import Candidate, mean
+from weft.evaluation.candidate import Candidate
+from weft.evaluation.case import Case, mean
 from weft.evaluation.estimators.doubly_robust import DoublyRobust
 from weft.evaluation.estimators.linear_q import LinearQ
 from weft.evaluation.interval import influence, spread
@@ -156,12 +157,12 @@ def run(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
         )
         gap = world.begin @ value - base
 
-        def candidate(policy: Array) -> Candidate:
-            return asked(cell, policy, log.columns)
+        def case(policy: Array, fold: Any) -> Case:
+            return Case(asked(cell, policy, log.columns), log.columns, fold, declared).laid_out()
 
-        def terms(asked: Candidate, number: int, centre: Centre) -> gate.Terms:
+        def terms(case: Case, number: int, centre: Centre) -> gate.Terms:
             """Terms of a fold, without the room of the units of other folds: those of a fold follow one another."""
-            found = gate.terms(asked, None, log.columns, weighing[number], declared, DOSES, centre)
+            found = gate.terms(case, None, DOSES, centre)
             first, last = [0, *edges, units][number : number + 2]
             return gate.Terms(found.values[:, first:last], found.bound, found.there[first:last])
 
@@ -169,12 +170,11 @@ def run(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
         logged = mean(log.returns, weighing[1].weights[:-1])
 
         def prospect(policy: Array) -> gate.Plan:
-            asked = candidate(policy)
-            found = linear.terms(asked, log.columns, weighing[1], method_key)
-            value, each, count = influence(linear, found, weighing[1])
+            judged = case(policy, weighing[1])
+            value, each, count = influence(linear, linear.terms(judged, method_key), weighing[1])
             gain = value - 1.96 * spread(each, count) - logged
             return gate.prospect(
-                lambda centre: terms(asked, 1, centre),
+                lambda centre: terms(judged, 1, centre),
                 DOSES,
                 declared.share(logged),
                 gain,
@@ -187,14 +187,14 @@ def run(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
         plans = jax.lax.map(prospect, table)
         pick = plans.score.argmax()
         chosen, plan = table[pick], jax.tree.map(lambda part: part[pick], plans)
-        tested = terms(candidate(chosen), 2, plan.centre)
+        tested = terms(case(chosen, weighing[2]), 2, plan.centre)
         found = gate.evidence(tested, DOSES, 0.0, RISK, plan=plan)
         mixed = (1 - found.dose) * world.logging + found.dose * chosen[world.code]
         result = {"weft": (found.certified > 0, truth(cell, world, mixed) - base)}
 
         def judged(method: Any, interval: Any, fold: Any) -> tuple[Array, Array]:
             def one_of(policy: Array) -> tuple[Array, Array]:
-                found = interval(method, candidate(policy), log.columns, fold, method_key, 0.90)  # one-sided 5 %
+                found = interval(method, case(policy, fold), method_key, 0.90)  # one-sided 5 %
                 return found.value, found.low
 
             return jax.lax.map(one_of, table)

@@ -20,11 +20,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from families import CELLS, Cell, candidate, draw_log, draw_world, efficiency_bound, truth
+from families import CELLS, Cell, case, draw_log, draw_world, efficiency_bound, truth
 from scipy.stats import binom
 
-from weft.evaluation.bounded_terms import Range
-from weft.evaluation.estimator import mean
+from weft.evaluation.case import mean
 from weft.evaluation.estimators.linear_q import LinearQ
 from weft.evaluation.interval_rule import issue
 from weft.evaluation.linear_q import solve
@@ -36,20 +35,19 @@ LEVEL = 0.95
 @partial(jax.jit, static_argnums=(0, 2))
 def replicate(cell: Cell, key: Any, repeats: int) -> dict[str, Any]:
     """Return, per replication, what was issued and what the controls said, less the truth."""
-    declared = Range(0.0, 1.0, cell.discount, cell.horizon)
 
     def one(key: Any) -> dict[str, Any]:
         world_key, log_key, run_key, issue_key = jax.random.split(key, 4)
         world = draw_world(cell, world_key)
         true = truth(cell, world, world.judged)
         log = draw_log(cell, world, log_key)
-        asked = candidate(cell, world, log)
-        found = issue(asked, log.columns, log.weighing, declared, issue_key, LEVEL)
+        judged = case(cell, world, log)
+        found = issue(judged, issue_key, LEVEL)
         ran = draw_log(cell, world, run_key, world.judged)
         per_user = ran.returns.reshape(-1, cell.users).mean(1)
         reach = 1.96 * per_user.std(ddof=1) / jnp.sqrt(len(per_user))
         method = LinearQ(cell.discount, horizon=cell.horizon)
-        terms = method.terms(asked, log.columns, log.weighing, issue_key)
+        terms = method.terms(judged, issue_key)
         starts = log.weighing.starts
         theta = solve(terms.weighted(starts), mean(terms.first, starts), cell.horizon, method.ridge).theta[-1]
         first = terms.first[:-1] @ theta

@@ -33,8 +33,8 @@ import weft
 from weft.data.declarations import declared_discount
 from weft.deployment import dose_test as gate
 from weft.deployment.certify import missing
-from weft.evaluation.bounded_terms import Range, declared_range
-from weft.evaluation.estimator import Weighing, question
+from weft.evaluation.bounded_terms import Range
+from weft.evaluation.case import Case, case_of
 from weft.evaluation.estimators.fitted_q import FittedQ
 from weft.evaluation.estimators.linear_q import LinearQ
 from weft.evaluation.interval import influence, spread
@@ -60,24 +60,20 @@ def trials() -> list[Trial]:
     ]
 
 
-def rate(
-    candidate: Any, columns: Any, weighing: Weighing, method: LinearQ, base: Array, key: Array
-) -> tuple[Array, Array]:
+def rate(case: Case, method: LinearQ, base: Array, key: Array) -> tuple[Array, Array]:
     """Return an estimated value, less what was logged, and its standard error."""
-    value, each, count = influence(method, method.terms(candidate, columns, weighing, key), weighing)
+    value, each, count = influence(method, method.terms(case, key), case.weighing)
     return value - base, spread(each, count)
 
 
-def prospect(
-    candidate: Any, columns: Any, weighing: Weighing, declared: Range, gain: Array, logged: Array, units: Any
-) -> Array:
+def prospect(case: Case, gain: Array, logged: Array, units: Any) -> Array:
     """Return what `weft.study` orders candidates by where propensities are logged and ranges declared."""
 
     def terms(centre: gate.Centre) -> gate.Terms:
-        return gate.terms(candidate, None, columns, weighing, declared, DOSES, centre)
+        return gate.terms(case, None, DOSES, centre)
 
-    strains = (0.0,) if declared.floor is None else gate.STRAINS
-    return gate.prospect(terms, DOSES, declared.share(logged), gain, units, 0.0, RISK, strains).score
+    case, strains = case.laid_out(), (0.0,) if case.range.floor is None else gate.STRAINS
+    return gate.prospect(terms, DOSES, case.range.share(logged), gain, units, 0.0, RISK, strains).score
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -102,10 +98,10 @@ def tabular(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
         base = (log.returns * fold.weights[:-1]).sum() / fold.weights.sum()
 
         def scores(policy: Array) -> dict[str, Array]:
-            candidate = asked(cell, policy, log.columns)
-            gain, error = rate(candidate, log.columns, fold, linear, base, method_key)
+            case = Case(asked(cell, policy, log.columns), log.columns, fold, declared)
+            gain, error = rate(case, linear, base, method_key)
             low = gain - 1.96 * error
-            expected = prospect(candidate, log.columns, fold, declared, low, base, cell.episodes - edges[2])
+            expected = prospect(case, low, base, cell.episodes - edges[2])
             return {"linear fitted Q": gain, "its lower bound": low, "weft.experiments.study": expected}
 
         return {"real": real} | jax.lax.map(scores, table)
@@ -115,37 +111,35 @@ def tabular(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
 
 @eqx.filter_jit
 def _scores(
-    candidate: Any, columns: Any, weighing: Weighing, methods: tuple[LinearQ, FittedQ], base: Array,
-    declared: Range | None, units: Array,
-) -> dict[str, Array]:  # fmt: skip
+    case: Case, methods: tuple[LinearQ, FittedQ], base: Array, units: Array, certifiable: bool
+) -> dict[str, Array]:
     linear, neural = methods
     key = jax.random.key(0)
-    gain, error = rate(candidate, columns, weighing, linear, base, key)
+    gain, error = rate(case, linear, base, key)
     low = gain - 1.96 * error
     found = {
         "linear fitted Q": gain,
         "its lower bound": low,
-        "neural fitted Q": neural.value(candidate, columns, weighing, key) - base,
+        "neural fitted Q": neural.value(case, key) - base,
         "weft.experiments.study": low,
     }
-    if declared is not None:
-        found["weft.experiments.study"] = prospect(candidate, columns, weighing, declared, low, base, units)
+    if certifiable:
+        found["weft.experiments.study"] = prospect(case, low, base, units)
     return found
 
 
 def score(policy: Any, data: weft.Dataset, greedy: bool, units: int) -> dict[str, float]:
     """Return every rule's score of a policy on a fold; `weft.study` puts what has no certificate behind what has."""
-    candidate, columns, _ = asked = question(policy, data, None, greedy, 8, 0)
+    case = case_of(policy, data, None, greedy, 8, 0)
     shared: dict[str, Any] = {"discount": declared_discount(data), "horizon": data.spec.horizon}
     shared["features"] = int(np.clip(data.steps // 10, 8, 128))
     methods = LinearQ(**shared), FittedQ(declared_discount(data), steps=FITTING)
     base = jnp.float32(discounted(data, declared_discount(data)).mean())
-    absent = missing(data, candidate, None)
-    declared = None if absent else jax.tree.map(jnp.float32, declared_range(data))
-    found = {name: float(part) for name, part in _scores(*asked, methods, base, declared, jnp.float32(units)).items()}
+    absent = missing(data, case.candidate)
+    found = {name: float(part) for name, part in _scores(case, methods, base, jnp.float32(units), not absent).items()}
     if absent and data.store_log_propensities is not None:
         found["weft.experiments.study"] -= 1e6
-    outside = unsupported(candidate, columns, data.rows, jax.random.key(0))
+    outside = unsupported(case.candidate, case.columns, data.rows, jax.random.key(0))
     found["lower bound, unsupported last"] = found["its lower bound"] - (1e6 if (outside or 0.0) > 0.2 else 0.0)
     return {rule: value if np.isfinite(value) else -1e30 for rule, value in found.items()}  # no value is the worst
 

@@ -33,7 +33,7 @@ from weft.envs.gymnasium_adapter import make_simulator
 from weft.envs.rollout import collect, rollout
 from weft.envs.vector_simulators import HostedLanes
 from weft.envs.worlds.pendulum import Pendulum
-from weft.evaluation.estimator import tabulate
+from weft.evaluation.candidate import tabulate
 
 STEPS = 40
 ENDS = np.arange(STEPS) % 4 == 3

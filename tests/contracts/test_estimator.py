@@ -19,8 +19,10 @@ from weft.data.dataset import Dataset
 from weft.data.units import fit_transform
 from weft.evaluation import estimator as judges
 from weft.evaluation import interval as ranges
-from weft.evaluation import linear_q as linear
+from weft.evaluation.case import case_of
+from weft.evaluation.moments import moments
 from weft.evaluation.overlap import unsupported
+from weft.evaluation.waves import features
 from weft.nn.distributions import Normal
 
 DISCOUNT, EPISODES, LONGEST = 0.9, 24, 4
@@ -84,7 +86,7 @@ def asked(kind, single=False, order=None):
         flat["seen"], flat["action"], flat["reward"], flat["terminal"], flat["cut"], flat["propensity"],
         next_observations=flat["after"], columns={"user": flat["user"]}, unit="user", **options,
     )  # fmt: skip
-    return judges.question(Gaussian() if kind == "continuous" else lambda seen: CHANCES[seen], data, None, True, 4, 0)
+    return case_of(Gaussian() if kind == "continuous" else lambda seen: CHANCES[seen], data, None, True, 4, 0)
 
 
 @functools.cache
@@ -97,18 +99,22 @@ def program(name):
     return eqx.filter_jit(method(name).value)
 
 
-def value(name, candidate, columns, weighing):
-    return float(program(name)(candidate, columns, weighing, jax.random.key(0)))
+def value(name, case):
+    return float(program(name)(case, jax.random.key(0)))
 
 
 def question(name, kind, order=None):
     return asked(kind, judges.estimator(name).single, order)
 
 
-def spoilt(columns, episode):
-    return eqx.tree_at(
-        lambda c: c.reward, columns, jnp.where((columns.episode == episode)[:, None], 99.0, columns.reward)
-    )
+def paying(case, reward):
+    """Return the case with other rewards."""
+    return eqx.tree_at(lambda one: one.columns.reward, case, reward)
+
+
+def spoilt(case, episode):
+    columns = case.columns
+    return paying(case, jnp.where((columns.episode == episode)[:, None], 99.0, columns.reward))
 
 
 @each
@@ -122,45 +128,44 @@ def test_it_says_what_it_is(name):
 @each
 @each_kind
 def test_an_estimate_is_one_finite_number_and_repeats(name, kind):
-    first = program(name)(*question(name, kind), jax.random.key(0))
+    first = program(name)(question(name, kind), jax.random.key(0))
     assert first.shape == ()
     assert jnp.isfinite(first)
-    assert float(first) == value(name, *question(name, kind))
+    assert float(first) == value(name, question(name, kind))
 
 
 @each
 @each_kind
 def test_only_the_proportions_of_weights_matter(name, kind):
-    candidate, columns, weighing = question(name, kind)
-    first = value(name, candidate, columns, weighing)
+    case = question(name, kind)
+    first = value(name, case)
     for scale in (2.0, 0.25):
-        scaled = value(name, candidate, columns, weighing.reweighted(scale * weighing.weights))
+        scaled = value(name, case.reweighted(scale * case.weighing.weights))
         assert scaled == pytest.approx(first, rel=1e-3, abs=1e-5)
 
 
 @each
 @each_kind
 def test_an_episode_of_weight_zero_changes_nothing(name, kind):
-    candidate, columns, weighing = question(name, kind)
-    weighing = weighing.reweighted(weighing.weights.at[3].set(0.0))
-    found = [value(name, candidate, one, weighing) for one in (columns, spoilt(columns, 3))]
-    assert found[0] == found[1]
-    richer = eqx.tree_at(lambda c: c.reward, columns, columns.reward + 1.0)
-    assert value(name, candidate, richer, weighing) != found[0]
+    case = question(name, kind)
+    case = case.reweighted(case.weighing.weights.at[3].set(0.0))
+    first = value(name, case)
+    assert value(name, spoilt(case, 3)) == first
+    assert value(name, paying(case, case.columns.reward + 1.0)) != first
 
 
 @pytest.mark.parametrize("name", sorted({*judges.estimators()} - {"fitted_q"}))  # its batches depend on the order
 @each_kind
 def test_the_order_of_episodes_changes_nothing(name, kind):
     order = tuple(np.random.default_rng(0).permutation(EPISODES).tolist())
-    first, second = (value(name, *question(name, kind, order)) for order in (None, order))
+    first, second = (value(name, question(name, kind, order)) for order in (None, order))
     assert second == pytest.approx(first, rel=2e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", every("linear_q", "quantile"))
 def test_compiling_changes_nothing(name):
-    plain = float(method(name).value(*question(name, "discrete"), jax.random.key(0)))
-    assert value(name, *question(name, "discrete")) == pytest.approx(plain, rel=2e-3, abs=1e-4)
+    plain = float(method(name).value(question(name, "discrete"), jax.random.key(0)))
+    assert value(name, question(name, "discrete")) == pytest.approx(plain, rel=2e-3, abs=1e-4)
 
 
 def fits(found, ranged):
@@ -177,15 +182,13 @@ def bounded(name):
     names = [one for one, ranged in sorted(ranges.intervals().items()) if fits(found, ranged)]
     made = {one: small(one, ranges.interval(one), **DECLARED) for one in names}
 
-    return eqx.filter_jit(
-        lambda *asked: {one: made[one](method(name), *asked, jax.random.key(0), 0.9) for one in names}
-    )
+    return eqx.filter_jit(lambda case: {one: made[one](method(name), case, jax.random.key(0), 0.9) for one in names})
 
 
 @pytest.mark.parametrize("name", every("linear_q", "magic", "per_decision"))
 def test_every_interval_that_fits_holds_the_estimate(name):
-    candidate, columns, weighing = question(name, "discrete")
-    found = bounded(name)(candidate, columns, weighing)
+    case = question(name, "discrete")
+    found = bounded(name)(case)
     assert "bootstrap" in found
     for interval, bounds in found.items():
         assert bounds.low <= bounds.high, interval
@@ -193,10 +196,10 @@ def test_every_interval_that_fits_holds_the_estimate(name):
             assert bounds.low <= bounds.value <= bounds.high, interval
         refitted = interval == "bootstrap" and not isinstance(method(name), judges.Statistic)
         if not refitted:
-            assert float(bounds.value) == pytest.approx(value(name, candidate, columns, weighing), rel=2e-3, abs=1e-4)
-    zero = weighing.reweighted(weighing.weights.at[3].set(0.0))
-    again = [bounded(name)(candidate, one, zero) for one in (columns, spoilt(columns, 3))]
-    scaled = bounded(name)(candidate, columns, weighing.reweighted(2 * weighing.weights))
+            assert float(bounds.value) == pytest.approx(value(name, case), rel=2e-3, abs=1e-4)
+    zero = case.reweighted(case.weighing.weights.at[3].set(0.0))
+    again = [bounded(name)(one) for one in (zero, spoilt(zero, 3))]
+    scaled = bounded(name)(case.reweighted(2 * case.weighing.weights))
     for interval in found:
         for end in ("low", "high"):
             assert getattr(again[0][interval], end) == getattr(again[1][interval], end), interval
@@ -218,7 +221,7 @@ def test_a_time_out_goes_on_and_a_terminal_does_not(name, cut, ends):
             blank, blank, np.ones(EPISODES), flags & (not timeout), flags & timeout, np.ones(EPISODES),
             next_observations=blank, kinds={"": "category"}, action_count=1,
         )  # fmt: skip
-        found = judge(*judges.question(lambda seen: np.ones((len(seen), 1)), data, None, True, 1, 0), jax.random.key(0))
+        found = judge(case_of(lambda seen: np.ones((len(seen), 1)), data, None, True, 1, 0), jax.random.key(0))
         assert float(found) == pytest.approx(expected, rel=1e-3)
 
 
@@ -230,10 +233,9 @@ def test_observations_of_any_form_have_features():
     ):
         ends = np.arange(12) % 3 == 2
         data = Dataset.from_arrays(seen, np.arange(12) % 2, np.ones(12), ends)
-        ask = judges.question(lambda _: np.full((12, 2), 0.5), data, None, True, 1, 0)
-        terms = jax.jit(linear.moments, static_argnums=3)(
-            linear.features(data.spec, jax.random.key(0), 30), *ask[:2], 4, 0.9
-        )
+        case = case_of(lambda _: np.full((12, 2), 0.5), data, None, True, 1, 0)
+        basis = features(data.spec, jax.random.key(0), 30)
+        terms = jax.jit(moments, static_argnums=3)(basis, case.candidate, case.columns, 4, 0.9)
         assert np.isfinite(terms.gram).all()
         same = np.asarray(terms.first[:, :8]).std(0).max()
         assert same > 0.01, "the first observations differ, so their features do"
@@ -248,11 +250,11 @@ def test_the_range_that_a_log_shows_does_not_clip_a_policy():
     def far(seen):
         return np.full((len(seen), 1), 1.0, np.float32)
 
-    candidate, columns, *_ = judges.question(far, unbounded(), None, True, 1, 0)
-    np.testing.assert_allclose(candidate.action, 5.0, rtol=1e-5)
-    assert float(jnp.abs(columns.action).max()) < 1.0
+    case = case_of(far, unbounded(), None, True, 1, 0)
+    np.testing.assert_allclose(case.candidate.action, 5.0, rtol=1e-5)
+    assert float(jnp.abs(case.columns.action).max()) < 1.0
     near = unbounded(action_bounds=(-0.2, 0.2))
-    np.testing.assert_allclose(judges.question(far, near, None, True, 1, 0)[0].action, 1.0, atol=1e-5)
+    np.testing.assert_allclose(case_of(far, near, None, True, 1, 0).candidate.action, 1.0, atol=1e-5)
 
 
 def test_drawn_actions_are_not_clipped_to_the_logs_range_either():
@@ -261,7 +263,7 @@ def test_drawn_actions_are_not_clipped_to_the_logs_range_either():
             shape = (*observation.shape[:-1], 1)
             return Normal(jnp.full(shape, 1.0), jnp.full(shape, -9.0))
 
-    candidate = judges.question(Far(), unbounded(), None, False, 3, 0)[0]
+    candidate = case_of(Far(), unbounded(), None, False, 3, 0).candidate
     np.testing.assert_allclose(candidate.action, 5.0, rtol=1e-2)
 
 
@@ -270,8 +272,8 @@ def test_a_policy_that_leaves_the_log_is_unsupported():
         return np.full((len(seen), 1), 1.0, np.float32)
 
     log_ = unbounded()
-    candidate, columns, *_ = judges.question(far, log_, None, True, 1, 0)
-    assert unsupported(candidate, columns, log_.rows, jax.random.key(0)) == 1.0
+    case = case_of(far, log_, None, True, 1, 0)
+    assert unsupported(case.candidate, case.columns, log_.rows, jax.random.key(0)) == 1.0
 
 
 class Drift(Policy):
@@ -291,7 +293,7 @@ def test_a_policy_with_memory_is_asked_along_the_logged_history():
     action = np.array([0.1, 0.4, -0.2, 0.3, 0.5])[:, None].astype(np.float32)
     ends = np.array([False, False, True, False, True])
     data = Dataset.from_arrays(np.ones((5, 1)), action, np.ones(5), ends, propensities=np.full(5, 0.5))
-    candidate = judges.question(Drift(), data, None, False, 4, 0)[0]
+    candidate = case_of(Drift(), data, None, False, 4, 0).candidate
     centre = np.array([0.0, 0.1, 0.5, 0.0, 0.3])
     expected = -0.5 * (action[:, 0] - centre) ** 2 - 0.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(candidate.log_prob, expected, rtol=1e-5)
@@ -320,9 +322,9 @@ def test_codes_that_mean_something_else_are_refused():
         (labelled(kind="vector", zones=()), r"other\.csv shows observations .*'vector'.* trained on .*'category'"),
     ):
         with pytest.raises(UserError, match=sentence):
-            judges.question(policy, other, None, True, 1, 0)
+            case_of(policy, other, None, True, 1, 0)
     for same in (labelled(), labelled(zones=())):
-        assert judges.question(policy, same, None, True, 1, 0)[0].probability.shape == (40, 2)
+        assert case_of(policy, same, None, True, 1, 0).candidate.probability.shape == (40, 2)
 
 
 @pytest.mark.parametrize("name", sorted(ranges.intervals()))

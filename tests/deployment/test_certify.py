@@ -9,7 +9,7 @@ from tabular import TIME, asks, world
 
 import weft
 from weft.core.errors import UserError
-from weft.deployment.decision import recalled
+from weft.deployment.decision import Decision, recalled
 from weft.deployment.ledger import Ledger
 from weft.evaluation.bounded_terms import declared_range
 from weft.evaluation.propensities import estimate_propensities
@@ -45,6 +45,15 @@ def test_a_better_policy_is_deployed_with_its_bound_and_its_promise(own_ledger):
     assert "DEPLOY (dose 1)" in str(found)
     assert len(Ledger().entries()) == 1
     assert own_ledger.is_dir()
+
+
+def test_a_notebook_shows_the_same_and_escapes_it():
+    decision = dataclasses.replace(Decision("DEPLOY", 0.5, 0.2, 1, reason="<b>sure</b> & safe"), units=40)
+    page = decision._repr_html_()
+    assert "DEPLOY (dose 0.5)" in page
+    assert "at least 0.2" in page
+    assert "&lt;b&gt;sure&lt;/b&gt; &amp; safe" in page
+    assert "color" not in page
 
 
 def test_the_same_question_is_free_and_another_one_is_refused():
@@ -196,7 +205,8 @@ def test_what_is_missing_for_a_certificate_is_named():
 
 
 def test_a_deterministic_policy_over_continuous_actions_has_no_density():
-    data = dataclasses.replace(small.continuous(200), store_log_propensities=np.zeros(200, np.float32))
+    data = small.continuous(200)
+    data = dataclasses.replace(data, store_log_propensities=np.zeros(len(data.store_rewards), np.float32))
     found = weft.certify(lambda seen: np.zeros((len(seen), 2)), data)
     assert found.tier == 3
     assert "has no density" in found.reason
@@ -317,7 +327,7 @@ def test_a_policy_that_does_not_fit_is_refused(policy, sentence):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"risk": 0}, "The risk lies between 0 and 1, got 0."),
+        ({"risk": 0.0}, "The risk lies between 0 and 1, got 0.0."),
         ({"margin": -1.0}, "The margin is how much better the policy must be, at least 0, got -1.0."),
         ({"margin": float("nan")}, "at least 0, got nan."),
         ({"show": "plot"}, "not 'plot'"),

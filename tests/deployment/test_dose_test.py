@@ -1,5 +1,6 @@
 """The statistic behind a decision: how often a whole gate is wrong, where it stops, what it is about."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -10,8 +11,9 @@ from tabular import asks, world
 
 from weft.deployment import dose_test as gate
 from weft.deployment.dose_test import DOSES, Terms, evidence, needed, opposite, prospect, randomised, terms
-from weft.evaluation.bounded_terms import Range
-from weft.evaluation.estimator import question
+from weft.evaluation.bounded_terms import Range, improvement
+from weft.evaluation.case import case_of
+from weft.evaluation.trajectories import Paths
 
 STEPS = jnp.asarray(DOSES)
 UNITS, TIME = 200, 4
@@ -48,9 +50,9 @@ def test_with_a_margin_every_dose_has_its_share_of_the_risk():
 
 def test_terms_opposites_and_evidence_agree_with_what_is_true():
     here = world()
-    asked = question(asks(here.rule(0.6)), here.log(4000, 1), None, True, 8, 0)
-    ours = terms(asked[0], None, *asked[1:], DECLARED, STEPS)
-    against = opposite(asked[0], None, *asked[1:], DECLARED, STEPS)
+    asked = case_of(asks(here.rule(0.6)), here.log(4000, 1), None, True, 8, 0)
+    ours = terms(asked, None, STEPS)
+    against = opposite(asked, None, STEPS)
     for place, dose in enumerate(DOSES):
         rule = (1 - dose) * here.logging + dose * here.rule(0.6)
         true = here.value(rule) - here.value(here.logging)
@@ -95,33 +97,32 @@ def test_a_plan_has_an_order_above_a_margin_too():
 
 def test_a_declared_floor_makes_the_same_evidence_stronger():
     here = world()
-    floored = Range(0.0, 1.0, 1.0, TIME, float(here.logging.min()))
-    asked = question(asks(here.rule(0.6)), here.log(300, 3), None, True, 8, 0)
+    data = here.log(300, 3)
+    asked = case_of(asks(here.rule(0.6)), data, None, True, 8, 0)
+    floored = dataclasses.replace(asked, declared=Range(0.0, 1.0, 1.0, TIME, float(here.logging.min())))
     usual = jax.tree.map(lambda part: part * jnp.ones(len(DOSES)), gate.USUAL)
-    plain, centred = terms(asked[0], None, *asked[1:], DECLARED, STEPS), None
-    centred = terms(asked[0], None, *asked[1:], floored, STEPS, usual)
+    plain, centred = terms(asked, None, STEPS), terms(floored, None, STEPS, usual)
     assert (np.asarray(centred.values).var(1)[:6] < 0.6 * np.asarray(plain.values).var(1)[:6]).all()
     one, two = (evidence(found, STEPS, 0.0, 0.05) for found in (plain, centred))
     assert (np.asarray(two.log_wealth)[:6] > np.asarray(one.log_wealth)[:6]).all()
-    against, centred = (opposite(asked[0], None, *asked[1:], floored, STEPS, c) for c in (None, usual))
+    against, centred = (opposite(floored, None, STEPS, centre) for centre in (None, usual))
     assert (np.asarray(centred.values).var(1)[:6] < 0.6 * np.asarray(against.values).var(1)[:6]).all()
 
 
 def test_swapping_policy_and_baseline_swaps_the_improvement():
     here = world()
     data = here.log(400, 1)
-    first, second = (question(asks(here.rule(pull)), data, None, True, 8, 0) for pull in (0.5, -0.5))
+    first, second = (case_of(asks(here.rule(pull)), data, None, True, 8, 0) for pull in (0.5, -0.5))
     whole = jnp.ones(1)
-    one = opposite(first[0], second[0], *first[1:], DECLARED, whole)
-    two = terms(second[0], first[0], *first[1:], DECLARED, whole)
+    one, two = opposite(first, second, whole), terms(second, first, whole)
     np.testing.assert_allclose(one.values, two.values, rtol=1e-5, atol=1e-5)
     assert float(one.bound[0]) == float(two.bound[0]) == TIME
 
 
 def test_a_randomised_test_needs_about_what_its_terms_say():
     here = world()
-    asked = question(asks(here.rule(0.6)), here.log(4000, 2), None, True, 8, 0)
-    planned = float(randomised(asked[0], *asked[1:], DECLARED, 0.0, 0.05))
+    asked = case_of(asks(here.rule(0.6)), here.log(4000, 2), None, True, 8, 0)
+    planned = float(randomised(asked, 0.0, 0.05))
     other = world()
     theirs = type(other)(other.begin, other.move, other.pay, other.rule(0.6))
     gains, losses = theirs.log(2000, 3).returns, other.log(2000, 4).returns
@@ -146,14 +147,14 @@ def deploys(key, pull, repeats):
         ratio = jnp.where(first, policy[0] / logging[0], policy[1] / logging[1])
         mood = jax.random.uniform(mood_key, (UNITS, 1))  # of a unit: its rewards go together
         reward = jax.random.bernoulli(reward_key, mood, (UNITS, TIME)).astype(jnp.float32)
-        found = gate.Paths(jnp.log(ratio), reward, jnp.ones((UNITS, TIME)), jnp.ones((UNITS, TIME), bool))
-        values = jax.vmap(lambda dose: gate.improvement(found.dosed(dose), None, DECLARED))(STEPS)
+        found = Paths(jnp.log(ratio), reward, jnp.ones((UNITS, TIME)), jnp.ones((UNITS, TIME), bool))
+        values = jax.vmap(lambda dose: improvement(found.dosed(dose), None, DECLARED))(STEPS)
         there = jnp.ones(UNITS, bool)
         every = Terms(values, jax.vmap(DECLARED.bound)(STEPS), there)
 
         def centred(dose):
             taken = floored.centring(dose, gate.USUAL)
-            return gate.improvement(found.dosed(dose), None, floored, taken), floored.bound(dose, gate.USUAL)
+            return improvement(found.dosed(dose), None, floored, taken), floored.bound(dose, gate.USUAL)
 
         centred = Terms(*jax.vmap(centred)(STEPS), there)
         said = evidence(every, STEPS, 0.0, 0.05), evidence(every, STEPS, 0.0, 0.05, False)

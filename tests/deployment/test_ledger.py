@@ -71,7 +71,7 @@ def test_a_shown_report_spends_the_fold(ledger):
 
 def test_a_report_may_follow_a_decision_and_then_the_fold_is_spent(ledger):
     ledger.spend(log(), "first")
-    ledger.spend(log(), "first", risk=0, shown="report")
+    ledger.spend(log(), "first", risk=0.0, shown="report")
     with pytest.raises(UserError, match="is spent"):
         ledger.left(log())
     assert [entry.spent for entry in ledger.entries()] == [0.05, 0]

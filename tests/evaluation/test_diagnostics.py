@@ -16,8 +16,9 @@ from weft.data.spec import ActionSpec, ObservationSpec, Spec
 from weft.evaluation import diagnostics
 from weft.evaluation import specification_tests as assumptions
 from weft.evaluation.bounded_terms import Range
+from weft.evaluation.candidate import Candidate
+from weft.evaluation.case import Case, Weighing
 from weft.evaluation.confounding import betting_bound, flip, normalised_bound
-from weft.evaluation.estimator import Candidate, Weighing
 from weft.evaluation.trajectories import Paths
 from weft.evaluation.waves import features
 
@@ -95,7 +96,9 @@ def ratios(key, count, time):
         ours, theirs = planted[name]
         candidate = Candidate(wanted[codes.reshape(-1)], None, ours, spec(PLACES, CHOICES, time))
         changed = eqx.tree_at(lambda c: c.log_propensity, made, theirs)
-        found.append(assumptions.alarmed(assumptions.mean_weight_test(candidate, changed, every(count), keys[4])[1]))
+        found.append(
+            assumptions.alarmed(assumptions.mean_weight_test(Case(candidate, changed, every(count)), keys[4]).z)
+        )
     return jnp.stack(found)
 
 
@@ -119,7 +122,7 @@ def test_rare_large_ratios_that_have_not_been_met_are_no_alarm():
         asked = eqx.tree_at(
             lambda c: c.log_prob, candidate, jnp.log(actions[:, 0].astype(jnp.float32)), is_leaf=lambda x: x is None
         )
-        return assumptions.alarmed(assumptions.mean_weight_test(asked, made, every(count), key)[1])
+        return assumptions.mean_weight_test(Case(asked, made, every(count)), key).alarm
 
     alarms = jax.jit(lambda keys: jax.lax.map(once, keys))(jax.random.split(jax.random.key(1), 500))
     assert float(alarms.mean()) <= 0.02
@@ -146,7 +149,6 @@ def test_agreement_is_the_z_of_the_difference():
 def valued(lengths, noise, count=200):
     """Return the behaviour test where nothing is seen and an episode ends after so many steps of a reward of one."""
     random = np.random.default_rng(0)
-    time = max(lengths)
     ends = random.choice(lengths, count)
     rewards = 1 + noise * random.normal(size=ends.sum())
     last = np.zeros(ends.sum(), bool)
@@ -155,8 +157,8 @@ def valued(lengths, noise, count=200):
         np.zeros(len(last), int), np.zeros(len(last), int), rewards, last, kinds={"": "category"}, action_count=2
     )
     known = features(data.spec, jax.random.key(0), 16)
-    weights = every(count)
-    return assumptions.behaviour_test(known, data.device(), weights, time, 4, 1.0, 1e-4), data
+    case = Case(Candidate(None, None, None, data.spec), data.device(), every(count))
+    return assumptions.behaviour_test(known, case, 4, 1.0, 1e-4), data
 
 
 def test_the_value_of_the_logging_policy_is_a_known_answer():
@@ -185,10 +187,10 @@ def markov(key, alias, count, time):
     made = columns(codes, actions, rewards, jnp.log(jnp.where(actions == 1, 0.4, 0.6)))
     chance = jnp.broadcast_to(jnp.asarray([0.3, 0.7]), (codes.size, 2))
     candidate = Candidate(chance, None, jnp.log(chance[made.position, made.action]), spec(2, 2, time))
-    known, weights = features(candidate.spec, jax.random.key(0), 16), every(count)
-    bellman = diagnostics.bellman_test(known, candidate, made, weights, time, 1.0, 1e-4, keys[3])
-    memory = diagnostics.memory_test(known, made, weights, keys[4])
-    behaviour = diagnostics.memory_test(known, made, weights, keys[5], target="behaviour")
+    known, case = features(candidate.spec, jax.random.key(0), 16), Case(candidate, made, every(count))
+    bellman = diagnostics.bellman_test(known, case, time, 1.0, 1e-4, keys[3])
+    memory = diagnostics.memory_test(known, case, keys[4])
+    behaviour = diagnostics.memory_test(known, case, keys[5], target="behaviour")
     return jnp.stack([bellman, memory, behaviour])
 
 

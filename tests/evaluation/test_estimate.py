@@ -13,8 +13,8 @@ from weft.agents.algorithms.td3_bc import TD3BC
 from weft.core import pytree
 from weft.core.errors import UserError
 from weft.data.dataset import Dataset
+from weft.evaluation.case import case_of
 from weft.evaluation.estimate import estimate
-from weft.evaluation.estimator import question
 from weft.evaluation.estimators.doubly_robust import DoublyRobust
 from weft.evaluation.estimators.per_decision import PerDecision
 from weft.evaluation.interval import resample
@@ -101,7 +101,7 @@ class Sampler:
         (lambda: estimate(policy, made(), "linear_q", foldz=2), "'linear_q' has no setting 'foldz'. Known: discount,"),
         (lambda: estimate(policy, made(), DoublyRobust(), folds=2), "Settings .folds. go with a method's name"),
         (lambda: estimate(policy, made(), folds=1), "at least two folds"),
-        (lambda: estimate(policy, made(), level=95), "between 0 and 1"),
+        (lambda: estimate(policy, made(), level=95.0), "between 0 and 1"),
         (lambda: estimate(policy, made(), discount=1.5), "discount must be between 0 and 1"),
         (lambda: estimate(policy, made(), horizon=0), "at least one step"),
         (lambda: estimate(policy, made(), DoublyRobust(0.5), discount=0.9), "discount of the method is 0.5"),
@@ -186,7 +186,7 @@ def test_several_policies_are_judged_as_each_by_itself(method, interval, monkeyp
         return np.stack([0.3 + 0.4 * (seen[:, 0] > 0), 0.7 - 0.4 * (seen[:, 0] > 0)], 1)
 
     data, settings = declared(made()), {"features": 8} if method == "linear_q" else {}
-    answers = question(policy, data, None, True, 1, 0)[0]
+    answers = case_of(policy, data, None, True, 1, 0).candidate
     room = 2 * sum(leaf.size for leaf in jax.tree.leaves(answers))  # two calls of the program, the second filled up
     monkeypatch.setattr(sys.modules["weft.evaluation.estimate"], "ROOM", room)
     policies = [policy, other, policy]

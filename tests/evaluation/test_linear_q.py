@@ -10,7 +10,8 @@ from weft.data.columns import Columns
 from weft.data.dataset import Dataset
 from weft.data.spec import ActionSpec, ObservationSpec, Spec
 from weft.evaluation import moments as sums
-from weft.evaluation.estimator import Candidate, Weighing, question
+from weft.evaluation.candidate import Candidate
+from weft.evaluation.case import Case, Weighing, case_of
 from weft.evaluation.estimators.double_reinforcement import DoubleReinforcement
 from weft.evaluation.interval import influence
 from weft.evaluation.linear_q import crossfit, crossfit_influence, solve
@@ -37,15 +38,15 @@ def steering():
     for _ in range(LONGEST):
         value += 1 - 0.2 * spread - 0.1 * 0.25 * spread
         spread = (0.9 - 0.25) ** 2 * spread + 0.04
-    return question(lambda seen: -0.5 * seen, data, None, True, 1, 0), data.spec, value
+    return case_of(lambda seen: -0.5 * seen, data, None, True, 1, 0), data.spec, value
 
 
 @pytest.mark.parametrize("count", [32, 256])
 def test_features_that_nearly_depend_on_each_other_cost_no_digits(count):
-    (candidate, columns, weighing), spec, truth = steering()
+    case, spec, truth = steering()
     known = features(spec, jax.random.key(0), count)
-    every = jax.jit(moments, static_argnums=3)(known, candidate, columns, EPISODES, 1.0)
-    total, first = every.weighted(weighing.weights), every.first.mean(0)
+    every = jax.jit(moments, static_argnums=3)(known, case.candidate, case.columns, EPISODES, 1.0)
+    total, first = every.weighted(case.weighing.weights), every.first.mean(0)
     found = jax.jit(solve, static_argnums=2)(total, first, LONGEST, 1e-4)
     gram, forward, reward = (np.asarray(part, float) for part in (total.gram, total.forward, total.reward))
     inverse, theta = np.linalg.inv(gram + 1e-4 * np.trace(gram) / len(gram) * np.eye(len(gram))), np.zeros(len(gram))
@@ -61,12 +62,12 @@ def test_features_that_nearly_depend_on_each_other_cost_no_digits(count):
 def test_features_made_anew_give_what_kept_sums_give(monkeypatch, what, horizon):
     """Without room for two matrices an episode, sums, values, errors, folds and slopes are the same."""
     if what == "continuous":
-        (candidate, columns, weighing), _, _ = steering()
+        case, _, _ = steering()
     else:
         here = world()
         rule = here.rule(0.4 if what == "choices drawn" else 1.0)
-        candidate, columns, weighing = question(asks(rule), here.log(50, 3, whole=True), None, True, 1, 0)
-    episodes = len(weighing.weights)
+        case = case_of(asks(rule), here.log(50, 3, whole=True), None, True, 1, 0)
+    candidate, columns, weighing, episodes = case.candidate, case.columns, case.weighing, case.episodes
     known = features(candidate.spec, jax.random.key(0), 24)
     weighing = weighing.reweighted(weighing.weights * jnp.linspace(0.1, 2.0, episodes))
 
@@ -99,22 +100,20 @@ def test_memory_does_not_grow_with_matrices_per_episode():
     spec = Spec((ObservationSpec((8,)),), ActionSpec("discrete", counts=(4,)), longest=1)
     size = 100_000
 
-    def blank(*shape, dtype="float32"):
-        return jax.ShapeDtypeStruct(shape, dtype)
+    def blank():
+        rows, flags, numbers = jnp.zeros(size, int), jnp.zeros(size, bool), jnp.zeros(size)
+        columns = Columns(
+            jnp.zeros((size, 8)), rows, jnp.zeros((size, 1)), flags, flags, rows, rows, rows, rows, rows, numbers,
+            numbers, rows, jnp.zeros((), int),
+        )  # fmt: skip
+        return Case(Candidate(jnp.zeros((size, 4)), None, numbers, spec), columns, Weighing(numbers, numbers, rows))
 
-    rows, flags, numbers = blank(size, dtype="int32"), blank(size, dtype="bool"), blank(size)
-    columns = Columns(
-        blank(size, 8), rows, blank(size, 1), flags, flags, rows, rows, rows, rows, rows, numbers, numbers, rows,
-        blank(dtype="int32"),
-    )  # fmt: skip
-    candidate = Candidate(blank(size, 4), None, numbers, spec)
-    weighing = Weighing(numbers, numbers, rows)
     method = DoubleReinforcement(1.0, horizon=1, features=128)
 
-    def judge(candidate, columns, weighing):
-        return influence(method, method.terms(candidate, columns, weighing, jax.random.key(0)), weighing)
+    def judge(case):
+        return influence(method, method.terms(case, jax.random.key(0)), case.weighing)
 
-    sizes = jax.jit(judge).lower(candidate, columns, weighing).compile().memory_analysis()
+    sizes = jax.jit(judge).lower(jax.eval_shape(blank)).compile().memory_analysis()
     assert sizes.temp_size_in_bytes < 2e8
 
 
@@ -130,7 +129,8 @@ def test_a_view_of_every_fifth_episode_has_all_folds():
 
 
 def test_features_are_waves_linear_terms_and_the_constant():
-    (_, columns, _), spec, _ = steering()
+    case, spec, _ = steering()
+    columns = case.columns
     known = features(spec, jax.random.key(1), 40)
     assert known.frequencies is not None
     assert known.phases is not None

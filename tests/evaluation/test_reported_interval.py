@@ -45,7 +45,7 @@ def test_what_has_no_interval_is_one_sentence():
     with pytest.raises(UserError, match="outside the declared"):
         weft.answer(policy, data.declare(reward_high=(0.5,)))
     with pytest.raises(UserError, match="between 0 and 1"):
-        weft.answer(policy, data, 95)
+        weft.answer(policy, data, 95.0)
     with pytest.raises(UserError, match="below the declared least"):
         weft.answer(policy, data.declare(propensity_low=0.45))
     assert data.spec.horizon == TIME

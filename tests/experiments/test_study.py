@@ -116,7 +116,7 @@ def test_a_study_that_an_older_version_made_is_answered_again(found, tmp_path):
 def undiagnosed(monkeypatch):
     """Leave the diagnostics out, which take longer than all else."""
     module = importlib.import_module("weft.deployment.certify")
-    monkeypatch.setattr(module, "diagnose_both", lambda *_: UserError("left out"))
+    monkeypatch.setattr(module, "_diagnosed", lambda *_: UserError("left out"))
 
 
 @pytest.mark.usefixtures("undiagnosed")
@@ -263,9 +263,10 @@ def test_the_file_acts_as_the_chosen_candidate_was_judged(found, drawn, tmp_path
 @pytest.mark.usefixtures("undiagnosed")
 def test_a_baseline_is_judged_as_it_acts(monkeypatch):
     baseline = weft.fit(small.bc(), HERE.log(200, 5), 20, 1).policy().drawing()
-    module, asked = importlib.import_module("weft.experiments.candidates"), []
+    module, asked = importlib.import_module("weft.evaluation.case"), []
     real = module.tabulate
     monkeypatch.setattr(module, "tabulate", lambda policy, *how: asked.append((policy, how)) or real(policy, *how))
     weft.study(DATA, (small.bc(),), baseline=baseline, **SHORT)
-    assert [policy.drawn for policy, _ in asked] == [True, False, True]  # the baseline once, the candidate both ways
-    assert all(len(how) == 4 for _, how in asked)  # nobody is told how to act
+    # the baseline once, the candidate both ways, and the chosen one again for its certificate
+    assert [policy.drawn for policy, _ in asked[:-1]] == [True, False, True]
+    assert all(greedy is None for _, (_, _, _, _, greedy, _) in asked)  # nobody is told how to act

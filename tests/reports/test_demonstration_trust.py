@@ -12,7 +12,7 @@ from weft.core.pytree import as_arrays
 from weft.deployment import dose_test as gate
 from weft.envs.worlds.notifications import Notifications, Rule, behaviour, reference, value
 from weft.evaluation.bounded_terms import Range
-from weft.evaluation.estimator import question
+from weft.evaluation.case import case_of
 from weft.reports import demonstration_trust as act
 
 WORLD = Notifications()
@@ -42,8 +42,8 @@ def test_terms_are_those_of_the_gate(log):
     doses, declared = jnp.asarray([0.1, 0.5, 1.0]), Range(0.0, 1.0, 1.0, 5)
     mine = act._terms(table, log, declared, doses, None)
     answer = reference(WORLD)
-    asked = question(lambda seen: np.asarray(answer(seen)), dataset(log), None, True, 8, 0)
-    theirs = gate.terms(asked[0], None, *asked[1:], declared, doses)
+    asked = case_of(lambda seen: np.asarray(answer(seen)), dataset(log), None, True, 8, 0)
+    theirs = gate.terms(asked, None, doses)
     np.testing.assert_allclose(mine.values, theirs.values, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(mine.bound, theirs.bound, rtol=1e-6)
     assert mine.there.all()

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from weft.deployment.decision import Decision, promise
+from weft.deployment.decision import PROMISES, Decision
 from weft.deployment.ledger import Entry
 from weft.evaluation.diagnostics import Diagnostics, Test, Weights
 from weft.experiments.study import Row
@@ -79,7 +79,7 @@ ENTRY = Entry("0123456789ab", 0.05, 0.05, "report", "question-1", "2030-01-02T03
 def decision(**changes) -> Decision:
     """Return a made-up certificate; `changes` replace fields."""
     found = Decision(
-        "DEPLOY", 0.5, 0.21, 1, "40 units give 99 to 1", promise(1), 0.9, units=40, doses=(0.1, 0.5, 1.0),
+        "DEPLOY", 0.5, 0.21, 1, "40 units give 99 to 1", PROMISES[1], 0.9, units=40, doses=(0.1, 0.5, 1.0),
         evidence=(3e9, 99.0, 0.5), lows=(0.04, 0.21, -0.3), means=(0.06, 0.31, 0.6),
         needed={0.1: 25.0, 0.5: 35.0, 1.0: 70.0}, effective_sample_size=12.5, assumptions=("Users are independent.",),
     )  # fmt: skip

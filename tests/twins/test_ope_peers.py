@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from weft.data.dataset import Dataset
-from weft.evaluation.estimator import question
-from weft.evaluation.estimators import doubly_robust, shrinkage, switch
+from weft.evaluation import control_variates
+from weft.evaluation.case import case_of
 from weft.evaluation.estimators.doubly_robust import DoublyRobust
 from weft.evaluation.estimators.importance_sampling import ImportanceSampling
 from weft.evaluation.estimators.per_decision import PerDecision
@@ -47,20 +47,20 @@ def case(name):
         state.ravel(), action.ravel(), reward.ravel(), ends, propensities=propensity.ravel(),
         kinds={"": "category"}, action_count=policy.shape[1],
     )  # fmt: skip
-    asked = question(lambda seen: policy[seen], data, None, True, 1, 0)
+    asked = case_of(lambda seen: policy[seen], data, None, True, 1, 0)
     known = q[state] if single else q[np.arange(longest), state]
     chosen = np.take_along_axis(known, action[..., None], 2)[..., 0]
     return log, asked, (chosen, (known * policy[state]).sum(-1), np.zeros(action.shape))
 
 
-def given(monkeypatch, module, found):
-    """Let an estimator use the Q table that the peer was given, instead of fitting one."""
-    monkeypatch.setattr(module, "tables", lambda *_: tuple(jnp.asarray(part, jnp.float32) for part in found))
+def given(monkeypatch, found):
+    """Let estimators use the Q table that the peer was given, instead of fitting one."""
+    monkeypatch.setattr(control_variates, "tables", lambda *_: tuple(jnp.asarray(part, jnp.float32) for part in found))
 
 
 def value(method, asked):
     run = eqx.filter_jit(lambda method, *rest: method.value(*rest))
-    return float(run(method, *asked, jax.random.key(0)))
+    return float(run(method, asked, jax.random.key(0)))
 
 
 def agrees(method, asked, expected):
@@ -78,8 +78,7 @@ def test_inverse_propensities_of_single_decisions(kind):
 
 def test_doubly_robust_single_decisions(monkeypatch):
     log, asked, found = case("ope_bandits")
-    for module in (doubly_robust, switch, shrinkage):
-        given(monkeypatch, module, found)
+    given(monkeypatch, found)
     peer = log["estimates"]
     agrees(DoublyRobust(discount=1.0, horizon=1), asked, peer["DR"])
     for kind, name in ((Switch, "Switch-DR"), (Shrinkage, "DRos")):
@@ -102,7 +101,7 @@ def test_doubly_robust_single_decisions(monkeypatch):
 )
 def test_estimates_of_episodes(monkeypatch, method, name):
     log, asked, found = case("ope_episodes")
-    given(monkeypatch, doubly_robust, found)
+    given(monkeypatch, found)
     agrees(method, asked, log["estimates"][name])
 
 
@@ -113,7 +112,7 @@ def test_a_discount_of_zero_is_the_first_step():
 
 def test_the_peers_95_percent_are_our_90():
     log, asked, _ = case("ope_episodes")
-    run = eqx.filter_jit(lambda method, level: Student()(method, *asked, jax.random.key(0), level))
+    run = eqx.filter_jit(lambda method, level: Student()(method, asked, jax.random.key(0), level))
     plain = PerDecision(discount=0.9)
     ours = run(plain, 0.9)
     np.testing.assert_allclose([ours.low, ours.high], log["intervals"]["PDIS t"], rtol=1e-4)

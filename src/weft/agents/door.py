@@ -19,6 +19,7 @@ from ..core.errors import UserError, nearest
 from ..data.spec import ActionSpec, ObservationSpec, Spec
 
 __all__ = [
+    "admitted",
     "aligned",
     "check_action",
     "check_columns",
@@ -55,6 +56,21 @@ def check_same(trained: Spec, shown: Spec, where: str) -> None:
             f"{where} has the action's columns in the order {_listed(theirs.names)}, the policy was trained on "
             f"{_listed(ours.names)}; load the log with them in that order."
         )
+
+
+def admitted(trained: Spec, shown: Spec, observation: PyTree, where: str) -> PyTree:
+    """Return the observations of a log in the order of columns that a policy was trained on.
+
+    Raises UserError where they, or the log's actions, would mean something else to it, and for values that it cannot
+    take.
+    """
+    check_same(trained, shown, where)
+    observation = aligned(trained, shown, observation)
+    try:
+        check_observation(trained, observation)
+    except UserError as problem:
+        raise UserError(f"{where}: {problem}") from None
+    return observation
 
 
 def _form(part: ObservationSpec) -> tuple[str, str, tuple[int, ...]]:

@@ -10,6 +10,7 @@ __all__ = [
     "check_ranges",
     "cut_early",
     "declared_discount",
+    "mean_return",
     "returns",
     "undeclared",
     "unevenly_discounted",
@@ -46,6 +47,17 @@ def returns(data: Dataset) -> np.ndarray:
     step = np.arange(data.steps) - np.repeat(begins, lengths)
     discount = 1.0 if data.spec.discount is None else float(data.spec.discount)
     return np.add.reduceat(np.asarray(data.rewards, float) * discount**step, begins)
+
+
+def mean_return(data: Dataset) -> float | None:
+    """Return the mean return of a log's units, episodes of a unit averaged; None where there is no such number."""
+    if np.ndim(data.rewards) != 1 or unevenly_discounted(data):
+        return None
+    each = returns(data)
+    if data.spec.unit:
+        member = np.unique(data.units(data.spec.unit).astype(str), return_inverse=True)[1]
+        each = np.bincount(member, each) / np.bincount(member)
+    return float(each.mean())
 
 
 def check_ranges(data: Dataset, who: str) -> None:

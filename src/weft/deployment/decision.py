@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.tables import text_table
+from ..core.tables import html_table, text_table
 
-__all__ = ["ACTIONS", "Decision", "plain", "promise", "recalled"]
+__all__ = ["ACTIONS", "PROMISES", "Decision", "plain", "recalled"]
 
 ACTIONS = ("DEPLOY", "STAGED", "COLLECT", "REJECT", "ABSTAIN")
 TIERS = {
@@ -16,8 +16,23 @@ TIERS = {
     2: "an estimate that rests on assumptions",
     3: "no ground for an answer",
 }
+PROMISES = {
+    1: (
+        "If these units are independent draws of the units that come, propensities are those that were used, and "
+        "rewards keep to their declared range, a policy that is no better than the margin is deployed with at most "
+        "the stated risk, for any number of units and any kind of policy. Not promised: that the world stays as it "
+        "was, that single episodes go well, that a retrained policy is as good, or the chance that this very "
+        "decision is wrong, which depends on how many of the policies brought here are good."
+    ),
+    2: (
+        "An estimate that rests on Markov observations, a value class that holds the truth, and everything the logging "
+        "policy saw being in the log. Tests of this found nothing; they cannot prove it. Good enough to begin a "
+        "randomised test with a small share, not to deploy."
+    ),
+}
+"""What an answer of a tier promises and what it does not, in words."""
 ACTS = {True: "as it draws its actions", False: "as it takes its most likely actions (the mode)"}
-KEPT = ("margin", "risk", "units", "baseline", "drawn", "assumptions", "question", "logged_return")  # whatever is shown
+OPEN = ("margin", "risk", "units", "baseline", "drawn", "assumptions", "question", "logged_return")  # whatever is shown
 NOTHING_ELSE = "not certified; nothing else is shown, so that what is left of the risk can be spent on another policy"
 
 
@@ -72,18 +87,18 @@ class Decision:
 
     def bare(self) -> "Decision":
         """Return whether it is certified (or estimated to be better) and the dose, so that no more is known."""
-        kept = {name: getattr(self, name) for name in KEPT}
+        open_ = {name: getattr(self, name) for name in OPEN}
         if self.action not in ("DEPLOY", "STAGED") or (self.action, self.tier) == ("STAGED", 1):
-            return Decision("ABSTAIN", reason=NOTHING_ELSE, **kept)
+            return Decision("ABSTAIN", reason=NOTHING_ELSE, **open_)
         reason = "only the decision was asked for"
-        return Decision(self.action, self.dose, tier=self.tier, promise=self.promise, reason=reason, **kept)
+        return Decision(self.action, self.dose, tier=self.tier, promise=self.promise, reason=reason, **open_)
 
     def record(self) -> dict[str, Any]:
         """Return all figures as plain JSON; what is infinite or not a number is null."""
-        found = dataclasses.asdict(dataclasses.replace(self, diagnostics=None))
-        found["needed"] = {f"{dose:g}": units for dose, units in self.needed.items()}
-        found["diagnostics"] = None if self.diagnostics is None else [list(line) for line in self.diagnostics.lines()]
-        return plain(found)
+        figures = dataclasses.asdict(dataclasses.replace(self, diagnostics=None))
+        figures["needed"] = {f"{dose:g}": units for dose, units in self.needed.items()}
+        figures["diagnostics"] = None if self.diagnostics is None else [list(line) for line in self.diagnostics.lines()]
+        return plain(figures)
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield `(what, text)` in plain words."""
@@ -112,48 +127,36 @@ class Decision:
         """The answer as a table of two columns."""
         return text_table(self.lines())
 
+    def _repr_html_(self) -> str:
+        """The answer as a table for notebooks, with the verdict on top."""
+        (_, verdict), *rows = self.lines()
+        return html_table(rows, verdict)
 
-def plain(found: Any) -> Any:
+
+def plain(figures: Any) -> Any:
     """Return nested figures as JSON has them: lists, and null for what is infinite or not a number."""
-    if isinstance(found, Mapping):
-        return {str(key): plain(value) for key, value in found.items()}
-    if isinstance(found, list | tuple):
-        return [plain(value) for value in found]
-    return None if isinstance(found, float) and not math.isfinite(found) else found
+    if isinstance(figures, Mapping):
+        return {str(key): plain(value) for key, value in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [plain(value) for value in figures]
+    return None if isinstance(figures, float) and not math.isfinite(figures) else figures
 
 
 def recalled(record: Any) -> Decision:
     """Return the decision that `Decision.record` recorded, without diagnostics. Raises UserError for anything else."""
-    known = {field.name: field for field in dataclasses.fields(Decision)}
+    names = {field.name for field in dataclasses.fields(Decision)} - {"diagnostics"}
     try:
-        found = {name: value for name, value in record.items() if name in known and name != "diagnostics"}
-        if found["action"] not in ACTIONS:
+        fields = {name: value for name, value in record.items() if name in names}
+        if fields["action"] not in ACTIONS:
             raise ValueError
         for name in ("low", "high"):
-            found[name] = math.nan if found[name] is None else float(found[name])
-        if found.get("logged_return") is not None:
-            found["logged_return"] = float(found["logged_return"])
+            fields[name] = math.nan if fields[name] is None else float(fields[name])
+        if fields.get("logged_return") is not None:
+            fields["logged_return"] = float(fields["logged_return"])
         for name in ("doses", "evidence", "lows", "means", "assumptions"):
-            found[name] = tuple(found[name])
-        needs = found["needed"].items()
-        found["needed"] = {float(dose): math.inf if units is None else float(units) for dose, units in needs}
-        return Decision(**found)
+            fields[name] = tuple(fields[name])
+        needs = fields["needed"].items()
+        fields["needed"] = {float(dose): math.inf if units is None else float(units) for dose, units in needs}
+        return Decision(**fields)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError("This is no record of a decision; `weft certify --out` and `weft study` write them.") from None
-
-
-def promise(tier: int) -> str:
-    """Return what an answer of a tier promises and what it does not, in words."""
-    if tier == 1:
-        return (
-            "If these units are independent draws of the units that come, propensities are those that were used, and "
-            "rewards keep to their declared range, a policy that is no better than the margin is deployed with at most "
-            "the stated risk, for any number of units and any kind of policy. Not promised: that the world stays as it "
-            "was, that single episodes go well, that a retrained policy is as good, or the chance that this very "
-            "decision is wrong, which depends on how many of the policies brought here are good."
-        )
-    return (
-        "An estimate that rests on Markov observations, a value class that holds the truth, and everything the logging "
-        "policy saw being in the log. Tests of this found nothing; they cannot prove it. Good enough to begin a "
-        "randomised test with a small share, not to deploy."
-    )

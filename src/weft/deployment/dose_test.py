@@ -12,20 +12,18 @@ Pure functions that compile and map over candidates and over replications.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from ..data.columns import Columns
 from ..evaluation.betting import chance, learned_prior, log_wealth, lower_bound, power
-from ..evaluation.bounded_terms import Centre, Range, decline, improvement, unit_means, value
-from ..evaluation.estimator import Candidate, Weighing
-from ..evaluation.trajectories import Paths, paths
+from ..evaluation.bounded_terms import Centre, Comparison, Terms, declines, improvements, randomised_terms
+from ..evaluation.case import Case
 
-__all__ = ["DOSES", "FEW", "STRAINS", "USUAL", "Evidence", "Plan", "Terms", "evidence", "needed", "opposite",
-           "prospect", "randomised", "terms"]  # fmt: skip
+__all__ = ["DOSES", "FEW", "STRAINS", "USUAL", "Certificate", "Evidence", "Plan", "Terms", "certificate", "evidence",
+           "needed", "opposite", "prospect", "randomised", "terms"]  # fmt: skip
 
 DOSES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.87, 1.0)
 FEW = (0.3, 0.6, 1.0)
@@ -33,14 +31,6 @@ FEW = (0.3, 0.6, 1.0)
 STRAINS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 USUAL = Centre(0.5, 2.0)
 """What is taken off rewards where no other units say how much pays best."""
-
-
-class Terms(NamedTuple):
-    """Improvement terms: `values[dose, unit]`, none below `-bound[dose]`; `there` are the units that exist."""
-
-    values: Float[Array, "dose unit"]
-    bound: Float[Array, "dose"]
-    there: Bool[Array, "unit"]
 
 
 class Evidence(NamedTuple):
@@ -66,75 +56,63 @@ class Plan(NamedTuple):
     centre: Centre
 
 
-def _paths(candidate: Candidate, columns: Columns, weighing: Weighing, declared: Range) -> Paths:
-    return paths(candidate, columns, len(weighing.weights), declared.discount)
+class Certificate(NamedTuple):
+    """All figures of the first tier, by dose: the terms and their `evidence`, how many units would certify (`needed`),
+    and upper bounds of the improvement at the smallest and at the largest dose; `randomised` is how many fresh units a
+    test with arms would take, `effective` the effective number of episodes of the weights."""
+
+    terms: Terms
+    evidence: Evidence
+    needed: Float[Array, "dose"]
+    highs: Float[Array, "two"]
+    randomised: Float[Array, ""]
+    effective: Float[Array, ""]
 
 
-def terms(
-    candidate: Candidate,
-    baseline: Candidate | None,
-    columns: Columns,
-    weighing: Weighing,
-    declared: Range,
-    doses: Float[Array, "dose"],
-    centre: Centre | None = None,
-) -> Terms:
+def certificate(
+    case: Case, baseline: Case | None, doses: Float[Array, "dose"], margin: Any, risk: Any, plan: Plan | None,
+    ordered: bool,
+) -> Certificate:  # fmt: skip
+    """Return all figures of the first tier; arguments as of `evidence`."""
+    comparison = _comparison(case, baseline)
+    usual = jax.tree.map(lambda part: part * jnp.ones(len(doses)), USUAL)
+    centre = usual if plan is None else plan.centre
+    ours = improvements(comparison, doses, centre)
+    ends, outer = jax.tree.map(lambda part: jnp.stack([part[0], part[-1]]), (doses, centre))
+    # of this only `low` is read, which no margin changes
+    against = evidence(declines(comparison, ends, outer), ends, 1e-3, risk / 2)
+    return Certificate(
+        ours,
+        evidence(ours, doses, margin, risk, ordered, plan),
+        needed(ours, margin, risk if ordered else risk / len(doses)),
+        -against.low,
+        _randomised(comparison, margin, risk),
+        comparison.ours.effective(comparison.starts),
+    )
+
+
+def terms(case: Case, baseline: Case | None, doses: Float[Array, "dose"], centre: Centre | None = None) -> Terms:
     """Return the improvement terms of every dose over a baseline (`None`: the policy that made the log).
 
     centre: of every dose, over the logging policy alone; fixed before these units were seen.
     """
-    ours = _paths(candidate, columns, weighing, declared)
-    other = None if baseline is None else _paths(baseline, columns, weighing, declared)
-
-    def gain(dosed: Paths, taken: Array) -> Array:
-        return improvement(dosed, other, declared, taken)
-
-    return _by_dose(gain, ours, other, weighing, declared, doses, centre)
+    return improvements(_comparison(case, baseline), doses, centre)
 
 
-def opposite(
-    candidate: Candidate,
-    baseline: Candidate | None,
-    columns: Columns,
-    weighing: Weighing,
-    declared: Range,
-    doses: Float[Array, "dose"],
-    centre: Centre | None = None,
-) -> Terms:
+def opposite(case: Case, baseline: Case | None, doses: Float[Array, "dose"], centre: Centre | None = None) -> Terms:
     """Return the terms of the baseline's improvement over every dose: a lower bound of it, negated, rejects a dose."""
-    ours = _paths(candidate, columns, weighing, declared)
-    other = None if baseline is None else _paths(baseline, columns, weighing, declared)
-
-    def gain(dosed: Paths, taken: Array) -> Array:
-        return decline(dosed, declared, taken) if other is None else improvement(other, dosed, declared)
-
-    turned = None if centre is None else Centre(1 - jnp.asarray(centre.share), centre.strain)
-    return _by_dose(gain, ours, other, weighing, declared, doses, turned)
+    return declines(_comparison(case, baseline), doses, centre)
 
 
-def _by_dose(
-    gain: Callable[[Paths, Array], Array],
-    ours: Paths,
-    other: Paths | None,
-    weighing: Weighing,
-    declared: Range,
-    doses: Float[Array, "dose"],
-    centre: Centre | None,
-) -> Terms:
-    """Return what a policy gains at every dose, per unit."""
-    centre = centre if other is None else None
-
-    def one(dose: Array, centre: Centre | None) -> tuple[Array, Array, Array]:
-        gained = gain(ours.dosed(dose), declared.centring(dose, centre))
-        means, there = unit_means(gained, weighing.starts, weighing.unit)
-        return means, declared.bound(dose if other is None else 1.0, centre), there
-
-    values, bound, there = jax.vmap(one)(doses, centre)
-    return Terms(values, bound, there[0])
+def _comparison(case: Case, baseline: Case | None) -> Comparison:
+    declared, weighing = case.range, case.weighing
+    ours = case.trajectories.paths(declared.discount)
+    theirs = None if baseline is None else baseline.trajectories.paths(declared.discount)
+    return Comparison(ours, theirs, weighing.starts, weighing.unit, declared)
 
 
 def evidence(
-    found: Terms,
+    terms: Terms,
     doses: Float[Array, "dose"],
     margin: float | Array,
     risk: float | Array,
@@ -152,17 +130,17 @@ def evidence(
     start = 0 if plan is None else plan.start
 
     def one(values: Array, bound: Array, prior: Array | None) -> tuple[Array, Array]:
-        wealth = log_wealth((values + bound) / (margin + bound), mask=found.there, prior=prior)
-        return wealth, lower_bound(values, -bound, share, found.there, prior=prior)
+        wealth = log_wealth((values + bound) / (margin + bound), mask=terms.there, prior=prior)
+        return wealth, lower_bound(values, -bound, share, terms.there, prior=prior)
 
     priors = None if plan is None else plan.prior
-    wealth, low = jax.vmap(one, in_axes=(0, 0, None if priors is None else 0))(found.values, found.bound, priors)
+    wealth, low = jax.vmap(one, in_axes=(0, 0, None if priors is None else 0))(terms.values, terms.bound, priors)
     passed = wealth >= -jnp.log(share)
     place = jnp.arange(1, len(doses) + 1)
     reached = jnp.cumprod(passed | (place <= start)).sum()  # what lies before the start is passed over
     certified = jnp.where(reached > start, reached, 0) if ordered else jnp.where(passed, place, 0).max()
     dose = jnp.where(certified > 0, doses[jnp.maximum(certified - 1, 0)], 0.0)
-    mean = (found.values * found.there).sum(1) / found.there.sum()
+    mean = (terms.values * terms.there).sum(1) / terms.there.sum()
     return Evidence(wealth, low, certified, dose, mean)
 
 
@@ -187,13 +165,13 @@ def prospect(
     every = jnp.ones(len(doses))
 
     def strained(strain: Array) -> tuple[Array, Array]:
-        found = terms_of(Centre(share * every, strain * every))
+        terms = terms_of(Centre(share * every, strain * every))
 
         def one(values: Array, bound: Array) -> tuple[Array, Array]:
-            chances = chance(values, -bound, margin, risk, units, mask=found.there)
-            return chances, learned_prior((values + bound) / (margin + bound), mask=found.there)
+            chances = chance(values, -bound, margin, risk, units, mask=terms.there)
+            return chances, learned_prior((values + bound) / (margin + bound), mask=terms.there)
 
-        return jax.vmap(one)(found.values, found.bound)
+        return jax.vmap(one)(terms.values, terms.bound)
 
     chances, priors = jax.lax.map(strained, jnp.asarray(strains))
     likeliest, place = chances.argmax(0), jnp.arange(len(doses))
@@ -205,31 +183,21 @@ def prospect(
     return Plan(scores[best], doses[best], start, prior, Centre(share * every, jnp.asarray(strains)[likeliest]))
 
 
-def needed(found: Terms, margin: float, risk: float) -> Float[Array, "dose"]:
+def needed(terms: Terms, margin: float | Array, risk: float | Array) -> Float[Array, "dose"]:
     """Return how many units would certify each dose with a chance of 80 %, infinite where none would."""
-    return jax.vmap(lambda values, bound: power(values, -bound, margin, risk, mask=found.there).units)(
-        found.values, found.bound
+    return jax.vmap(lambda values, bound: power(values, -bound, margin, risk, mask=terms.there).units)(
+        terms.values, terms.bound
     )
 
 
-def randomised(
-    candidate: Candidate, columns: Columns, weighing: Weighing, declared: Range, margin: float, risk: float
-) -> Float[Array, ""]:
+def randomised(case: Case, margin: float | Array, risk: float | Array) -> Float[Array, ""]:
     """Return how many fresh units would certify the whole policy with a chance of 80 % in a test that gives half of
     them to it and half to the logging policy, infinite where no number would.
-
-    The terms of such a test are `X = (1 / p)(G - low S)` under the policy and `(1 / p)(high S - G)` under the other,
-    less `(high - low) S`, with p = 1/2 and G the return. What the policy's half would look like is read off the log
-    by its weights, so it is rough where few effective units are left.
     """
-    found = _paths(candidate, columns, weighing, declared)
-    still = Paths(jnp.zeros_like(found.log_ratio), found.reward, found.discount, found.there)
-    gains, losses = value(still, declared)
-    bound = declared.bound()
-    gains, there = unit_means(2 * gains - bound, weighing.starts, weighing.unit)
-    losses, _ = unit_means(2 * losses - bound, weighing.starts, weighing.unit)
-    weight, _ = unit_means(found.weight[:, -1], weighing.starts, weighing.unit)
-    shares = jnp.concatenate([weight / jnp.maximum((weight * there).sum(), 1e-30), 1.0 / there.sum() * there])
-    shares = shares * jnp.tile(there, 2)
+    return _randomised(_comparison(case, None), margin, risk)
+
+
+def _randomised(comparison: Comparison, margin: float | Array, risk: float | Array) -> Float[Array, ""]:
+    values, bound, shares = randomised_terms(comparison)
     # `mask` may weigh: what is 0 does not count, and the rest is normalised
-    return power(jnp.concatenate([gains, losses]), -bound, margin, risk, mask=shares / 2).units
+    return power(values, -bound, margin, risk, mask=shares / 2).units

@@ -61,8 +61,8 @@ class Entry:
 
     def text(self) -> str:
         """Return the entry as JSON, as its checksum has it; lines that nothing asked for look as they always did."""
-        found = dataclasses.asdict(self)
-        return json.dumps(found if self.request else {name: found[name] for name in found if name != "request"})
+        fields = dataclasses.asdict(self)
+        return json.dumps(fields if self.request else {name: fields[name] for name in fields if name != "request"})
 
 
 class Ledger:
@@ -151,6 +151,18 @@ class Ledger:
                 storage.move(fresh, place)
             storage.write_bytes(self.folder / LAST, checksum.encode())
         return entry
+
+    def open(self, fold: Dataset, question: str, risk: float, shown: str) -> None:
+        """Write down that a question opens a fold; nothing is spent where the very same one was answered before, but
+        for a report after a decision, which is written down. Raises UserError as `spend` does.
+        """
+        before = [entry for entry in self.entries() if entry.policy == question]
+        if not before:
+            self.spend(fold, question, risk, shown, granted=max(risk, GRANTED))
+        elif shown == "report" and all(entry.shown != "report" for entry in before):
+            self.spend(fold, question, 0.0, "report")
+        else:
+            self.settle()
 
     def settle(self) -> None:
         """Finish what a killed process left undone: name the folds that have a line, delete what is half written.
@@ -244,30 +256,33 @@ class Ledger:
             raise UserError(f"The ledger {path} cannot be read: {problem.strerror or problem}.") from None
 
     def _lines(self) -> list[tuple[Entry, str]]:
+        """Return every opening with its checksum. Raises UserError where lines are damaged or missing."""
         # looked at before the lines, because another process writes a line first
         named = {path.name for path in self.folder.glob("fold-*.safetensors")} if self.folder.is_dir() else set()
         last = self._content(LAST).decode("ascii", "replace").strip() if (self.folder / LAST).exists() else None
         content = self._content()
         if (named or last is not None) and not (self.folder / LINES).exists():
             raise self._damaged(f"{LINES} is missing")
-        found: list[tuple[Entry, str]] = []
-        before = ""
-        for number, line in enumerate(content.splitlines()):
-            try:
-                read: dict[str, Any] = storage.parsed(line)
-                checksum = read.pop("checksum")
-                entry = Entry(**read)
-            except (ValueError, TypeError, KeyError, AttributeError):
-                raise self._damaged(f"line {number + 1} of {LINES} cannot be read") from None
-            if checksum != _chained(before, entry.text()):
-                raise self._damaged(f"line {number + 1} of {LINES} is not what was written")
-            before = checksum
-            found.append((entry, checksum))
-        lost = named - {self._fold(entry.fold).name for entry, _ in found}
-        if lost or (last is not None and last not in {checksum for _, checksum in found}):
+        lines: list[tuple[Entry, str]] = []
+        for line in content.splitlines():
+            lines.append(self._parsed(line, len(lines) + 1, lines[-1][1] if lines else ""))
+        lost = named - {self._fold(entry.fold).name for entry, _ in lines}
+        if lost or (last is not None and last not in {checksum for _, checksum in lines}):
             what = f"{len(lost)} opened folds have no line" if lost else "the last lines are gone"
             raise self._damaged(f"{LINES} is not whole: {what}")
-        return found
+        return lines
+
+    def _parsed(self, line: bytes, number: int, before: str) -> tuple[Entry, str]:
+        """Return what a line says and its checksum, which follows from the one before."""
+        try:
+            fields: dict[str, Any] = storage.parsed(line)
+            checksum = fields.pop("checksum")
+            entry = Entry(**fields)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise self._damaged(f"line {number} of {LINES} cannot be read") from None
+        if checksum != _chained(before, entry.text()):
+            raise self._damaged(f"line {number} of {LINES} is not what was written")
+        return entry, checksum
 
     def _table(self, digest: str) -> np.ndarray:
         place, table, problems = self._fold(digest), None, []
@@ -338,9 +353,9 @@ def _lacking(before: np.ndarray | None, table: np.ndarray) -> int:
     """Return how many of the episodes looked at before are not among those of a table, each as often as it occurs."""
     if before is None:
         return 0
-    contents, known = np.unique(before[:, CONTENT], return_counts=True)
+    contents, times = np.unique(before[:, CONTENT], return_counts=True)
     there = np.array([(table[:, CONTENT] == content).sum() for content in contents])
-    return int(np.maximum(known - there, 0).sum())
+    return int(np.maximum(times - there, 0).sum())
 
 
 def _chained(before: str, text: str) -> str:

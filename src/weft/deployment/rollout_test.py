@@ -43,12 +43,12 @@ from ..core.errors import UserError
 from ..core.tables import text_table
 from ..evaluation.betting import lower_bound, path, power
 from ..evaluation.thresholds import ENOUGH_ARMS, IMPLAUSIBLE, LARGEST_WAIT
+from ._outcomes import Outcomes, assignment, explained
 from .decision import Decision, plain
 
 __all__ = ["IMPLAUSIBLE", "Bets", "Outcomes", "Staged", "assignment", "bets", "improvement", "judge"]
 
-TILTS = np.geomspace(0.005, 4.0, 20)
-"""Of the logarithm of the odds: what 20 to 1,000,000 units can tell apart, in steps of two fifths."""
+Number = Float[Array, ""] | float
 
 PROMISE = (
     "If arms were drawn with the stated chances, units are independent of each other, returns keep to their declared "
@@ -56,60 +56,6 @@ PROMISE = (
     "deployed with at most the stated risk, one that is better than it is ever rejected with at most the same risk, "
     "whenever somebody looks and stops. Not promised: that single episodes go well, or what happens at another dose."
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcomes:
-    """What a roll-out gave, one entry per independent unit in the order of time.
-
-    arms: 1 for the policy, 0 for the other one. chances: of the policy's arm, fixed before the unit came, one or one
-    per unit. returns: discounted, the mean where a unit has several episodes. low, high: the declared lowest and
-    highest return of an episode. Raises UserError for whatever these cannot be.
-    """
-
-    arms: Any
-    chances: Any
-    returns: Any
-    low: float
-    high: float
-    origin: str = "the roll-out"
-
-    def __post_init__(self) -> None:
-        arms, returns = np.asarray(self.arms), np.asarray(self.returns, float)
-        if arms.ndim != 1 or len(arms) == 0 or returns.shape != arms.shape:
-            raise UserError(
-                f"{self.origin} needs one arm and one return per unit, got the shapes {arms.shape} and {returns.shape}."
-            )
-        known = np.isin(arms, (0, 1)) if arms.dtype.kind in "biuf" else np.zeros(len(arms), bool)
-        if not known.all():
-            raise UserError(
-                f"Arms of {self.origin} are 1 (the policy) or 0 (the other one), the first that is neither is "
-                f"'{arms[~known][0]}' of unit {np.flatnonzero(~known)[0]}."
-            )
-        chances = np.asarray(self.chances, float)
-        if chances.shape not in ((), arms.shape):
-            raise UserError(f"{self.origin} has {len(arms)} units, but chances of the shape {chances.shape}.")
-        wrong = ~((chances > 0) & (chances < 1))
-        if wrong.any():
-            raise UserError(
-                f"The chance of the policy's arm lies between 0 and 1, both excluded; {self.origin} has "
-                f"{np.atleast_1d(chances)[np.atleast_1d(wrong)][0]:g}."
-            )
-        if not self.low < self.high:
-            raise UserError(f"Returns of {self.origin} are declared from {self.low:g} to {self.high:g}, the wrong way.")
-        room = 1e-6 * max(1.0, abs(self.low), abs(self.high))
-        outside = np.flatnonzero(~((returns >= self.low - room) & (returns <= self.high + room)))
-        if len(outside):
-            raise UserError(
-                f"{len(outside)} returns of {self.origin} lie outside the declared [{self.low:g}, {self.high:g}], the "
-                f"first is {returns[outside[0]]:g} of unit {outside[0]}; with a wrong range nothing can be promised."
-            )
-        for name, found in (
-            ("arms", arms.astype(bool)),
-            ("chances", np.broadcast_to(chances, arms.shape)),
-            ("returns", returns.clip(self.low, self.high)),
-        ):
-            object.__setattr__(self, name, found)
 
 
 class Bets(NamedTuple):
@@ -129,9 +75,9 @@ def improvement(
     arms: Bool[Array | np.ndarray, "unit"],
     chances: Float[Array | np.ndarray, "unit"],
     returns: Float[Array | np.ndarray, "unit"],
-    low: float,
-    high: float,
-    centre: float | None = None,
+    low: Number,
+    high: Number,
+    centre: Number | None = None,
 ) -> tuple[Float[Array, "unit"], Float[Array, ""]]:
     """Return the terms `X` of every unit and their bound `B`; swap arms and chances for the opposite improvement.
 
@@ -148,11 +94,11 @@ def bets(
     arms: Bool[Array | np.ndarray, "unit"],
     chances: Float[Array | np.ndarray, "unit"],
     returns: Float[Array | np.ndarray, "unit"],
-    low: float,
-    high: float,
-    margin: float = 0.0,
-    start: float | Array = 0.0,
-    centre: float | None = None,
+    low: Number,
+    high: Number,
+    margin: Number = 0.0,
+    start: Number = 0.0,
+    centre: Number | None = None,
 ) -> Bets:
     """Bet on the units of a roll-out, in their order; `start` is the logarithm of the wealth that is carried on."""
     values, bound = improvement(arms, chances, returns, low, high, centre)
@@ -160,38 +106,6 @@ def bets(
     restarted = path((values + bound) / (margin + bound))
     against = path((opposite + other) / (other - margin))
     return Bets(start + restarted, restarted, against, values, bound, opposite, other)
-
-
-def assignment(
-    arms: Bool[np.ndarray, "unit"], chances: Float[np.ndarray, "unit"]
-) -> tuple[Float[np.ndarray, "unit"], Float[np.ndarray, "unit"]]:
-    """Return the logarithm of two wealths after every unit: bets that the policy's arm comes more often than stated,
-    and that it comes less often. If it comes as stated, each has a mean of 1; their mean is the e of the module."""
-    dealt, stated = np.asarray(arms, float), np.asarray(chances, float)
-    sides = []
-    for tilts in (TILTS, -TILTS):
-        total = np.full(len(dealt), -np.inf)
-        for tilt in tilts:
-            total = np.logaddexp(total, np.cumsum(tilt * dealt - np.log1p(stated * np.expm1(tilt))))
-        sides.append(total - np.log(len(tilts)))
-    return sides[0], sides[1]
-
-
-def _explained(found: Outcomes) -> np.ndarray:
-    """Return the logarithm of what the arms' shares explain after every unit, at least 0. Raises UserError where the
-    arms were not dealt with the stated chances."""
-    more, less = assignment(found.arms, found.chances)
-    reached = np.logaddexp(more, less) - np.log(2) >= np.log(IMPLAUSIBLE)
-    if reached.any():
-        first, units = int(reached.argmax()) + 1, len(found.arms)
-        whole = "" if first == units else f" ({found.arms.mean():.1%} of all {units:,})"
-        raise UserError(
-            f"Arms of {found.origin} were not dealt with the stated chances: {found.arms[:first].mean():.1%} of the "
-            f"first {first:,} units{whole} are the policy's, where {found.chances[:first].mean():.1%} was stated, "
-            f"{IMPLAUSIBLE:,.0f} to 1 against chance. Mend what deals the arms, state the chance that was really set, "
-            "or give all units in the order of time (by_time); until then nothing can be promised."
-        )
-    return np.maximum(0.0, np.maximum(more, less))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -238,10 +152,10 @@ class Staged:
 
     def record(self) -> dict[str, Any]:
         """Return all figures as plain JSON; what is infinite or not a number is null."""
-        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        figures = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("carried", "restarted", "against", "explained"):
-            found[name] = np.asarray(found[name], float).tolist()
-        return plain(found)
+            figures[name] = np.asarray(figures[name], float).tolist()
+        return plain(figures)
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield `(what, text)` in plain words."""
@@ -260,8 +174,8 @@ class Staged:
             )
         yield "centre", self.centred if self.centre is None else f"{self.centre:.4g}, {self.centred}"
         if self.action == "CONTINUE":
-            told = "unknown" if self.units < ENOUGH_ARMS else "no number would do if it goes on like this"
-            yield "needed", told if self.more is None else f"about {self.more:,} further units"
+            why = "unknown" if self.units < ENOUGH_ARMS else "no number would do if it goes on like this"
+            yield "needed", why if self.more is None else f"about {self.more:,} further units"
         yield "promise", self.promise
         for sentence in self.assumptions:
             yield "assumes", sentence
@@ -275,7 +189,7 @@ class Staged:
 
 
 def judge(
-    decision: Decision, found: Outcomes, dose: float | None = None, centre: float | None = None, drift: bool = False
+    decision: Decision, outcomes: Outcomes, dose: float | None = None, centre: float | None = None, drift: bool = False
 ) -> Staged:
     """Decide on a roll-out of the policy that a decision is about, at one dose, from what it gave.
 
@@ -290,45 +204,92 @@ def judge(
     outside the range of returns, and arms that were not dealt with the stated chances.
     """
     dose, place = _dose(decision, dose)
-    margin, risk, low, high = decision.margin, decision.risk, float(found.low), float(found.high)
-    if margin >= high - low:
-        raise UserError(f"No improvement of returns in [{low:g}, {high:g}] can reach the margin of {margin:g}.")
-    if centre is not None and not low <= centre <= high:
-        raise UserError(f"The centre is a return, from {low:g} to {high:g}, got {centre:g}.")
-    if centre is not None and np.ptp(found.chances) > 0:
-        raise UserError("With a centre all units need the same chance of the policy's arm; leave it out.")
-    explained = _explained(found)
-    centre, centred = (centre, "as given") if centre is not None else _centre(decision, found)
+    margin, risk = decision.margin, decision.risk
+    _check_numbers(outcomes, margin, centre)
+    alone = explained(outcomes)
+    centre, centred = (centre, "as given") if centre is not None else _centre(decision, outcomes)
     start = 1.0 if place is None else decision.evidence[place]
     begun = float(np.log(max(start, 1e-37)))
-    made = jax.tree.map(
-        np.asarray, _bets(found.arms, found.chances, found.returns, low, high, margin, begun, centre, centre is None)
-    )
-    if np.isnan(made.restarted).any():
-        raise UserError(f"Chances of {found.origin} are too small for numbers of 32 bits.")
+    wealth = _wealth(outcomes, margin, begun, centre)
     enough = 1 / risk if drift or place is None else _enough(decision, place)
-    deciding, first = (made.restarted, 0.0) if drift else (made.carried, begun)
-    deciding, against = deciding - explained, made.against - explained
-    rejected = bool((against >= -np.log(risk)).any())
-    crossed = np.flatnonzero(np.concatenate([[first], deciding]) >= np.log(enough))
-    passed = int(crossed[0]) if len(crossed) else None
-    share = float(np.exp(-explained[-1]))
-    floor = _floor(made, margin, share / enough, first)
-    ceiling = -float(lower_bound(made.opposite, -made.opposite_bound, share * risk))
-    action = "REJECT" if rejected else "CONTINUE" if passed is None else "DEPLOY"
-    more = None
-    if action == "CONTINUE" and len(deciding) >= ENOUGH_ARMS:
-        left = np.exp(min(float(deciding[-1]) - np.log(enough), -1e-6))
-        wanted = float(power(made.values, -made.bound, margin, left).units)
-        more = int(wanted) if wanted < LARGEST_WAIT else None
+    carried, restarted, bets_against = (np.asarray(part) for part in wealth[:3])
+    deciding, first = (restarted, 0.0) if drift else (carried, begun)
+    # what the shares of the arms alone explain says nothing of the policies
+    deciding, against = deciding - alone, bets_against - alone
+    action, passed = _action(np.concatenate([[first], deciding]), against, enough, risk)
+    share = float(np.exp(-alone[-1]))
+    floor = _floor(wealth, margin, share / enough, first)
     return Staged(
-        action, dose, max(floor, margin) if action == "DEPLOY" else floor, ceiling, float(made.values.mean()), margin,
-        risk, float(enough), float(start), len(found.arms), int(found.arms.sum()), made.carried, made.restarted,
-        made.against, "restarted" if drift else "carried", passed, more,
-        _reason(action, passed, deciding, enough, margin, against),
-        assumptions=tuple(_assumptions(decision, place, dose, drift)), explained=explained, centre=centre,
+        action=action,
+        dose=dose,
+        low=max(floor, margin) if action == "DEPLOY" else floor,
+        high=-float(lower_bound(wealth.opposite, -wealth.opposite_bound, share * risk)),
+        mean=float(wealth.values.mean()),
+        margin=margin,
+        risk=risk,
+        enough=float(enough),
+        start=float(start),
+        units=len(outcomes.arms),
+        to_policy=int(outcomes.arms.sum()),
+        carried=carried,
+        restarted=restarted,
+        against=bets_against,
+        decides="restarted" if drift else "carried",
+        passed=passed,
+        more=_more(wealth, deciding, margin, enough) if action == "CONTINUE" else None,
+        reason=_reason(action, passed, deciding, enough, margin, against),
+        assumptions=tuple(_assumptions(decision, place, dose, drift)),
+        explained=alone,
+        centre=centre,
         centred=centred,
-    )  # fmt: skip
+    )
+
+
+def _check_numbers(outcomes: Outcomes, margin: float, centre: float | None) -> None:
+    """Raise UserError for a margin that no return can reach, and for a centre that cannot be one."""
+    low, high = float(outcomes.low), float(outcomes.high)
+    if margin >= high - low:
+        raise UserError(f"No improvement of returns in [{low:g}, {high:g}] can reach the margin of {margin:g}.")
+    if centre is None:
+        return
+    if not low <= centre <= high:
+        raise UserError(f"The centre is a return, from {low:g} to {high:g}, got {centre:g}.")
+    if np.ptp(outcomes.chances) > 0:
+        raise UserError("With a centre all units need the same chance of the policy's arm; leave it out.")
+
+
+def _wealth(outcomes: Outcomes, margin: float, begun: float, centre: float | None) -> Bets:
+    """Bet on a roll-out, from the logarithm of the wealth that is carried on."""
+    low, high = float(outcomes.low), float(outcomes.high)
+    wealth = jax.tree.map(
+        np.asarray,
+        _bets(outcomes.arms, outcomes.chances, outcomes.returns, low, high, margin, begun, centre, centre is None),
+    )
+    if np.isnan(wealth.restarted).any():
+        raise UserError(f"Chances of {outcomes.origin} are too small for numbers of 32 bits.")
+    return wealth
+
+
+def _action(deciding: np.ndarray, against: np.ndarray, enough: float, risk: float) -> tuple[str, int | None]:
+    """Return the action, and after how many units enough was reached (None: not yet).
+
+    deciding: logarithm of the wealth for the policy, before the first unit and after every one; against: that of the
+    bets against it after every unit, which reject whenever they succeed, also after a deployment.
+    """
+    crossed = np.flatnonzero(deciding >= np.log(enough))
+    passed = int(crossed[0]) if len(crossed) else None
+    if (against >= -np.log(risk)).any():
+        return "REJECT", passed
+    return ("CONTINUE" if passed is None else "DEPLOY"), passed
+
+
+def _more(wealth: Bets, deciding: np.ndarray, margin: float, enough: float) -> int | None:
+    """Return how many further units are expected to be needed; None where too few say so, or no number would do."""
+    if len(deciding) < ENOUGH_ARMS:
+        return None
+    left = np.exp(min(float(deciding[-1]) - np.log(enough), -1e-6))
+    units = float(power(wealth.values, -wealth.bound, margin, left).units)
+    return int(units) if units < LARGEST_WAIT else None
 
 
 def _dose(decision: Decision, dose: float | None) -> tuple[float, int | None]:
@@ -340,21 +301,21 @@ def _dose(decision: Decision, dose: float | None) -> tuple[float, int | None]:
         raise UserError(f"A dose is a share of the decisions, above 0 and at most 1, got {dose:g}.")
     if not decision.evidence:
         return dose, None
-    near = [place for place, known in enumerate(decision.doses) if abs(known - dose) < 1e-6]
+    near = [place for place, tested in enumerate(decision.doses) if abs(tested - dose) < 1e-6]
     if not near:
-        known = ", ".join(f"{one:g}" for one in decision.doses)
-        raise UserError(f"The certificate has no evidence about a dose of {dose:g}; it has some about {known}.")
+        doses = ", ".join(f"{one:g}" for one in decision.doses)
+        raise UserError(f"The certificate has no evidence about a dose of {dose:g}; it has some about {doses}.")
     return dose, near[0]
 
 
-def _centre(decision: Decision, found: Outcomes) -> tuple[float | None, str]:
+def _centre(decision: Decision, outcomes: Outcomes) -> tuple[float | None, str]:
     """Return the mean return of the certificate's log where it can be the centre, and why it is or is not."""
     mean = decision.logged_return
     if mean is None:
         return None, "that of the smallest bound; the decision does not say what its log earned"
-    if np.ptp(found.chances) > 0:
+    if np.ptp(outcomes.chances) > 0:
         return None, "that of the smallest bound, because units have different chances"
-    if not found.low <= mean <= found.high:
+    if not outcomes.low <= mean <= outcomes.high:
         return None, f"that of the smallest bound, because the log's mean return of {mean:.4g} is outside the range"
     return mean, "the mean return of the certificate's log"
 
@@ -376,16 +337,16 @@ _bets = jax.jit(
 )
 
 
-def _floor(made: Bets, margin: float, risk: float, start: float) -> float:
+def _floor(wealth: Bets, margin: float, risk: float, start: float) -> float:
     """Return the lower bound of the improvement.
 
     Below the margin what was carried on counts, because the certificate's wealth against a smaller improvement is at
     least that against the margin; above it only the roll-out does. Every number has one process that was named before.
     """
-    carried = float(lower_bound(made.values, -made.bound, min(risk * float(np.exp(start)), 1.0)))
+    carried = float(lower_bound(wealth.values, -wealth.bound, min(risk * float(np.exp(start)), 1.0)))
     if carried < margin:
         return carried
-    return max(margin, float(lower_bound(made.values, -made.bound, risk)))
+    return max(margin, float(lower_bound(wealth.values, -wealth.bound, risk)))
 
 
 def _odds(logarithm: float) -> str:

@@ -65,23 +65,23 @@ def stage(
     Raises UserError for arms, chances and returns that cannot be, arms that were not dealt with the stated chances, a
     log that does not declare what returns can be, and whatever contradicts the decision.
     """
-    known, policy = _known(decision, policy)
+    certified, policy = _decision(decision, policy)
     if isinstance(found, Outcomes):
-        return judge(known, found, dose, centre, drift).assuming(
+        return judge(certified, found, dose, centre, drift).assuming(
             ("The roll-out is given without a log: that its units are new, and its policy the one that was judged, is "
              "taken on trust.",)
         )  # fmt: skip
-    given = outcomes(found, arm, chance, by_time)
-    dose = known.dose if dose is None else dose
+    units = outcomes(found, arm, chance, by_time)
+    dose = certified.dose if dose is None else dose
     followed = False
     if policy is not None:
         refuse_touched(policy, found)
-        _check_way(policy, known, greedy)
+        _check_way(policy, certified, greedy)
         followed = _check_followed(policy, found, arm, dose, greedy, seed)
-    answer = judge(known, given, dose or None, centre, drift)
-    carried = bool(known.evidence) and not drift
-    kept = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    remembered = carried and bool(known.question) and kept.carry(known.question, dose, found)
+    answer = judge(certified, units, dose or None, centre, drift)
+    carried = bool(certified.evidence) and not drift
+    book = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
+    remembered = carried and bool(certified.question) and book.carry(certified.question, dose, found)
     return answer.assuming(tuple(_assumptions(found, by_time, followed, carried and not remembered)))
 
 
@@ -102,6 +102,7 @@ def outcomes(data: Dataset, arm: str = "arm", chance: float | str = 0.5, by_time
     if unevenly_discounted(data):
         raise UserError(f"Steps of {data.origin} last differently long, so the range of returns is not known.")
     declared = declared_range(data)
+    assert declared is not None
     earned = returns(data)
     labels = data.units(spec.unit).astype(str) if spec.unit else np.arange(data.episodes)
     arms = _numbers(data, arm, "arm")
@@ -124,13 +125,13 @@ def outcomes(data: Dataset, arm: str = "arm", chance: float | str = 0.5, by_time
     )  # fmt: skip
 
 
-def _known(given: Any, policy: Any) -> tuple[Decision, Any]:
-    """Return the decision and the policy, which acts as it was judged, as far as they are given."""
-    if isinstance(given, Decision):
-        return given, policy
-    if isinstance(given, Mapping):
-        return recalled(given), policy
-    place = Path(given)
+def _decision(source: Any, policy: Any) -> tuple[Decision, Any]:
+    """Return the decision, and the policy (of a study where there is none), which acts as it was judged."""
+    if isinstance(source, Decision):
+        return source, policy
+    if isinstance(source, Mapping):
+        return recalled(source), policy
+    place = Path(source)
     if not place.is_dir():
         record = storage.read_record(place)
         return recalled(record.get("decision", record)), policy

@@ -24,17 +24,19 @@ After the end of an episode rewards are 0 and ratios stay what they were, so [lo
 vary; nothing is read off the data.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ..core.pytree import static
 from ..data.dataset import Dataset
 from .trajectories import Paths
 
-__all__ = ["Centre", "Range", "declared_range", "decline", "improvement", "unit_means", "value"]
+__all__ = ["Centre", "Range", "declared_range", "decline", "improvement", "unit_means", "value", "value_bounds"]
 
 
 class Centre(NamedTuple):
@@ -77,13 +79,15 @@ class Range(eqx.Module):
         if centre is None or self.floor is None:
             return jnp.zeros(self.horizon)
         below, above = self._ends(dose)
-        found = jnp.where(above * centre.share <= centre.strain * below, 1.0, below / (below + above))
-        return jnp.where(jnp.isfinite(above), jnp.minimum(found, centre.share), 0.0)
+        # below / (below + above) is the share at which both ends of a step lie equally far from 0
+        most = jnp.where(above * centre.share <= centre.strain * below, 1.0, below / (below + above))
+        return jnp.where(jnp.isfinite(above), jnp.minimum(most, centre.share), 0.0)
 
     def bound(self, dose: Float[Array, ""] | float = 1.0, centre: Centre | None = None) -> Float[Array, ""]:
         """Return `B_dose`: no improvement of an episode can be less than minus this. `dose = 1` is any policy."""
         below, above = self._ends(dose)
         taken = self.centring(dose, centre)
+        # a step's gain is lowest at one of the corners: the least weight with the highest reward, or the reverse
         each = jnp.maximum((1.0 - taken) * below, jnp.where(taken > 0, taken * above, 0.0))
         return (self.high - self.low) * (self.schedule() * each).sum()
 
@@ -94,19 +98,20 @@ def _weighed(
     """Sum `gamma^t weight_t gain_t` over the horizon; `rest` are the gains of steps after the log's longest episode."""
     longest = min(weight.shape[1], declared.horizon)
     schedule = declared.schedule()
-    found = (weight[:, :longest] * gain[:, :longest] * schedule[:longest]).sum(1)
-    return found + weight[:, -1] * (rest * schedule)[longest:].sum()
+    logged = (weight[:, :longest] * gain[:, :longest] * schedule[:longest]).sum(1)
+    # rewards behind the log's longest episode count as 0, but their terms do not
+    return logged + weight[:, -1] * (rest * schedule)[longest:].sum()
 
 
-def value(found: Paths, declared: Range) -> tuple[Float[Array, "episode"], Float[Array, "episode"]]:
+def value(paths: Paths, declared: Range) -> tuple[Float[Array, "episode"], Float[Array, "episode"]]:
     """Return the terms `L` and `U` of every episode."""
-    lower = _weighed(found.weight, found.reward - declared.low, -declared.low, declared)
-    upper = _weighed(found.weight, declared.high - found.reward, declared.high, declared)
+    lower = _weighed(paths.weight, paths.reward - declared.low, -declared.low, declared)
+    upper = _weighed(paths.weight, declared.high - paths.reward, declared.high, declared)
     return lower, upper
 
 
 def improvement(
-    found: Paths, baseline: Paths | None, declared: Range, taken: Float[Array, "time"] | None = None
+    paths: Paths, baseline: Paths | None, declared: Range, taken: Float[Array, "time"] | None = None
 ) -> Float[Array, "episode"]:
     """Return the terms `X` of every episode; `baseline=None` is the logging policy.
 
@@ -114,31 +119,31 @@ def improvement(
     Swap the two policies for the terms of the opposite improvement.
     """
     if baseline is None:  # the sum without its cancellation: (rho - 1) (r - low), to the last digit at small doses
-        return _excess(found, found.reward - declared.low, -declared.low, declared, taken)
-    ours = _weighed(found.weight, found.reward - declared.low, -declared.low, declared)
-    theirs = _weighed(baseline.weight, declared.high - found.reward, declared.high, declared)
+        return _excess(paths, paths.reward - declared.low, -declared.low, declared, taken)
+    ours = _weighed(paths.weight, paths.reward - declared.low, -declared.low, declared)
+    theirs = _weighed(baseline.weight, declared.high - paths.reward, declared.high, declared)
     return ours + theirs - (declared.high - declared.low) * declared.schedule().sum()
 
 
-def decline(found: Paths, declared: Range, taken: Float[Array, "time"] | None = None) -> Float[Array, "episode"]:
+def decline(paths: Paths, declared: Range, taken: Float[Array, "time"] | None = None) -> Float[Array, "episode"]:
     """Return the terms of the logging policy's improvement over the policy, `(rho - 1) (high - r)`: they have the same
     lower bound `-B_dose` as those of the policy over it, and as much may be taken off `high - r`.
     """
-    return _excess(found, declared.high - found.reward, declared.high, declared, taken)
+    return _excess(paths, declared.high - paths.reward, declared.high, declared, taken)
 
 
 def _excess(
-    found: Paths, gain: Float[Array, "episode time"], rest: Any, declared: Range, taken: Array | None
+    paths: Paths, gain: Float[Array, "episode time"], rest: Any, declared: Range, taken: Array | None
 ) -> Float[Array, "episode"]:
     off = jnp.zeros(declared.horizon) if taken is None else (declared.high - declared.low) * taken
     longest = min(gain.shape[1], declared.horizon)
     gain = gain[:, :longest] - off[:longest]
-    return _weighed(jnp.expm1(found.log_weight), gain, rest - off, declared)
+    return _weighed(jnp.expm1(paths.log_weight), gain, rest - off, declared)
 
 
 def unit_means(
-    terms: Float[Array, "episode"], weights: Float[Array, "episode"], unit: Array
-) -> tuple[Float[Array, "unit"], Array]:
+    terms: Float[Array, "episode"], weights: Float[Array, "episode"], unit: Int[Array, "episode"]
+) -> tuple[Float[Array, "unit"], Bool[Array, "unit"]]:
     """Return the mean term of every independent unit, and which units there are: bets are made per unit."""
     size = len(terms)
     count = jnp.zeros(size).at[unit].add(weights)
@@ -146,15 +151,111 @@ def unit_means(
     return total / jnp.where(count > 0, count, 1.0), count > 0
 
 
-def declared_range(data: Dataset) -> Range:
-    """Return the declared reward range, discount (1 where none is declared) and horizon of a log.
+class Terms(NamedTuple):
+    """Improvement terms: `values[dose, unit]`, none below `-bound[dose]`; `there` are the units that exist."""
+
+    values: Float[Array, "dose unit"]
+    bound: Float[Array, "dose"]
+    there: Bool[Array, "unit"]
+
+
+class Comparison(NamedTuple):
+    """What terms of improvements are made of: the paths of a policy and of a baseline (None: the policy that made the
+    log), weights and units of the episodes, and what is declared of rewards."""
+
+    ours: Paths
+    baseline: Paths | None
+    starts: Float[Array, "episode"]
+    unit: Int[Array, "episode"]
+    declared: Range
+
+
+def improvements(comparison: Comparison, doses: Float[Array, "dose"], centre: Centre | None = None) -> Terms:
+    """Return the improvement terms of every dose over the baseline.
+
+    centre: of every dose, over the logging policy alone; fixed before these units were seen.
+    """
+
+    def gain(dosed: Paths, taken: Array) -> Array:
+        return improvement(dosed, comparison.baseline, comparison.declared, taken)
+
+    return _by_dose(gain, comparison, doses, centre)
+
+
+def declines(comparison: Comparison, doses: Float[Array, "dose"], centre: Centre | None = None) -> Terms:
+    """Return the terms of the baseline's improvement over every dose: a lower bound of it, negated, rejects a dose."""
+
+    def gain(dosed: Paths, taken: Array) -> Array:
+        if comparison.baseline is None:
+            return decline(dosed, comparison.declared, taken)
+        return improvement(comparison.baseline, dosed, comparison.declared)
+
+    # what is taken off `high - r` is the rest of what is taken off `r - low`
+    turned = None if centre is None else Centre(1 - jnp.asarray(centre.share), centre.strain)
+    return _by_dose(gain, comparison, doses, turned)
+
+
+def _by_dose(
+    gain: Callable[[Paths, Array], Array], comparison: Comparison, doses: Float[Array, "dose"], centre: Centre | None
+) -> Terms:
+    """Return what a policy gains at every dose, per unit."""
+    alone, declared = comparison.baseline is None, comparison.declared
+
+    def one(dose: Array, centre: Centre | None) -> tuple[Array, Array, Array]:
+        gained = gain(comparison.ours.dosed(dose), declared.centring(dose, centre))
+        means, there = unit_means(gained, comparison.starts, comparison.unit)
+        # a baseline may do anything, so that its part of the terms has the bound of a whole policy
+        return means, declared.bound(dose if alone else 1.0, centre), there
+
+    values, bound, there = jax.vmap(one)(doses, centre if alone else None)
+    return Terms(values, bound, there[0])
+
+
+def randomised_terms(comparison: Comparison) -> tuple[Float[Array, "term"], Float[Array, ""], Float[Array, "term"]]:
+    """Return the terms that a test would have that gives half of its units to the policy and half to the logging one,
+    their bound, and the weight of each, 0 where there is no unit.
+
+    The terms are `X = (1 / p)(G - low S)` under the policy and `(1 / p)(high S - G)` under the other, less
+    `(high - low) S`, with p = 1/2 and G the return. What the policy's half would look like is read off the log by its
+    weights, so it is rough where few effective units are left.
+    """
+    ours = comparison.ours
+    assert ours.log_ratio is not None
+    still = Paths(jnp.zeros_like(ours.log_ratio), ours.reward, ours.discount, ours.there)
+    gains, losses = value(still, comparison.declared)
+    bound = comparison.declared.bound()
+    gains, there = unit_means(2 * gains - bound, comparison.starts, comparison.unit)
+    losses, _ = unit_means(2 * losses - bound, comparison.starts, comparison.unit)
+    weight, _ = unit_means(ours.weight[:, -1], comparison.starts, comparison.unit)
+    shares = jnp.concatenate([weight / jnp.maximum((weight * there).sum(), 1e-30), 1.0 / there.sum() * there])
+    return jnp.concatenate([gains, losses]), bound, shares * jnp.tile(there, 2)
+
+
+def value_bounds(
+    paths: Paths,
+    starts: Float[Array, "episode"],
+    unit: Int[Array, "episode"],
+    declared: Range,
+    least: Callable[[Array, Array], Array],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return a lower and an upper bound of the value.
+
+    least: a lower bound of the mean of `L` or `U`, from one term per unit and which units there are.
+    """
+    lower, upper = (least(*unit_means(terms, starts, unit)) for terms in value(paths, declared))
+    total = declared.schedule().sum()
+    return lower + declared.low * total, declared.high * total - upper
+
+
+def declared_range(data: Dataset) -> Range | None:
+    """Return the declared reward range, discount (1 where none is declared) and horizon of a log; None where range or
+    horizon are not declared.
 
     The range is widened to contain 0 where episodes are shorter than the horizon: what follows an end counts as 0.
     """
     spec = data.spec
-    assert spec.reward_low is not None
-    assert spec.reward_high is not None
-    assert spec.horizon is not None
+    if spec.reward_low is None or spec.reward_high is None or spec.horizon is None:
+        return None
     low, high = spec.reward_low[0], spec.reward_high[0]
     if int(data.lengths.min()) < spec.horizon:
         low, high = min(low, 0.0), max(high, 0.0)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..agents.door import aligned, check_observation, check_same
+from ..agents.door import admitted
 from ..agents.policy import Policy
 from ..agents.served import Served, acts_greedily, check_parameters
 from ..core.errors import UserError
@@ -63,51 +63,101 @@ def tabulate(
     policy's, and for answers of a wrong form or that are not finite.
     """
     greedy = acts_greedily(policy, greedy)
-    spec = data.spec
     if isinstance(policy, Served):
-        check_same(policy.spec, spec, data.origin)
-        columns = dataclasses.replace(columns, observation=aligned(policy.spec, spec, columns.observation))
-        try:
-            check_observation(policy.spec, columns.observation)
-        except UserError as problem:
-            raise UserError(f"{data.origin}: {problem}") from None
-    seen = columns.observation
-    at = jax.tree.map(lambda part: part[columns.position], seen)
-    count = len(jax.tree.leaves(seen)[0])
+        observation = admitted(policy.spec, data.spec, columns.observation, data.origin)
+        columns = dataclasses.replace(columns, observation=observation)
     check_parameters(policy)
+    log = _Log(columns, data.spec, transform)
     if not isinstance(policy, Policy):
-        if hasattr(policy, "sample") and hasattr(policy, "log_prob"):
-            if spec.discrete:
-                raise UserError("The log's actions are choices; pass a function that answers with their probabilities.")
-            shown, logged = jax.tree.map(np.asarray, (seen, at))
-            drawn = [_array(policy.sample(shown, k), "sample") for k in jax.random.split(key, samples)]
-            log_prob = _array(policy.log_prob(logged, np.asarray(columns.action)), "log_prob")
-            if log_prob.shape != columns.terminal.shape:
-                raise UserError(
-                    f"log_prob must give one number per action {columns.terminal.shape}, got {log_prob.shape}."
-                )
-            check_density(np.asarray(log_prob), "The policy's log_prob")
-            action = jnp.stack([_inward(_shaped(one, spec, count), spec, transform) for one in drawn], 1)
-            return Candidate(None, action, log_prob.astype(jnp.float32), spec)
+        return _of_others(policy, log, key, samples)
+    if jax.tree.leaves(policy.reset()):
+        return _along(policy, log, key, greedy, samples)
+    if greedy:
+        return log.answered(_each(lambda seen: policy.act((), seen, None, True)[0], log.observation))
+    if log.spec.discrete:
+        return log.choosing(_each(lambda seen: _probabilities(policy, seen), log.observation))
+    return _drawing(policy, log, jax.random.split(key, samples))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Log:
+    """What a policy is asked about, and how its answers become a candidate."""
+
+    columns: Columns
+    spec: Spec
+    transform: Transform
+
+    @property
+    def observation(self) -> PyTree:
+        """All observations."""
+        return self.columns.observation
+
+    @property
+    def logged(self) -> PyTree:
+        """The observations at which actions were logged, one per row."""
+        return jax.tree.map(lambda part: part[self.columns.position], self.observation)
+
+    @property
+    def count(self) -> int:
+        """Number of observations."""
+        return len(jax.tree.leaves(self.observation)[0])
+
+    def choosing(self, probability: Float[Array, "observation choice"]) -> Candidate:
+        """Return the candidate that chooses with these probabilities."""
+        wrong = np.flatnonzero(~np.isfinite(np.asarray(probability)).all(-1))
+        if len(wrong):
+            raise UserError(f"The policy's probabilities at observation {wrong[0]} are not finite.")
+        logs = jnp.log(probability[self.columns.position, self.columns.action])
+        return Candidate(probability, None, logs, self.spec)
+
+    def acting(self, action: Float[Array, "observation sample act"], log_prob: Array | None) -> Candidate:
+        """Return the candidate that draws these actions, in the user's units."""
+        return Candidate(None, _inward(action, self.spec, self.transform), log_prob, self.spec)
+
+    def answered(self, answer: Array) -> Candidate:
+        """Return the candidate for probabilities of choices, or for what is always done at an observation."""
+        count, size = self.count, self.spec.action.size
+        if not self.spec.discrete:
+            return self.acting(_shaped(answer, self.spec, count)[:, None], None)
+        if answer.shape == (count, size) and jnp.issubdtype(answer.dtype, jnp.floating):
+            _check_probabilities(np.asarray(answer))
+            return self.choosing(answer.astype(jnp.float32))
+        _check_choices(answer, count, size)
+        return self.choosing(jax.nn.one_hot(answer, size))
+
+
+def _of_others(policy: Any, log: _Log, key: PRNGKeyArray, samples: int) -> Candidate:
+    """Ask a policy that is none of weft's: an object with `sample` and `log_prob`, or a function."""
+    seen = jax.tree.map(np.asarray, log.observation)
+    if not (hasattr(policy, "sample") and hasattr(policy, "log_prob")):
         if not callable(policy):
             raise UserError(
                 f"A {type(policy).__name__} is no policy: pass that of a run (run.policy()), a function of "
                 "observations, or an object with sample and log_prob."
             )
-        return _answered(_array(policy(jax.tree.map(np.asarray, seen)), ""), columns, spec, transform, count)
-    asked: Policy = policy
-    if jax.tree.leaves(policy.reset()):
-        return _along(policy, columns, data, transform, key, greedy, samples)
-    if greedy:
-        answer = _each(lambda one: asked.act((), one, None, True)[0], seen)
-        return _answered(answer, columns, spec, transform, len(answer))
-    if spec.discrete:
-        return _chances(_each(lambda one: _probabilities(asked, one), seen), columns, spec)
-    keys = jax.random.split(key, samples)
-    drawn = [_shaped(_each(lambda one, k=k: asked.act((), one, k, False)[0], seen), spec, count) for k in keys]
-    dense = _dense(asked, (), jax.tree.map(lambda part: part[:1], at))
-    log_prob = policy.log_prob((), at, columns.action) if dense else None
-    return Candidate(None, _inward(jnp.stack(drawn, 1), spec, transform), log_prob, spec)
+        return log.answered(_array(policy(seen), ""))
+    if log.spec.discrete:
+        raise UserError("The log's actions are choices; pass a function that answers with their probabilities.")
+    columns = log.columns
+    drawn = [_array(policy.sample(seen, k), "sample") for k in jax.random.split(key, samples)]
+    logged = jax.tree.map(np.asarray, log.logged)
+    log_prob = _array(policy.log_prob(logged, np.asarray(columns.action)), "log_prob")
+    if log_prob.shape != columns.terminal.shape:
+        raise UserError(f"log_prob must give one number per action {columns.terminal.shape}, got {log_prob.shape}.")
+    check_density(np.asarray(log_prob), "The policy's log_prob")
+    action = jnp.stack([_shaped(one, log.spec, log.count) for one in drawn], 1)
+    return log.acting(action, log_prob.astype(jnp.float32))
+
+
+def _drawing(policy: Policy, log: _Log, keys: PRNGKeyArray) -> Candidate:
+    """Ask a policy over continuous actions for draws, one per key, and for the density of the logged actions."""
+    drawn = [
+        _shaped(_each(lambda seen, key=key: policy.act((), seen, key, False)[0], log.observation), log.spec, log.count)
+        for key in keys
+    ]
+    dense = _dense(policy, (), jax.tree.map(lambda part: part[:1], log.logged))
+    log_prob = policy.log_prob((), log.logged, log.columns.action) if dense else None
+    return log.acting(jnp.stack(drawn, 1), log_prob)
 
 
 def _dense(policy: Policy, memory: PyTree, seen: PyTree) -> bool:
@@ -115,18 +165,16 @@ def _dense(policy: Policy, memory: PyTree, seen: PyTree) -> bool:
     return not isinstance(policy.distribution(memory, seen), Deterministic)
 
 
-def _along(
-    policy: Policy, columns: Columns, data: Dataset, transform: Transform, key: Array, greedy: bool, samples: int
-) -> Candidate:
+def _along(policy: Policy, log: _Log, key: PRNGKeyArray, greedy: bool, samples: int) -> Candidate:
     """Ask a policy with memory at every observation as it would be after the logged history of the episode."""
-    spec = data.spec
+    spec, columns = log.spec, log.columns
 
     def answer(memory: PyTree, seen: PyTree, key: Array) -> Array:
         if spec.discrete and not greedy:
             return _probabilities(policy, seen, memory)
         if greedy:
-            found = policy.act(memory, seen, None, True)[0]
-            return jax.nn.one_hot(found, spec.action.size) if spec.discrete else found[None]
+            action = policy.act(memory, seen, None, True)[0]
+            return jax.nn.one_hot(action, spec.action.size) if spec.discrete else action[None]
         return jnp.stack([policy.act(memory, seen, k, False)[0] for k in jax.random.split(key, samples)])
 
     def decide(carry: tuple[PyTree, Array], row: Array) -> tuple[tuple[PyTree, Array], tuple]:
@@ -147,13 +195,14 @@ def _along(
 
     rows = jnp.arange(len(columns.terminal))
     does, next_, log_prob = jax.lax.scan(decide, (policy.reset(), key), rows)[1]
-    table = jnp.zeros((len(jax.tree.leaves(columns.observation)[0]), *does.shape[1:]))
+    table = jnp.zeros((log.count, *does.shape[1:]))
+    # what is done at a step overwrites what the step before foresaw; an episode's last observation has only that
     table = table.at[columns.successor].set(next_).at[columns.position].set(does)
     if spec.discrete:
-        return _chances(table, columns, spec)
+        return log.choosing(table)
     first = jax.tree.map(lambda part: part[columns.position[0]], columns.observation)
     dense = not greedy and _dense(policy, policy.reset(), first)
-    return Candidate(None, _inward(table, spec, transform), log_prob if dense else None, spec)
+    return log.acting(table, log_prob if dense else None)
 
 
 def _array(answer: Any, what: str) -> Array:
@@ -179,56 +228,47 @@ def check_density(values: np.ndarray, who: str) -> None:
         )
 
 
-def _chances(probability: Float[Array, "observation choice"], columns: Columns, spec: Spec) -> Candidate:
-    wrong = np.flatnonzero(~np.isfinite(np.asarray(probability)).all(-1))
-    if len(wrong):
-        raise UserError(f"The policy's probabilities at observation {wrong[0]} are not finite.")
-    return Candidate(probability, None, jnp.log(probability[columns.position, columns.action]), spec)
-
-
 def _probabilities(policy: Policy, seen: PyTree, memory: PyTree = ()) -> Array:
-    found = policy.distribution(memory, seen)
-    if not isinstance(found, Categorical):
+    distribution = policy.distribution(memory, seen)
+    if not isinstance(distribution, Categorical):
         raise UserError("The log's actions are discrete, the policy's are not.")
-    return found.probabilities()
+    return distribution.probabilities()
 
 
 def _each(function: Callable[[PyTree], Array], seen: PyTree) -> Array:
     """Apply a function of a batch to all observations, `ROWS` at a time; the last batch is filled up."""
     count = len(jax.tree.leaves(seen)[0])
-    found = []
+    answers = []
     for begin in range(0, count, ROWS):
         rows = jnp.minimum(jnp.arange(begin, begin + ROWS), count - 1)
-        found.append(function(jax.tree.map(lambda part, rows=rows: part[rows], seen))[: count - begin])
-    return jnp.concatenate(found)
+        answers.append(function(jax.tree.map(lambda part, rows=rows: part[rows], seen))[: count - begin])
+    return jnp.concatenate(answers)
 
 
-def _answered(answer: Array, columns: Columns, spec: Spec, transform: Transform, count: int) -> Candidate:
-    """Return the candidate for probabilities of choices, or for what is always done at an observation."""
-    size = spec.action.size
-    if spec.discrete and answer.shape == (count, size) and jnp.issubdtype(answer.dtype, jnp.floating):
-        total = np.asarray(answer.sum(1))
-        wrong = np.flatnonzero((np.asarray(answer).min(1) < 0) | (np.abs(total - 1) > 1e-3) | ~np.isfinite(total))
-        if len(wrong):
-            raise UserError(
-                f"The policy's probabilities must be at least 0 and sum to 1; at observation {wrong[0]} they sum to "
-                f"{total[wrong[0]]:.6g}. Pass probabilities, not their logarithms or scores."
-            )
-        return _chances(answer.astype(jnp.float32), columns, spec)
-    if spec.discrete:
-        if answer.shape != (count,) or not jnp.issubdtype(answer.dtype, jnp.integer):
-            raise UserError(
-                f"The policy must answer {count} observations with one choice each (whole numbers) or with "
-                f"probabilities {(count, size)}, got {answer.shape} ({answer.dtype})."
-            )
-        if count and (int(answer.min()) < 0 or int(answer.max()) >= size):
-            first = np.flatnonzero((np.asarray(answer) < 0) | (np.asarray(answer) >= size))[0]
-            raise UserError(
-                f"The policy chooses action {int(answer[first])}; the log's choices are 0 to {size - 1} (observation "
-                f"{first})."
-            )
-        return _chances(jax.nn.one_hot(answer, size), columns, spec)
-    return Candidate(None, _inward(_shaped(answer, spec, count), spec, transform)[:, None], None, spec)
+def _check_probabilities(answer: np.ndarray) -> None:
+    """Raise UserError for rows that are no probabilities."""
+    total = answer.sum(1)
+    wrong = np.flatnonzero((answer.min(1) < 0) | (np.abs(total - 1) > 1e-3) | ~np.isfinite(total))
+    if len(wrong):
+        raise UserError(
+            f"The policy's probabilities must be at least 0 and sum to 1; at observation {wrong[0]} they sum to "
+            f"{total[wrong[0]]:.6g}. Pass probabilities, not their logarithms or scores."
+        )
+
+
+def _check_choices(answer: Array, count: int, size: int) -> None:
+    """Raise UserError for answers that are not one of the choices for each observation."""
+    if answer.shape != (count,) or not jnp.issubdtype(answer.dtype, jnp.integer):
+        raise UserError(
+            f"The policy must answer {count} observations with one choice each (whole numbers) or with "
+            f"probabilities {(count, size)}, got {answer.shape} ({answer.dtype})."
+        )
+    wrong = np.flatnonzero((np.asarray(answer) < 0) | (np.asarray(answer) >= size))
+    if len(wrong):
+        raise UserError(
+            f"The policy chooses action {int(answer[wrong[0]])}; the log's choices are 0 to {size - 1} (observation "
+            f"{wrong[0]})."
+        )
 
 
 def _shaped(answer: Array, spec: Spec, count: int) -> Array:

@@ -28,18 +28,18 @@ from jaxtyping import Array, Float
 from ..core.errors import UserError
 from ..core.pytree import require
 from ..data.dataset import Dataset
-from ..data.declarations import check_ranges
+from ..data.declarations import check_ranges, declared_discount
 from .betting import lower_bound
 from .bounded_terms import Range, improvement, unit_means
 from .candidate import NO_DENSITY
-from .estimator import Weighing, mean, question
+from .case import Weighing, case_of, mean
 from .interval import spread
 from .thresholds import LARGEST_GAMMA
-from .trajectories import Paths, paths
+from .trajectories import Paths
 
 __all__ = ["Confounding", "betting_bound", "confounding", "flip", "normalised_bound"]
 
-SHOWN = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0)  # values of Gamma in the curve
+GAMMAS = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0)  # values of Gamma in the curve
 HALVINGS = 30
 
 
@@ -104,46 +104,49 @@ def confounding(
         raise UserError(f"{data.origin} has no propensities to doubt; estimate them first (estimate_propensities).")
     if bound == "betting":
         check_ranges(data, "The betting bound")
-    discount = discount if discount is not None else (data.spec.discount if data.spec.discount is not None else 0.99)
-    candidate, columns, weighing = question(policy, data, starts, greedy, 1, seed)
-    if candidate.log_prob is None:
+    discount = declared_discount(data, discount)
+    case = case_of(policy, data, starts, greedy, 1, seed)
+    if case.candidate.log_prob is None:
         raise UserError(f"The policy cannot be weighed: {NO_DENSITY}.")
-    found = paths(candidate, columns, len(weighing.weights), discount)
-    spec, declared = data.spec, None
-    if bound == "betting":
-        assert spec.reward_low is not None
-        assert spec.reward_high is not None
-        assert spec.horizon is not None
-        declared = Range(spec.reward_low[0], spec.reward_high[0], discount, spec.horizon)
-    shown, gamma = _searched(found, weighing, declared, jnp.float32(level), jnp.float32(margin))
-    curve = dict(zip(SHOWN, np.asarray(shown, float).tolist(), strict=True))
+    declared = _range(data, discount) if bound == "betting" else None
+    bounds, gamma = _searched(case.paths(discount), case.weighing, declared, jnp.float32(level), jnp.float32(margin))
+    curve = dict(zip(GAMMAS, np.asarray(bounds, float).tolist(), strict=True))
     return Confounding(float(gamma), curve[1.0], margin, level, bound, curve)
+
+
+def _range(data: Dataset, discount: float) -> Range:
+    """Return the declared range of rewards at a discount; it is not widened, because `check_ranges` has seen it."""
+    spec = data.spec
+    assert spec.reward_low is not None
+    assert spec.reward_high is not None
+    assert spec.horizon is not None
+    return Range(spec.reward_low[0], spec.reward_high[0], discount, spec.horizon)
 
 
 @eqx.filter_jit
 def _searched(
-    found: Paths, weighing: Weighing, declared: Range | None, level: Array, margin: Array
-) -> tuple[Float[Array, "shown"], Float[Array, ""]]:
-    """Return the bound at the shown values of Gamma, and the Gamma at which it meets the margin."""
+    paths: Paths, weighing: Weighing, declared: Range | None, level: Array, margin: Array
+) -> tuple[Float[Array, "gamma"], Float[Array, ""]]:
+    """Return the bound at the values of Gamma in the curve, and the Gamma at which it meets the margin."""
 
     def least(gamma: Array) -> Array:
         if declared is None:
-            return normalised_bound(found, weighing, gamma, level)
-        return betting_bound(found, weighing, declared, gamma, 1 - level)
+            return normalised_bound(paths, weighing, gamma, level)
+        return betting_bound(paths, weighing, declared, gamma, 1 - level)
 
-    return jax.lax.map(least, jnp.asarray(SHOWN)), flip(least, margin)
+    return jax.lax.map(least, jnp.asarray(GAMMAS)), flip(least, margin)
 
 
 def normalised_bound(
-    found: Paths, weighing: Weighing, gamma: Float[Array, ""] | float, level: Float[Array, ""] | float
+    paths: Paths, weighing: Weighing, gamma: Float[Array, ""] | float, level: Float[Array, ""] | float
 ) -> Float[Array, ""]:
     """Return the one-sided lower bound of the improvement for the worst ratios, from normalised weights.
 
     The error is that of the ratios with the worst lambda held (its own change is of second order).
     """
     starts = weighing.starts
-    reward = jnp.where(starts[:, None] > 0, found.discount * found.reward, 0.0)
-    weight = jnp.where(starts[:, None] > 0, found.weight, 0.0)
+    reward = jnp.where(starts[:, None] > 0, paths.discount * paths.reward, 0.0)
+    weight = jnp.where(starts[:, None] > 0, paths.weight, 0.0)
     power = jnp.log(jnp.asarray(gamma)) * jnp.arange(1, reward.shape[1] + 1)
 
     def worst(rewards: Array, weights: Array, power: Array) -> Array:
@@ -171,11 +174,12 @@ def normalised_bound(
 
 
 def betting_bound(
-    found: Paths, weighing: Weighing, declared: Range, gamma: Float[Array, ""] | float, risk: Float[Array, ""] | float
+    paths: Paths, weighing: Weighing, declared: Range, gamma: Float[Array, ""] | float, risk: Float[Array, ""] | float
 ) -> Float[Array, ""]:
     """Return the lower bound of the improvement for the worst ratios, by betting: no sample is too small."""
-    worst = jnp.where(found.there, found.log_ratio - jnp.log(jnp.asarray(gamma)), 0.0)
-    lowered = Paths(worst, found.reward, found.discount, found.there)
+    assert paths.log_ratio is not None
+    worst = jnp.where(paths.there, paths.log_ratio - jnp.log(jnp.asarray(gamma)), 0.0)
+    lowered = Paths(worst, paths.reward, paths.discount, paths.there)
     terms = improvement(lowered, None, declared)
     each, there = unit_means(terms, weighing.starts, weighing.unit)
     return lower_bound(each, -declared.bound(), risk, there)
@@ -191,6 +195,6 @@ def flip(least: Any, margin: Float[Array, ""] | float) -> Float[Array, ""]:
         return jnp.where(above, middle, low), jnp.where(above, high, middle)
 
     most = jnp.log(jnp.float32(LARGEST_GAMMA))
-    found = jnp.exp(jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros(()), most))[0])
+    meeting = jnp.exp(jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros(()), most))[0])
     first, last = least(jnp.ones(())) > margin, least(jnp.exp(most)) > margin
-    return jnp.where(last, jnp.inf, jnp.where(first, found, 1.0))
+    return jnp.where(last, jnp.inf, jnp.where(first, meeting, 1.0))

@@ -10,8 +10,7 @@ them proves that an estimate is right, and passing all is needed for one, not en
 
 import dataclasses
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +23,15 @@ from ..core.tables import text_table
 from ..data.dataset import Dataset
 from ..data.declarations import cut_early, declared_discount
 from ..data.summary import Rounding, rounding
+from .case import Case, case_of
 from .confounding import Confounding, confounding
-from .estimator import Candidate, Statistic, Weighing, question
+from .estimator import Statistic
 from .estimators.double_reinforcement import DoubleReinforcement
 from .estimators.doubly_robust import DoublyRobust
 from .estimators.linear_q import LinearQ
 from .estimators.per_decision import PerDecision
 from .interval import influence
+from .linear_q import Fitting
 from .overlap import unsupported
 from .specification_tests import (
     agreement,
@@ -45,8 +46,7 @@ from .specification_tests import (
     trend_test,
 )
 from .thresholds import DISAGREEMENT, EFFECTIVE_UNITS, FALSE_ALARM, LARGEST_SHARE, UNSUPPORTED
-from .trajectories import layout, paths
-from .waves import features
+from .waves import Features, features
 
 __all__ = [
     "Confounding",
@@ -59,6 +59,7 @@ __all__ = [
     "bellman_test",
     "confounding",
     "diagnose",
+    "examine",
     "mean_weight_test",
     "memory_test",
     "ratio_test",
@@ -185,6 +186,15 @@ def diagnose(
     Raises UserError as `weft.estimate` does for policies and logs that do not fit each other, and where values are
     infinite: a discount of 1, no horizon, and no episode that ends.
     """
+    case = case_of(policy, data, starts, greedy, samples, seed)
+    return examine(case, data, discount, horizon, seed, time, count)
+
+
+def examine(
+    case: Case, data: Dataset, discount: float | None = None, horizon: int | None = None, seed: int = 0,
+    time: str | None = None, count: int | None = None,
+) -> Diagnostics:  # fmt: skip
+    """Check whether a log can say what the policy of a case is worth; arguments as `diagnose`."""
     discount = declared_discount(data, discount)
     horizon = data.spec.horizon if horizon is None else horizon
     if horizon is None and discount >= 1 and not data.terminals.any():
@@ -192,50 +202,40 @@ def diagnose(
             f"With a discount of 1, no horizon and no episode of {data.origin} that ends, values are infinite; declare "
             "a horizon (data.declare(horizon=...)) or a discount below 1."
         )
-    count = count or int(np.clip(data.steps // 10, 8, 128))
-    candidate, columns, weighing = asked = question(policy, data, starts, greedy, samples, seed)
-    keys = jax.random.split(jax.random.key(seed), 6)
-    units = len(np.unique(np.asarray(weighing.unit)[np.asarray(weighing.weights) > 0]))
-    order = np.zeros(len(weighing.weights), np.float32)
-    order[data.chosen] = _order(data, time)
+    fitting = Fitting(discount, RIDGE, horizon, count or int(np.clip(data.steps // 10, 8, 128)), 5)
+    case, keys = case.laid_out(), jax.random.split(jax.random.key(seed), 6)
     weights, tests = None, []
-    if candidate.log_prob is not None and columns.log_propensity is not None:
-        weights = _weights(asked, data, discount)
-        tests.append(ratio_test(asked, keys[0]))
-    cut = cut_early(data, horizon)
-    values, errors, apart = _estimates(asked, keys[1], discount, horizon, count, weights, cut)
-    if weights is None or len(values) > 2:
-        tests.append(_agreement_test(list(values), apart))
-    else:
-        tests.append(_agreement_test(list(values), apart, ", weighted ones left out"))
-    known = features(data.spec, keys[2], count)
-    tests += [*_model_tests(known, asked, keys, data, discount, horizon), *_drifts(asked, jnp.asarray(order))]
-    outside = unsupported(candidate, columns, data.rows, keys[5])
-    estimates = {name: (value, error) for (name, value), error in zip(values.items(), errors, strict=True)}
+    if case.weighs:
+        weights = _weights(case, data, discount)
+        tests.append(ratio_test(case, keys[0]))
+    agreeing = _agreeing(case, keys[1], fitting, weights, cut_early(data, horizon))
+    more = "" if weights is None or len(agreeing.values) > 2 else ", weighted ones left out"
+    tests.append(_agreement_test(list(agreeing.values), agreeing.apart, more))
+    basis = features(data.spec, keys[2], fitting.features)
+    order = np.zeros(case.episodes, np.float32)
+    order[data.chosen] = _order(data, time)
+    tests += [*_model_tests(basis, case, keys, data, fitting), *_drifts(case, jnp.asarray(order))]
+    share = unsupported(case.candidate, case.columns, data.rows, keys[5])
+    units = len(np.unique(np.asarray(case.weighing.unit)[np.asarray(case.weighing.weights) > 0]))
     return Diagnostics(
-        data.origin, units, weights, estimates, apart, outside, tuple(tests),
-        tuple(_warnings(data, weights, outside, tests)),
+        data.origin, units, weights, agreeing.values, agreeing.apart, share, tuple(tests),
+        tuple(_warnings(data, weights, share, tests)),
     )  # fmt: skip
 
 
 def _order(data: Dataset, time: str | None) -> np.ndarray:
     """Return the place of every episode in time, evenly from −1 to 1; equal times share a place."""
-    found = np.arange(data.episodes) if time is None else data.units(time, time=True)
-    known = found.astype(str) if found.dtype == object else found
-    place = np.unique(known, return_inverse=True)[1]
+    times = np.arange(data.episodes) if time is None else data.units(time, time=True)
+    place = np.unique(times.astype(str) if times.dtype == object else times, return_inverse=True)[1]
     return 2.0 * place / max(1, place.max()) - 1.0
 
 
-def _weights(asked: tuple[Candidate, Any, Weighing], data: Dataset, discount: float) -> Weights:
-    candidate, columns, weighing = asked
-    found = _laid(candidate, columns, len(weighing.weights), jnp.float32(discount))
-    sizes, share = (np.asarray(jax.jit(function)(found, weighing)) for function in (effective_sizes, largest_share))
+def _weights(case: Case, data: Dataset, discount: float) -> Weights:
+    sizes, share, gained = (np.asarray(part) for part in _by_step(case, jnp.float32(discount)))
     few = np.flatnonzero(sizes < EFFECTIVE_UNITS)
     reach = int(few[0]) if len(few) else len(sizes)
-    gained = np.abs(np.asarray(weighing.starts)[:, None] * np.asarray(found.discount * found.reward)).sum(0)
-    rows = data.rows
-    logs = np.asarray(columns.log_propensity)[rows]
-    ratio = np.exp(np.asarray(candidate.log_prob)[rows] - logs)
+    logs = np.asarray(case.columns.log_propensity)[data.rows]
+    ratio = np.exp(np.asarray(case.candidate.log_prob)[data.rows] - logs)
     beyond = float(gained[reach:].sum() / max(gained.sum(), 1e-30))
     never = float((ratio < 1e-6).mean())
     chances = np.exp(logs.astype(float))
@@ -245,19 +245,22 @@ def _weights(asked: tuple[Candidate, Any, Weighing], data: Dataset, discount: fl
     )  # fmt: skip
 
 
-@partial(jax.jit, static_argnums=2)
-def _laid(candidate: Candidate, columns: Any, episodes: int, discount: Any) -> Any:
-    return paths(candidate, columns, episodes, discount)
+@jax.jit
+def _by_step(case: Case, discount: Any) -> tuple[Any, Any, Any]:
+    """Return, at every step, the effective number of units, the share of the heaviest, and the absolute reward."""
+    paths, weighing = case.paths(discount), case.weighing
+    gained = jnp.abs(weighing.starts[:, None] * paths.discount * paths.reward).sum(0)
+    return effective_sizes(paths, weighing), largest_share(paths, weighing), gained
 
 
 # --- tests ----------------------------------------------------------------------------------------------------------
 
 
-def ratio_test(asked: tuple[Candidate, Any, Weighing], key: Any) -> Test:
+def ratio_test(case: Case, key: Any) -> Test:
     """Test whether one-step ratios have the mean that right propensities give them (`mean_weight_test`), in words."""
-    average, found = _ratios_tested(*asked, key)
-    z = np.asarray(found)
-    alarm, mean, worst = bool(alarmed(found)), float(average), float(np.abs(z).max())
+    ratios = _ratios_tested(case, key)
+    alarm, mean, z = bool(ratios.alarm), float(ratios.mean), np.asarray(ratios.z)
+    worst = float(np.abs(z).max())
     p = float(min(1.0, len(z) * 2 * norm.sf(worst)))
     if not alarm:
         sentence = f"One-step ratios have a mean of {mean:.3f} (z {z[0]:.1f}), as right propensities would give them."
@@ -279,15 +282,21 @@ def ratio_test(asked: tuple[Candidate, Any, Weighing], key: Any) -> Test:
     return Test("mean weight", float(z[0]), p, alarm, sentence)
 
 
-def _estimates(
-    asked: tuple[Candidate, Any, Weighing], key: Any, discount: float, horizon: int | None, count: int, weights: Any,
-    cut: bool,
-) -> tuple[dict[str, float], list[float], np.ndarray]:  # fmt: skip
-    """Return estimates by method, their errors, and the z values of their differences.
+class Agreeing(NamedTuple):
+    """Estimates of one value with their errors by method, and the z values of their differences `(method, method)`."""
+
+    values: dict[str, tuple[float, float]]
+    apart: np.ndarray
+
+
+def _agreeing(case: Case, key: Any, fitting: Fitting, weights: Weights | None, cut: bool) -> Agreeing:
+    """Return estimates that should agree.
 
     Per-decision estimates lack what would have followed a cut, so episodes that were cut early leave them out.
     """
-    shared: dict[str, Any] = {"discount": discount, "horizon": horizon, "features": count, "ridge": RIDGE}
+    shared: dict[str, Any] = {
+        "discount": fitting.discount, "horizon": fitting.horizon, "features": fitting.features, "ridge": fitting.ridge,
+    }  # fmt: skip
     methods: dict[str, Statistic] = {
         "linear_q": LinearQ(**shared),
         "double_reinforcement": DoubleReinforcement(**shared),
@@ -295,21 +304,18 @@ def _estimates(
     if weights is not None and weights.effective[-1] >= EFFECTIVE_UNITS:
         methods["doubly_robust"] = DoublyRobust(**shared)
         if not cut:
-            methods["per_decision"] = PerDecision(discount, self_normalised=True)
+            methods["per_decision"] = PerDecision(shared["discount"], self_normalised=True)
+    values, errors, apart = (np.asarray(part, float) for part in _influences(tuple(methods.values()), case, key))
+    return Agreeing(dict(zip(methods, zip(values.tolist(), errors.tolist(), strict=True), strict=True)), apart)
 
-    values, errors, apart = (np.asarray(part, float) for part in _influences(tuple(methods.values()), *asked, key))
-    return dict(zip(methods, values.tolist(), strict=True)), errors.tolist(), apart
 
-
-def _estimate_all(
-    methods: tuple[Statistic, ...], candidate: Candidate, columns: Any, weighing: Weighing, key: Any
-) -> tuple[Any, ...]:
-    found = []
+def _estimate_all(methods: tuple[Statistic, ...], case: Case, key: Any) -> tuple[Any, ...]:
+    estimates = []
     for method in methods:
-        terms = jax.lax.stop_gradient(method.terms(candidate, columns, weighing, key))
-        found.append(influence(method, terms, weighing))
-    values, each = jnp.stack([one[0] for one in found]), jnp.stack([one[1] for one in found])
-    size = found[0][2].astype(jnp.float32)
+        terms = jax.lax.stop_gradient(method.terms(case, key))
+        estimates.append(influence(method, terms, case.weighing))
+    values, each = jnp.stack([one[0] for one in estimates]), jnp.stack([one[1] for one in estimates])
+    size = estimates[0][2].astype(jnp.float32)
     errors = jnp.sqrt(jnp.square(each).sum(1) * size / jnp.maximum(size - 1, 1))
     return values, errors, pairwise(values, each, size)
 
@@ -336,33 +342,31 @@ def _agreement_test(names: list[str], apart: np.ndarray, more: str = "") -> Test
     return Test("agreement", z, p, alarm, sentence)
 
 
-def _model_tests(
-    known: Any, asked: tuple[Candidate, Any, Weighing], keys: Any, data: Dataset, discount: float, horizon: int | None
-) -> Iterator[Test]:
+def _model_tests(basis: Features, case: Case, keys: Any, data: Dataset, fitting: Fitting) -> Iterator[Test]:
     """Yield the tests of the linear value function and of what Markov observations promise."""
-    candidate, columns, weighing = asked
-    shared: dict[str, Any] = {"horizon": horizon, "discount": jnp.float32(discount), "ridge": RIDGE}
-    found = _behaviour_tested(known, columns, weighing, longest=data.spec.longest, **shared)
-    value, logged, z = (float(part) for part in found)
-    shown = f"The logging policy is worth {value:.4g} by linear Q and {logged:.4g} by its returns (z {z:.1f})"
+    shared: dict[str, Any] = {
+        "horizon": fitting.horizon, "discount": jnp.float32(fitting.discount), "ridge": fitting.ridge,
+    }  # fmt: skip
+    value, logged, z = (float(part) for part in _behaviour_tested(basis, case, **shared))
+    sentence = f"The logging policy is worth {value:.4g} by linear Q and {logged:.4g} by its returns (z {z:.1f})"
     right = "as it should be." if abs(z) <= DISAGREEMENT else "so linear Q is wrong even where the answer is known."
-    yield Test("behaviour value", z, float(2 * norm.sf(abs(z))), abs(z) > DISAGREEMENT, f"{shown}, {right}")
+    yield Test("behaviour value", z, float(2 * norm.sf(abs(z))), abs(z) > DISAGREEMENT, f"{sentence}, {right}")
     if data.spec.longest == 1:
         return  # single decisions: nothing follows, so there is no equation and no memory to test
-    p = float(_equation_tested(known, candidate, columns, weighing, key=keys[3], **shared))
+    p = float(_equation_tested(basis, case, key=keys[3], **shared))
     yield Test("Bellman", None, p, p < FALSE_ALARM, _verdict(
         p, "Bellman's equation holds for linear Q as far as can be seen",
         "Bellman's equation fails for linear Q: observations hide what matters, the world changes with time, or the "
         "features cannot hold the value",
     ))  # fmt: skip
-    p = float(_memory_tested(known, columns, weighing, keys[4]))
+    p = float(_memory_tested(basis, case, keys[4]))
     yield Test("memory", None, p, p < FALSE_ALARM, _verdict(
         p, "The step before says nothing more about what follows",
         "The step before helps to predict what follows, so the observations are not Markov or the features cannot hold "
         "what follows",
     ))  # fmt: skip
     if data.spec.action.kind != "multidiscrete":
-        p = float(_memory_tested(known, columns, weighing, jax.random.fold_in(keys[4], 1), target="behaviour"))
+        p = float(_memory_tested(basis, case, jax.random.fold_in(keys[4], 1), target="behaviour"))
         yield Test("behaviour memory", None, p, p < FALSE_ALARM and data.log_propensities is None, _verdict(
             p, "The step before says nothing more about the action",
             "The logging policy used more than the observation, or more than the features can hold; only logged "
@@ -374,16 +378,16 @@ def _verdict(p: float, passes: str, fails: str) -> str:
     return f"{fails} (p {p:.3f})." if p < FALSE_ALARM else f"{passes} (p {p:.2f})."
 
 
-def _drifts(asked: tuple[Candidate, Any, Weighing], order: Any) -> Iterator[Test]:
+def _drifts(case: Case, order: Any) -> Iterator[Test]:
     """Yield the tests of a trend over the episodes: of returns, and of ratios where there are some."""
-    candidate, columns, weighing = asked
-    where = layout(columns, len(weighing.weights), candidate.spec.longest)
-    series = {"returns": ("drift", where(columns.reward[:, 0]).sum(1))}
-    if candidate.log_prob is not None and columns.log_propensity is not None:
-        ratio = where(jnp.exp(candidate.log_prob - columns.log_propensity))
-        series["ratios"] = ("weight drift", ratio.sum(1) / jnp.maximum(where.there.sum(1), 1))
+    trajectories = case.trajectories
+    there = trajectories.layout.there
+    series = {"returns": ("drift", trajectories.reward.sum(1))}
+    if trajectories.log_ratio is not None:
+        ratio = jnp.where(there, jnp.exp(trajectories.log_ratio), 0.0)
+        series["ratios"] = ("weight drift", ratio.sum(1) / jnp.maximum(there.sum(1), 1))
     for what, (name, values) in series.items():
-        z = float(jax.jit(trend_test)(values, order, weighing))
+        z = float(jax.jit(trend_test)(values, order, case.weighing))
         p = float(2 * norm.sf(abs(z)))
         sentence = (
             f"The {what} {'rise' if z > 0 else 'fall'} over the log (z {z:.1f}): divide it by time, and take the "

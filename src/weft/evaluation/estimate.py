@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -11,23 +11,11 @@ import numpy as np
 from ..core import pytree
 from ..core.compilation import Program
 from ..core.errors import UserError
-from ..data.columns import Columns
 from ..data.dataset import Dataset
 from ..data.declarations import check_ranges, cut_early, declared_discount
-from .candidate import NO_DENSITY
-from .estimator import (
-    EPISODES,
-    Candidate,
-    Estimate,
-    Estimator,
-    Statistic,
-    Weighing,
-    check_density,
-    estimator,
-    per_unit,
-    prepared,
-    tabulate,
-)
+from .candidate import NO_DENSITY, Candidate, check_density
+from .case import Case, effective, prepare
+from .estimator import EPISODES, Estimate, Estimator, Statistic, estimator, per_unit
 from .estimators.fitted_q import FittedQ
 from .estimators.per_decision import PerDecision
 from .interval import Bounds, Interval
@@ -36,7 +24,6 @@ from .intervals.bootstrap import Bootstrap
 from .overlap import comparable, compared, outside, unsupported
 from .provenance import doubts, experience, repetitions
 from .thresholds import EFFECTIVE_UNITS, FLAT, UNSUPPORTED
-from .trajectories import paths, relative
 
 __all__ = ["estimate", "estimate_fitted_q"]
 
@@ -46,10 +33,10 @@ SIDE = 8  # policies side by side, for which what they share is computed once
 
 @overload
 def estimate(  # pyright: ignore[reportOverlappingOverload]
-    policy: list[Any] | tuple[Any, ...], data: Dataset, *given: Any, **settings: Any
+    policy: list[Any] | tuple[Any, ...], data: Dataset, *rest: Any, **settings: Any
 ) -> list[Estimate]: ...
 @overload
-def estimate(policy: Any, data: Dataset, *given: Any, **settings: Any) -> Estimate: ...
+def estimate(policy: Any, data: Dataset, *rest: Any, **settings: Any) -> Estimate: ...
 def estimate(
     policy: Any,
     data: Dataset,
@@ -85,25 +72,18 @@ def estimate(
         discount, horizon = _agreed("discount", discount, method), _agreed("horizon", horizon, method)
     discount = declared_discount(data, discount)
     horizon = data.spec.horizon if horizon is None else horizon
-    chosen = _made(method, estimator, {"discount": discount, "horizon": horizon}, settings)
-    known = {"discount": discount, "horizon": horizon}
-    if data.spec.reward_low is not None and data.spec.reward_high is not None:
-        known |= {"reward_low": data.spec.reward_low[0], "reward_high": data.spec.reward_high[0]}
-    if isinstance(interval, str) and interval == "bootstrap" and isinstance(chosen, Statistic):
-        known["replicates"] = 200
-    ranged = _made(interval, interval_by_name, known, {})
-    _check(chosen, ranged, data, discount, horizon)
-    raw, transform, columns, weighing = prepared(data, starts)
-    if len(np.unique(np.asarray(weighing.unit)[np.asarray(weighing.starts) > 0])) < 2:
+    judge = _judge_of(method, interval, settings, data, discount, horizon, level)
+    _check(judge, data, horizon)
+    log = prepare(data, starts)
+    if len(np.unique(np.asarray(log.weighing.unit)[np.asarray(log.weighing.starts) > 0])) < 2:
         raise UserError(f"{data.origin} has one independent unit to begin at, and an interval needs at least two.")
 
-    def asked(one: Any) -> Candidate:
-        return tabulate(one, data, raw, transform, jax.random.key(seed), greedy, samples)
+    def ask(one: Any) -> Case:
+        return log.case(one, greedy, samples, seed)
 
     if isinstance(policy, list | tuple):
-        return _side_by_side(chosen, ranged, data, [*policy], asked, columns, weighing, discount, level, seed)
-    speaking = tuple(doubts(policy, data))
-    return _judged(chosen, ranged, data, (asked(policy), columns, weighing), discount, level, seed, speaking)
+        return _side_by_side(judge, data, [*policy], ask, seed)
+    return _alone(judge, data, ask(policy), seed, tuple(doubts(policy, data)))
 
 
 def estimate_fitted_q(
@@ -146,147 +126,198 @@ def estimate_fitted_q(
     )  # fmt: skip
 
 
-def _made(given: Any, find: Any, known: dict[str, Any], settings: dict[str, Any]) -> Any:
-    """Return an instance: as given, or by name with the declared facts that it has fields for."""
-    if not isinstance(given, str):
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """What judges a policy: an estimator with an interval at a level, for returns at a discount."""
+
+    method: Estimator
+    interval: Interval
+    level: float
+    discount: float
+
+    def arrays(self) -> tuple[Estimator, Interval]:
+        """Return estimator and interval with arrays for numbers, so that no number is part of a program."""
+        return pytree.as_arrays(self.method), pytree.as_arrays(self.interval)
+
+
+def _judge_of(
+    method: str | Estimator, interval: str | Interval, settings: dict[str, Any], data: Dataset, discount: float,
+    horizon: int | None, level: float,
+) -> Judge:  # fmt: skip
+    """Return estimator and interval, made of their names with what the log declares where only these are there."""
+    declared = {"discount": discount, "horizon": horizon}
+    judging: Estimator = _instance(method, estimator, declared, settings)
+    if data.spec.reward_low is not None and data.spec.reward_high is not None:
+        declared |= {"reward_low": data.spec.reward_low[0], "reward_high": data.spec.reward_high[0]}
+    if isinstance(interval, str) and interval == "bootstrap" and isinstance(judging, Statistic):
+        declared["replicates"] = 200
+    return Judge(judging, _instance(interval, interval_by_name, declared, {}), level, discount)
+
+
+def _instance(what: Any, find: Callable[[str], type], declared: dict[str, Any], settings: dict[str, Any]) -> Any:
+    """Return an instance as it is, or make one of its name with the declared facts that it has fields for."""
+    if not isinstance(what, str):
         if settings:
             raise UserError(f"Settings ({', '.join(settings)}) go with a method's name; set them on the instance.")
-        return given
-    kind = find(given)
+        return what
+    kind = find(what)
     names = [field.name for field in dataclasses.fields(kind)]
     for name in settings:
         if name not in names:
-            raise UserError(f"The method '{given}' has no setting '{name}'. Known: {', '.join(names)}.")
-    return kind(**{name: value for name, value in known.items() if name in names and value is not None} | settings)
+            raise UserError(f"The method '{what}' has no setting '{name}'. Known: {', '.join(names)}.")
+    facts = {name: fact for name, fact in declared.items() if name in names and fact is not None}
+    return kind(**facts | settings)
 
 
-def _agreed(word: str, asked: Any, method: Estimator) -> Any:
+def _agreed(word: str, wanted: Any, method: Estimator) -> Any:
     """Return the discount or horizon of an instance, which must be the one that was asked for if one was."""
-    own = getattr(method, word, asked)
-    if asked is not None and own != asked:
-        raise UserError(f"The {word} of the method is {own}, the one asked for {asked}; give one of them.")
+    own = getattr(method, word, wanted)
+    if wanted is not None and own != wanted:
+        raise UserError(f"The {word} of the method is {own}, the one asked for {wanted}; give one of them.")
     return own
 
 
-def _check(method: Estimator, ranged: Interval, data: Dataset, discount: float, horizon: int | None) -> None:
+def _check(judge: Judge, data: Dataset, horizon: int | None) -> None:
     """Raise UserError where a method or an interval cannot say anything about the log."""
-    name = type(method).title
-    if not 0 <= discount <= 1:
-        raise UserError(f"The discount must be between 0 and 1, got {discount}.")
+    if not 0 <= judge.discount <= 1:
+        raise UserError(f"The discount must be between 0 and 1, got {judge.discount}.")
     if horizon is not None and horizon < 1:
         raise UserError(f"The horizon must be at least one step, got {horizon}.")
+    _check_log(judge.method, data, horizon)
+    _check_infinite(judge.method, data, judge.discount)
+    _check_interval(judge, data)
+
+
+def _check_log(method: Estimator, data: Dataset, horizon: int | None) -> None:
+    """Raise UserError where a log lacks what a method needs, or has longer episodes than it is for."""
+    name, longest = type(method).title, int(data.lengths.max())
     if method.weighs and data.store_log_propensities is None:
         raise UserError(
             f"{data.origin} has no propensities, and '{name}' weighs by them. Load the log with propensity=COLUMN, "
             "or use 'linear_q', 'double_reinforcement' or 'fitted_q', which assume Markov observations instead."
         )
-    if method.single and int(data.lengths.max()) > 1:
-        raise UserError(f"'{name}' is for episodes of one decision; {data.origin} has up to {data.lengths.max()}.")
-    if method.weighs and horizon is not None and int(data.lengths.max()) > horizon:
+    if method.single and longest > 1:
+        raise UserError(f"'{name}' is for episodes of one decision; {data.origin} has up to {longest}.")
+    if method.weighs and horizon is not None and longest > horizon:
         raise UserError(
-            f"An episode of {data.origin} has {data.lengths.max()} steps, more than the horizon of {horizon}, and "
+            f"An episode of {data.origin} has {longest} steps, more than the horizon of {horizon}, and "
             f"'{name}' counts them all; cut the episodes or give the horizon that they keep to."
         )
-    unending = getattr(method, "horizon", 1) is None and discount >= 1 and not data.terminals.any()
-    if unending:
+
+
+def _check_infinite(method: Estimator, data: Dataset, discount: float) -> None:
+    """Raise UserError where values would be infinite: a discount of 1, and nothing that ends."""
+    if discount < 1:
+        return
+    if getattr(method, "horizon", 1) is None and not data.terminals.any():
         raise UserError(
             f"With a discount of 1, no horizon and no episode of {data.origin} that ends, values are infinite; declare "
             "a horizon (data.declare(horizon=...)) or a discount below 1."
         )
-    if not method.weighs and not hasattr(method, "horizon") and discount >= 1 and data.timeouts.any():
+    if not method.weighs and not hasattr(method, "horizon") and data.timeouts.any():
         raise UserError(
-            f"'{name}' looks beyond the end of the log, where with a discount of 1 values are infinite; use 'linear_q' "
-            "with a horizon, or a discount below 1."
+            f"'{type(method).title}' looks beyond the end of the log, where with a discount of 1 values are infinite; "
+            "use 'linear_q' with a horizon, or a discount below 1."
         )
-    if ranged.statistic and not isinstance(method, Statistic):
-        raise UserError(f"The {ranged.title} interval needs a method with terms; use 'bootstrap' for '{name}'.")
-    if ranged.statistic and not method.smooth:
+
+
+def _check_interval(judge: Judge, data: Dataset) -> None:
+    """Raise UserError where an interval is not for a method, or not for a log."""
+    method, interval = judge.method, judge.interval
+    name = type(method).title
+    if interval.statistic and not isinstance(method, Statistic):
+        raise UserError(f"The {interval.title} interval needs a method with terms; use 'bootstrap' for '{name}'.")
+    if interval.statistic and not method.smooth:
         raise UserError(f"'{name}' has no derivative in the weights that says how far it may be off; use 'bootstrap'.")
-    if ranged.bounded:
-        plain = isinstance(method, PerDecision) and not method.self_normalised and not np.isfinite(method.largest)
-        if not plain:
-            raise UserError(f"The {ranged.title} interval is for the method 'per_decision' as it is, not '{name}'.")
-        check_ranges(data, f"The {ranged.title} interval")
-        _check_declared(ranged, data, discount)
+    if not interval.bounded:
+        return
+    if not isinstance(method, PerDecision) or method.self_normalised or np.isfinite(method.largest):
+        raise UserError(f"The {interval.title} interval is for the method 'per_decision' as it is, not '{name}'.")
+    check_ranges(data, f"The {interval.title} interval")
+    _check_declared(interval, data, judge.discount)
 
 
-def _check_declared(ranged: Interval, data: Dataset, discount: float) -> None:
+def _check_declared(interval: Interval, data: Dataset, discount: float) -> None:
     """Raise UserError unless a bounded interval is about what the log declares and its steps take one unit of time."""
     spec = data.spec
     assert spec.reward_low is not None
     assert spec.reward_high is not None
     declared = (spec.reward_low[0], spec.reward_high[0], discount, spec.horizon)
-    own = tuple(getattr(ranged, name) for name in ("reward_low", "reward_high", "discount", "horizon"))
+    own = tuple(getattr(interval, name) for name in ("reward_low", "reward_high", "discount", "horizon"))
     if own != declared:
         raise UserError(
-            f"The {ranged.title} interval is for (reward_low, reward_high, discount, horizon) = {own}, the log and the "
-            f"method for {declared}; name the interval instead of making it, and it takes what is declared."
+            f"The {interval.title} interval is for (reward_low, reward_high, discount, horizon) = {own}, the log and "
+            f"the method for {declared}; name the interval instead of making it, and it takes what is declared."
         )
     if discount < 1 and (data.durations != 1).any():
         raise UserError(
-            f"The {ranged.title} interval discounts by step, and steps of {data.origin} differ in time; use a discount "
-            "of 1."
+            f"The {interval.title} interval discounts by step, and steps of {data.origin} differ in time; use a "
+            "discount of 1."
         )
 
 
-def _judged(
-    method: Estimator, ranged: Interval, data: Dataset, asked: tuple[Candidate, Columns, Weighing], discount: float,
-    level: float, seed: int, doubts: tuple[str, ...],
-) -> Estimate:  # fmt: skip
-    candidate, columns, _ = asked
-    _check_density(method, candidate, data)
-    found = judged(pytree.as_arrays(method), pytree.as_arrays(ranged), *asked, jax.random.key(seed), level)
-    share = unsupported(candidate, columns, data.rows, jax.random.key(seed))
-    weighed = candidate.log_prob is not None and columns.log_propensity is not None
-    size = float(effective(*asked)) if weighed else None
-    return _told(method, ranged, data, found, share, size, discount, level, doubts)
+class Figures(NamedTuple):
+    """What a program says of a policy: the bounds of its value, the share of its actions that the log never shows, and
+    the effective number of episodes; the last two are None where there is no such number."""
+
+    bounds: Bounds
+    unsupported: Any
+    effective: Any
+
+
+def _alone(judge: Judge, data: Dataset, case: Case, seed: int, doubts: tuple[str, ...]) -> Estimate:
+    """Judge one policy."""
+    _check_density(judge.method, case.candidate, data)
+    bounds = judged(*judge.arrays(), case, jax.random.key(seed), judge.level)
+    share = unsupported(case.candidate, case.columns, data.rows, jax.random.key(seed))
+    return _in_words(judge, data, Figures(bounds, share, effective(case) if case.weighs else None), doubts)
 
 
 def _side_by_side(
-    method: Estimator, ranged: Interval, data: Dataset, policies: list[Any], ask: Callable[[Any], Candidate],
-    columns: Columns, weighing: Weighing, discount: float, level: float, seed: int,
-) -> list[Estimate]:  # fmt: skip
+    judge: Judge, data: Dataset, policies: list[Any], ask: Callable[[Any], Case], seed: int
+) -> list[Estimate]:
     """Judge several policies: as many at once as there is room for their answers, in one program."""
-    told: list[Estimate] = []
     if not policies:
-        return told
+        return []
     first = ask(policies[0])
-    _check_density(method, first, data)
-    room = max(1, ROOM // max(1, sum(leaf.size for leaf in jax.tree.leaves(first))))
+    _check_density(judge.method, first.candidate, data)
+    room = max(1, ROOM // max(1, sum(leaf.size for leaf in jax.tree.leaves(first.candidate))))
     room = min(room, len(policies))
     key, twice = jax.random.key(seed), tuple(repetitions(data))  # of the log, whatever the policy
-    logged = compared(data.rows, jax.random.split(key)[0]) if comparable(first) else None
+    logged = compared(data.rows, jax.random.split(key)[0]) if comparable(first.candidate) else None
+    estimates: list[Estimate] = []
     for begin in range(0, len(policies), room):
-        some = [ask(one) for one in policies[begin : begin + room]]
-        for one in some:
-            if jax.tree.structure(one) != jax.tree.structure(first):
-                raise UserError(
-                    "Policies that are judged together must answer alike, all with probabilities (or densities) or all "
-                    "with one action; judge the others by themselves."
-                )
-        some += some[-1:] * (room - len(some))  # the last ones are filled up, so that one program serves all
-        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *some)
-        found, share, size = jax.device_get(
-            _judged_all(
-                pytree.as_arrays(method), pytree.as_arrays(ranged), stacked, columns, weighing, logged, key, level
+        some = policies[begin : begin + room]
+        candidates = _stacked([ask(policy).candidate for policy in some], first.candidate, room)
+        figures = jax.device_get(_judged_all(*judge.arrays(), first, candidates, logged, key, judge.level))
+        for number, policy in enumerate(some):
+            one = jax.tree.map(lambda leaf, number=number: leaf[number], figures)
+            estimates.append(_in_words(judge, data, one, (*experience(policy, data), *twice)))
+    return estimates
+
+
+def _stacked(candidates: list[Candidate], first: Candidate, room: int) -> Candidate:
+    """Stack candidates, filled up with the last one, so that one program serves all batches of them."""
+    for candidate in candidates:
+        if jax.tree.structure(candidate) != jax.tree.structure(first):
+            raise UserError(
+                "Policies that are judged together must answer alike, all with probabilities (or densities) or all "
+                "with one action; judge the others by themselves."
             )
-        )
-        for number in range(len(policies[begin : begin + room])):
-            bounds, part, weight = jax.tree.map(lambda leaf, number=number: leaf[number], (found, share, size))
-            speaking = (*experience(policies[begin + number], data), *twice)
-            told.append(_told(method, ranged, data, bounds, part, weight, discount, level, speaking))
-    return told
+    candidates = candidates + candidates[-1:] * (room - len(candidates))
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *candidates)
 
 
 def _judge_all(
-    method: Estimator, ranged: Interval, candidates: Candidate, columns: Columns, weighing: Weighing, logged: Any,
-    key: jax.Array, level: float,
-) -> tuple[Bounds, Any, Any]:  # fmt: skip
-    def one(candidate: Candidate) -> tuple[Bounds, Any, Any]:
-        found = ranged(method, candidate, columns, weighing, key, level)
-        share = None if logged is None else outside(candidate, columns, logged, jax.random.split(key)[1])
-        weighed = candidate.log_prob is not None and columns.log_propensity is not None
-        return found, share, effective(candidate, columns, weighing) if weighed else None
+    method: Estimator, interval: Interval, case: Case, candidates: Candidate, logged: Any, key: jax.Array, level: float
+) -> Figures:
+    """Apply an interval to an estimator for many candidates on the log of a case, compiled."""
+
+    def one(candidate: Candidate) -> Figures:
+        theirs = case.about(candidate)
+        bounds = interval(method, theirs, key, level)
+        share = None if logged is None else outside(candidate, case.columns, logged, jax.random.split(key)[1])
+        return Figures(bounds, share, effective(theirs) if theirs.weighs else None)
 
     return jax.lax.map(one, candidates, batch_size=SIDE if isinstance(method, Statistic) else None)
 
@@ -303,19 +334,17 @@ def _check_density(method: Estimator, candidate: Candidate, data: Dataset) -> No
         check_density(np.asarray(candidate.log_prob)[data.rows], "The policy's log-probability")
 
 
-def _told(
-    method: Estimator, ranged: Interval, data: Dataset, found: Bounds, share: Any, size: Any, discount: float,
-    level: float, doubts: tuple[str, ...],
-) -> Estimate:  # fmt: skip
+def _in_words(judge: Judge, data: Dataset, figures: Figures, doubts: tuple[str, ...]) -> Estimate:
     """Put figures and what speaks against them into words."""
-    if not np.isfinite([float(found.value), float(found.low), float(found.high)]).all():
+    method, bounds = judge.method, figures.bounds
+    value, low, high = float(bounds.value), float(bounds.low), float(bounds.high)
+    if not np.isfinite([value, low, high]).all():
         raise UserError(
             f"'{type(method).title}' gives no finite number on {data.origin}: the log is too small or too one-sided "
             "for it."
         )
-    share, size = (None if part is None else float(part) for part in (share, size))
+    share, size = (None if part is None else float(part) for part in (figures.unsupported, figures.effective))
     warnings = [*doubts, *_warnings(share)]
-    low, high = float(found.low), float(found.high)
     if high - low <= FLAT * max(abs(low), abs(high)):
         warnings.append(
             "The interval has no width, because every unit gives the same number; how far it may be off cannot be told "
@@ -332,46 +361,30 @@ def _told(
         warnings.append("Some episodes were cut before the horizon; what would have followed counts as nothing.")
     notes = () if data.spec.unit else ("Assumes that episodes are independent of each other.",)
     return Estimate(
-        float(found.value),
+        value,
         low,
         high,
-        level,
-        float(found.deviation),
-        np.asarray(found.replicates, np.float64),
+        judge.level,
+        float(bounds.deviation),
+        np.asarray(bounds.replicates, np.float64),
         method.title,
-        ranged.title,
-        discount,
+        judge.interval.title,
+        judge.discount,
         data.episodes,
         share,
         (*notes, *warnings),
         size,
         tuple(warnings),
-        per_unit(data) if ranged.bounded else EPISODES,
+        per_unit(data) if judge.interval.bounded else EPISODES,
     )
 
 
-def _judge(
-    method: Estimator,
-    ranged: Interval,
-    candidate: Candidate,
-    columns: Columns,
-    weighing: Weighing,
-    key: jax.Array,
-    level: float,
-) -> Bounds:
+def _judge(method: Estimator, interval: Interval, case: Case, key: jax.Array, level: float) -> Bounds:
     """Apply an interval to an estimator, compiled."""
-    return ranged(method, candidate, columns, weighing, key, level)
+    return interval(method, case, key, level)
 
 
 judged = Program(_judge, "Judging this policy")
-
-
-@jax.jit
-def effective(candidate: Candidate, columns: Columns, weighing: Weighing) -> jax.Array:
-    """Return the effective number of episodes of the weights over whole episodes, `(sum w)^2 / sum w^2`."""
-    log_weight = paths(candidate, columns, len(weighing.weights), 1.0).log_weight[:, -1]
-    weight = jnp.where(weighing.starts > 0, relative(log_weight, weighing.starts), 0.0)
-    return weight.sum() ** 2 / jnp.maximum((weight**2).sum(), 1e-30)
 
 
 def _warnings(share: float | None) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ One final class per file in `intervals/`. Every one says in its docstring what i
 """
 
 import abc
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,10 +13,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import pytree
-from ..data.columns import Columns
-from .estimator import Candidate, Estimator, Statistic, Weighing
+from .bounded_terms import Range, value_bounds
+from .case import Case, Weighing
+from .estimator import Estimator, Statistic
 
-__all__ = ["Bounds", "Interval", "influence", "interval", "intervals", "resample", "spread"]
+__all__ = ["Bounds", "Interval", "Linearised", "certain", "influence", "interval", "intervals", "linearised",
+           "resample", "spread"]  # fmt: skip
 
 PACKAGE = "weft.evaluation.intervals"
 
@@ -41,21 +44,13 @@ class Interval(eqx.Module):
     bounded: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def __call__(
-        self,
-        estimator: Estimator,
-        candidate: Candidate,
-        columns: Columns,
-        weighing: Weighing,
-        key: PRNGKeyArray,
-        level: float,
-    ) -> Bounds:
+    def __call__(self, estimator: Estimator, case: Case, key: PRNGKeyArray, level: float) -> Bounds:
         """Return the estimate with its bounds at a level such as 0.95 (two-sided)."""
 
 
 def influence(
     estimator: Statistic, terms: PyTree, weighing: Weighing
-) -> tuple[Float[Array, ""], Float[Array, "unit"], Float[Array, ""]]:
+) -> tuple[Float[Array, ""], Float[Array, "unit"], Int[Array, ""]]:
     """Return the estimate, the influence of every unit on it (summing to 0), and the number of units that begin where
     the candidate does.
 
@@ -71,7 +66,43 @@ def influence(
     return value, each, there.sum()
 
 
-def spread(each: Float[Array, "unit"], count: Float[Array, ""]) -> Float[Array, ""]:
+class Linearised(NamedTuple):
+    """An estimate, the influence of every unit on it, the number of units that begin where the candidate does, and the
+    clustered standard error that follows."""
+
+    value: Float[Array, ""]
+    each: Float[Array, "unit"]
+    units: Int[Array, ""]
+    error: Float[Array, ""]
+
+    def bounds(self, reach: Float[Array, ""]) -> Bounds:
+        """Return the symmetric interval of so many standard errors; the replicates are Tukey's pseudovalues."""
+        width, pseudovalues = reach * self.error, self.value + self.units * self.each
+        return Bounds(self.value, self.value - width, self.value + width, self.error, pseudovalues)
+
+
+def linearised(estimator: Estimator, case: Case, key: PRNGKeyArray) -> Linearised:
+    """Return an estimate with its influence function, whose terms are fitted once and then held."""
+    assert isinstance(estimator, Statistic)
+    terms = jax.lax.stop_gradient(estimator.terms(case, key))
+    value, each, count = influence(estimator, terms, case.weighing)
+    return Linearised(value, each, count, spread(each, count))
+
+
+def certain(
+    estimator: Estimator, case: Case, key: PRNGKeyArray, declared: Range, least: Callable[[Array, Array], Array]
+) -> Bounds:
+    """Return the bounds of a value in a declared range that hold for any number of units. The estimate is a mean over
+    units, as they are, and never outside of them, as weights alone can be.
+
+    least: a lower bound of the mean of nonnegative terms; it is given one term per unit and which units there are.
+    """
+    low, high = value_bounds(case.paths(declared.discount), case.weighing.starts, case.weighing.unit, declared, least)
+    estimate = estimator.value(case.by_unit(), key)
+    return Bounds(jnp.clip(estimate, low, high), low, high, jnp.full((), jnp.nan), jnp.zeros(0))
+
+
+def spread(each: Float[Array, "unit"], count: Float[Array, ""] | Int[Array, ""]) -> Float[Array, ""]:
     """Return the clustered standard error of an estimate from the influence of its units."""
     return jnp.sqrt(jnp.square(each).sum() * count / jnp.maximum(count - 1, 1))
 

@@ -23,19 +23,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..data.columns import Columns
 from .betting import lower_bound
-from .bounded_terms import Range, unit_means, value
-from .estimator import Candidate, Statistic, Weighing
+from .bounded_terms import Range, value_bounds
+from .case import Case, Weighing
+from .estimator import Statistic
 from .estimators.double_reinforcement import DoubleReinforcement
 from .estimators.doubly_robust import DoublyRobust
 from .estimators.linear_q import LinearQ
 from .estimators.per_decision import PerDecision
 from .interval import influence, spread
+from .linear_q import Fitting
 from .specification_tests import agreement, behaviour_test, bellman_test, memory_test
 from .thresholds import DISAGREEMENT, DOUBTFUL, EFFECTIVE_UNITS, EQUAL_RATIOS, FINDABLE, RARE
-from .trajectories import paths
-from .waves import features
+from .trajectories import Paths
+from .waves import Features, features
 
 __all__ = ["Issued", "issue"]
 
@@ -62,81 +63,125 @@ class Issued(NamedTuple):
     common: Bool[Array, ""]
 
 
-def issue(
-    candidate: Candidate,
-    columns: Columns,
-    weighing: Weighing,
-    declared: Range,
-    key: PRNGKeyArray,
-    level: float = 0.95,
-    count: int = 64,
-    ridge: float = 1e-4,
-) -> Issued:
-    """Return the interval that may be issued. The log needs propensities; `count` features of a value function."""
-    known: dict[str, Any] = {
-        "discount": declared.discount,
-        "horizon": declared.horizon,
-        "features": count,
-        "ridge": ridge,
-    }
-    weighing = weighing.by_unit()
-    term_key, feature_key, *keys = jax.random.split(key, 4)
-    robust = DoublyRobust(**known)
-    methods: tuple[Statistic, ...] = (
-        LinearQ(**known), DoubleReinforcement(**known), robust, PerDecision(known["discount"], self_normalised=True),
-    )  # fmt: skip
-    found = [influence(one, one.terms(candidate, columns, weighing, term_key), weighing) for one in methods]
-    size = found[0][2].astype(jnp.float32)
-    values, each = jnp.stack([one[0] for one in found]), jnp.stack([one[1] for one in found])
-    laid = paths(candidate, columns, len(weighing.weights), declared.discount)
-    weight = jnp.where(weighing.starts > 0, laid.weight[:, -1], 0.0)
-    effective = weight.sum() ** 2 / jnp.maximum((weight**2).sum(), 1e-30)
-    heard = effective >= EFFECTIVE_UNITS
-    apart = jnp.where(heard, agreement(values, each, size), agreement(values[:2], each[:2], size))
-    basis = features(candidate.spec, feature_key, count)
-    horizon, longest = declared.horizon, candidate.spec.longest
+class Estimates(NamedTuple):
+    """Estimates of one value by linear fitted Q, double reinforcement learning, doubly robust estimation and weighted
+    per-decision importance sampling, the influence of every unit on each, and the number of units."""
+
+    values: Float[Array, "method"]
+    influences: Float[Array, "method unit"]
+    units: Float[Array, ""]
+
+    def agreement(self, weights_are_heard: Bool[Array, ""]) -> Float[Array, ""]:
+        """Return the largest |z| of a difference; of the first two alone where weights say nothing."""
+        alone = agreement(self.values[:2], self.influences[:2], self.units)
+        return jnp.where(weights_are_heard, agreement(self.values, self.influences, self.units), alone)
+
+    def errors(self) -> Float[Array, "two"]:
+        """Return the clustered errors of the two that rest on fitted values."""
+        return jax.vmap(lambda each: spread(each, self.units))(self.influences)[:2]
+
+
+class Ratios(NamedTuple):
+    """One-step ratios of the steps that count, weighed, their mean, and the effective number of episodes of whole
+    weights."""
+
+    each: Float[Array, "episode time"]
+    mean: Float[Array, ""]
+    effective: Float[Array, ""]
+
+
+def issue(case: Case, key: PRNGKeyArray, level: Any = 0.95, count: int = 64, ridge: float = 1e-4) -> Issued:
+    """Return the interval that may be issued. The log needs propensities and declares range and horizon; `count`
+    features of a value function.
+    """
+    case, declared = case.by_unit().laid_out(), case.range
+    term_key, feature_key, bellman_key, memory_key = jax.random.split(key, 4)
+    paths = case.paths(declared.discount)
+    estimates = _estimates(case, term_key, Fitting(declared.discount, ridge, declared.horizon, count, 5))
+    ratios = _ratios(case, paths)
+    heard = ratios.effective >= EFFECTIVE_UNITS
+    apart = estimates.agreement(heard)
+
+    basis, horizon = features(case.candidate.spec, feature_key, count), declared.horizon
     bellman, memory = jnp.ones(()), jnp.ones(())
     if horizon > 1:  # single decisions leave nothing to test
-        bellman = bellman_test(basis, candidate, columns, weighing, horizon, declared.discount, ridge, keys[0])
-        memory = memory_test(basis, columns, weighing, keys[1], ridge)
-    behaviour = behaviour_test(basis, columns, weighing, longest, horizon, declared.discount, ridge)[2]
-    behaviour = jnp.nan_to_num(behaviour)
-    # what the policy does must be in the log at all: one-step ratios have a mean of 1
-    each_ratio = weighing.starts[:, None] * jnp.where(laid.there, jnp.exp(laid.log_ratio), 0.0)
-    ratio = each_ratio.sum() / jnp.maximum((weighing.starts[:, None] * laid.there).sum(), 1.0)
-    following = jnp.where(columns.step > 0, weighing.weights[columns.episode], 0.0).sum()
-    size_of = basis.logged(jax.tree.map(lambda part: part[:1], columns.observation), columns.action[:1]).shape[-1]
-    tested = heard | (following >= FINDABLE * size_of) | (horizon == 1)
+        bellman = bellman_test(basis, case, horizon, declared.discount, ridge, bellman_key)
+        memory = memory_test(basis, case, memory_key, ridge)
+    behaviour = jnp.nan_to_num(behaviour_test(basis, case, horizon, declared.discount, ridge)[2])
+    tested = heard | _long_enough(case, basis) | (horizon == 1)
     passed = (
         tested
-        & (ratio > EQUAL_RATIOS[0])
-        & (ratio < EQUAL_RATIOS[1])
+        & (ratios.mean > EQUAL_RATIOS[0])
+        & (ratios.mean < EQUAL_RATIOS[1])
         & (apart < DISAGREEMENT)
         & (bellman >= DOUBTFUL)
         & (memory >= DOUBTFUL)
         & (jnp.abs(behaviour) < DISAGREEMENT)
     )
 
-    reach = jax.scipy.special.ndtri(0.5 + level / 2)
-    reach = reach * (1 + (reach**2 + 1) / (4 * jnp.maximum(size - 1, 1)))  # Student's t to first order
-    errors = jax.vmap(lambda one: spread(one, size))(each)[:2]
-    low, high = (values[:2] - reach * errors).min(), (values[:2] + reach * errors).max()
-    common = RARE * jnp.square(_one_more(each_ratio, laid.reward, weighing, size, declared)) <= jnp.square(errors).max()
-
-    least = []
-    for terms in value(laid, declared):
-        means, there = unit_means(terms, weighing.starts, weighing.unit)
-        least.append(lower_bound(means, 0.0, (1 - level) / 2, there))
-    total = declared.schedule().sum()
-    sure_low, sure_high = least[0] + declared.low * total, declared.high * total - least[1]
-    half = (declared.high - declared.low) * total / 2
+    low, high, common = _estimated_bounds(case, paths, estimates, ratios, level)
+    sure_low, sure_high = value_bounds(
+        paths, case.weighing.starts, case.weighing.unit, declared,
+        lambda terms, there: lower_bound(terms, 0.0, (1 - level) / 2, there),
+    )  # fmt: skip
+    # ends of the range that came up too rarely are unknown to a normal error, not to bets
     hull_low, hull_high = jnp.minimum(low, sure_low), jnp.maximum(high, sure_high)
     low, high = jnp.where(common, low, hull_low), jnp.where(common, high, hull_high)
     low, high = jnp.where(passed, low, sure_low), jnp.where(passed, high, sure_high)
-    narrow = high - low <= half
+    narrow = high - low <= (declared.high - declared.low) * declared.schedule().sum() / 2
     tier = jnp.where(narrow, jnp.where(passed, 2, 1), 3)
+    values = estimates.values
     middle = jnp.clip(jnp.where(passed, values[0], values[2]), low, high)
-    return Issued(tier, middle, low, high, apart, bellman, memory, behaviour, effective, ratio, tested, passed, common)
+    return Issued(
+        tier, middle, low, high, apart, bellman, memory, behaviour, ratios.effective, ratios.mean, tested, passed,
+        common,
+    )  # fmt: skip
+
+
+def _estimates(case: Case, key: PRNGKeyArray, fitting: Fitting) -> Estimates:
+    """Return the four estimates that should agree."""
+    shared: dict[str, Any] = {
+        "discount": fitting.discount, "horizon": fitting.horizon, "features": fitting.features, "ridge": fitting.ridge,
+    }  # fmt: skip
+    methods: tuple[Statistic, ...] = (
+        LinearQ(**shared), DoubleReinforcement(**shared), DoublyRobust(**shared),
+        PerDecision(shared["discount"], self_normalised=True),
+    )  # fmt: skip
+    each = [influence(method, method.terms(case, key), case.weighing) for method in methods]
+    values, influences = jnp.stack([one[0] for one in each]), jnp.stack([one[1] for one in each])
+    return Estimates(values, influences, each[0][2].astype(jnp.float32))
+
+
+def _ratios(case: Case, paths: Paths) -> Ratios:
+    """Return what ratios say of the overlap: what the policy does must be in the log at all."""
+    starts = case.weighing.starts
+    weight = jnp.where(starts > 0, paths.weight[:, -1], 0.0)
+    effective = weight.sum() ** 2 / jnp.maximum((weight**2).sum(), 1e-30)
+    assert paths.log_ratio is not None
+    each = starts[:, None] * jnp.where(paths.there, jnp.exp(paths.log_ratio), 0.0)
+    return Ratios(each, each.sum() / jnp.maximum((starts[:, None] * paths.there).sum(), 1.0), effective)
+
+
+def _long_enough(case: Case, basis: Features) -> Bool[Array, ""]:
+    """Say whether the log has enough steps with a step before for its tests to find a hidden state."""
+    columns = case.columns
+    following = jnp.where(columns.step > 0, case.weighing.weights[columns.episode], 0.0).sum()
+    first = jax.tree.map(lambda part: part[:1], columns.observation)
+    return following >= FINDABLE * basis.logged(first, columns.action[:1]).shape[-1]
+
+
+def _estimated_bounds(
+    case: Case, paths: Paths, estimates: Estimates, ratios: Ratios, level: Any
+) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
+    """Return the hull of the two fitted intervals, and whether rewards at the ends of their range are common enough
+    for it.
+    """
+    reach = jax.scipy.special.ndtri(0.5 + level / 2)
+    reach = reach * (1 + (reach**2 + 1) / (4 * jnp.maximum(estimates.units - 1, 1)))  # Student's t to first order
+    values, errors = estimates.values[:2], estimates.errors()
+    low, high = (values - reach * errors).min(), (values + reach * errors).max()
+    more = _one_more(ratios.each, paths.reward, case.weighing, estimates.units, case.range)
+    return low, high, RARE * jnp.square(more) <= jnp.square(errors).max()
 
 
 def _one_more(

@@ -23,14 +23,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core.linear_algebra import positive_inverse, solve_linear
-from ..data.columns import Columns
-from .estimator import Candidate, Weighing
+from ..core.pytree import static
+from .case import Case, Weighing
 from .moments import Moments, Steps, Sums, continued, mapped, moments
-from .trajectories import layout
 from .waves import Features, features
 
 __all__ = [
     "Crossfit",
+    "Fitting",
+    "Nuisances",
     "Solution",
     "block_inverse",
     "blocks",
@@ -171,22 +172,36 @@ def crossfit(
     return Crossfit(solutions, fold, count)
 
 
-def nuisances(
-    candidate: Candidate,
-    columns: Columns,
-    weighing: Weighing,
-    key: PRNGKeyArray,
-    count: int,
-    discount: Any,
-    horizon: int | None,
-    ridge: Any,
-    folds: int,
-    damping: Any = 1.0,
-) -> tuple[Features, Moments | Steps, Crossfit]:
-    """Return `count` features, the moments of every episode, and the cross-fitted solutions made of them."""
-    known = features(candidate.spec, key, count)
-    every = moments(known, candidate, columns, len(weighing.weights), discount, horizon)
-    return known, every, crossfit(every, weighing, horizon, ridge, folds, damping)
+class Fitting(eqx.Module):
+    """How a linear value function and its ratios are fitted: `features` of them, `folds` for cross-fitting, a `ridge`
+    as a share of the mean diagonal of A, and for ratios a `damping`, a number of steps (`crossfit`).
+    """
+
+    discount: Float[Array, ""] | float
+    ridge: Float[Array, ""] | float
+    horizon: int | None = static()
+    features: int = static()
+    folds: int = static()
+    damping: Float[Array, ""] | float = 1.0
+
+
+class Nuisances(eqx.Module):
+    """What is fitted before an estimate, on other episodes than those it is used for: the features of a step, the
+    sums of every episode, and the cross-fitted solutions made of them.
+    """
+
+    basis: Features
+    sums: Moments | Steps
+    fitted: Crossfit
+    fitting: Fitting
+
+
+def nuisances(case: Case, key: PRNGKeyArray, fitting: Fitting) -> Nuisances:
+    """Fit linear value functions and ratios across folds."""
+    basis = features(case.candidate.spec, key, fitting.features)
+    sums = moments(basis, case.candidate, case.columns, case.episodes, fitting.discount, fitting.horizon)
+    fitted = crossfit(sums, case.weighing, fitting.horizon, fitting.ridge, fitting.folds, fitting.damping)
+    return Nuisances(basis, sums, fitted, fitting)
 
 
 def crossfit_influence(
@@ -204,24 +219,26 @@ def crossfit_influence(
 
 
 def tables(
-    known: Features, candidate: Candidate, columns: Columns, fitted: Crossfit, horizon: int | None, discount: Any
+    case: Case, model: Nuisances
 ) -> tuple[Float[Array, "episode time"], Float[Array, "episode time"], Float[Array, "episode time"]]:
     """Return `Q(s_t, a_t)`, `V(s_t)`, and, at the last step of an episode that was cut, `gamma^dt V(s_{t+1})`.
 
     All are 0 after the end. They are the control variates of doubly robust estimators.
     """
+    candidate, columns, basis, fitted = case.candidate, case.columns, model.basis, model.fitted
+    discount, horizon = model.fitting.discount, model.fitting.horizon
 
     def of(row: Array) -> tuple[Array, Array, Array]:
         at, after, step = (part[row] for part in (columns.position, columns.successor, columns.step))
         fold = fitted.fold[columns.episode[row]]
         seen, following = (jax.tree.map(lambda p, i=i: p[i], columns.observation) for i in (at, after))
         now, later = (_coefficients(fitted.solutions.theta, fold, time, horizon) for time in (step, step + 1))
-        q = (known.logged(seen, columns.action[row]) * now).sum(-1)
-        v = (known.expected(candidate, seen, at) * now).sum(-1)
-        ahead = discount ** columns.duration[row] * (known.expected(candidate, following, after) * later).sum(-1)
+        q = (basis.logged(seen, columns.action[row]) * now).sum(-1)
+        v = (basis.expected(candidate, seen, at) * now).sum(-1)
+        ahead = discount ** columns.duration[row] * (basis.expected(candidate, following, after) * later).sum(-1)
         return q, v, jnp.where(continued(columns, row)[0], 0.0, ahead)
 
-    where = layout(columns, len(fitted.fold), candidate.spec.longest)
+    where = case.trajectories.layout
     q, v, tail = mapped(of, len(columns.terminal), fitted.solutions.theta.shape[-1])
     return where(q), where(v), where(tail)
 
@@ -233,13 +250,12 @@ def _coefficients(
     return theta[fold, 0 if horizon is None else jnp.clip(horizon - step, 0, horizon)]
 
 
-def ratios(
-    known: Features, candidate: Candidate, columns: Columns, fitted: Crossfit, horizon: int | None
-) -> Float[Array, "episode time"]:
+def ratios(case: Case, model: Nuisances) -> Float[Array, "episode time"]:
     """Return how often, discounted, the candidate comes to every logged step over how often an episode of the log does.
 
     Never negative; 0 after the end.
     """
+    columns, fitted, horizon = case.columns, model.fitted, model.fitting.horizon
 
     def dual(solution: Solution, count: Array) -> Array:
         return count * solution.dual(_occupancy(solution, horizon)).sum(0)
@@ -248,10 +264,9 @@ def ratios(
 
     def of(row: Array) -> Array:
         seen = jax.tree.map(lambda part: part[columns.position[row]], columns.observation)
-        return (known.logged(seen, columns.action[row]) * duals[fitted.fold[columns.episode[row]]]).sum(-1)
+        return (model.basis.logged(seen, columns.action[row]) * duals[fitted.fold[columns.episode[row]]]).sum(-1)
 
-    where = layout(columns, len(fitted.fold), candidate.spec.longest)
-    return where(jnp.maximum(mapped(of, len(columns.terminal), duals.shape[-1]), 0.0))
+    return case.trajectories.layout(jnp.maximum(mapped(of, len(columns.terminal), duals.shape[-1]), 0.0))
 
 
 def _occupancy(solution: Solution, horizon: int | None) -> Float[Array, "time feature"]:

@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..core.pytree import static
 from ..data.columns import Columns
-from .estimator import Candidate, mean
+from .candidate import Candidate
+from .case import mean
 from .trajectories import Layout, layout
 from .waves import Features
 
@@ -50,7 +51,8 @@ class Moments(eqx.Module):
             # laid flat, because the derivative by a product over two axes takes thirty times as long on a CPU
             return (weights @ part.reshape(len(part), -1)).reshape(part.shape[1:])
 
-        return jax.tree.map(total, Sums(self.gram, self.forward, self.reward))
+        forward = None if self.forward is None else total(self.forward)
+        return Sums(total(self.gram), forward, total(self.reward))
 
     def initial(self, weights: Float[Array, "episode"]) -> Float[Array, "feature"]:
         """Return the mean of `phi_0`."""
@@ -78,7 +80,7 @@ class Steps(eqx.Module):
     a time. Without a candidate, what follows is the logged next action; cut steps, which have none, are left out.
     """
 
-    known: Features
+    basis: Features
     candidate: Candidate | None
     columns: Columns
     discount: Float[Array, ""] | float
@@ -91,18 +93,18 @@ class Steps(eqx.Module):
         """Return `phi`, `gamma^dt (1 - d) phi'` (None where nothing follows) and `r` of some steps."""
         columns = self.columns
         seen = jax.tree.map(lambda part: part[columns.position[row]], columns.observation)
-        here, reward = self.known.logged(seen, columns.action[row]), columns.reward[row, 0]
+        here, reward = self.basis.logged(seen, columns.action[row]), columns.reward[row, 0]
         ahead = discounted(columns, row, self.discount)[:, None]
         if self.candidate is None:
             used, following = continued(columns, row)
             seen = jax.tree.map(lambda part: part[columns.position[following]], columns.observation)
-            there = self.known.logged(seen, columns.action[following]) * ahead if self.follows else None
+            there = self.basis.logged(seen, columns.action[following]) * ahead if self.follows else None
             return jnp.where(used[:, None], here, 0.0), there, jnp.where(used, reward, 0.0)
         if not self.follows:
             return here, None, reward
         after = columns.successor[row]
         following = jax.tree.map(lambda part: part[after], columns.observation)
-        return here, self.known.expected(self.candidate, following, after) * ahead, reward
+        return here, self.basis.expected(self.candidate, following, after) * ahead, reward
 
     def firsts(self, episode: Int[Array, "some"]) -> Float[Array, "some feature"]:
         """Return `phi_0` of some episodes: of what the candidate does there, else of what was done."""
@@ -110,8 +112,8 @@ class Steps(eqx.Module):
         at = self.columns.position[row]
         seen = jax.tree.map(lambda part: part[at], self.columns.observation)
         if self.candidate is None:
-            return self.known.logged(seen, self.columns.action[row])
-        return self.known.expected(self.candidate, seen, at)
+            return self.basis.logged(seen, self.columns.action[row])
+        return self.basis.expected(self.candidate, seen, at)
 
     def weighted(self, weights: Float[Array, "episode"]) -> Sums:
         def part(row: Array, there: Array) -> Sums:
@@ -154,7 +156,7 @@ class Steps(eqx.Module):
 
 
 def moments(
-    known: Features,
+    basis: Features,
     candidate: Candidate | None,
     columns: Columns,
     episodes: int,
@@ -167,10 +169,10 @@ def moments(
     """
     row = jnp.zeros(1, jnp.int32)
     seen = jax.tree.map(lambda part: part[columns.position[row]], columns.observation)
-    width = jax.eval_shape(lambda: known.logged(seen, columns.action[row])).shape[-1]
-    inner = width // known.spec.action.size if known.spec.discrete else width
+    width = jax.eval_shape(lambda: basis.logged(seen, columns.action[row])).shape[-1]
+    inner = width // basis.spec.action.size if basis.spec.discrete else width
     follows = horizon != 1
-    steps = Steps(known, candidate, columns, discount, episodes, follows, inner, width)
+    steps = Steps(basis, candidate, columns, discount, episodes, follows, inner, width)
     if episodes * width * (inner + width * follows) > ROOM:
         return steps
 
@@ -180,7 +182,7 @@ def moments(
         small = here.reshape(len(here), -1, inner).sum(1)
         return Sums(here.T @ small, None if there is None else here.T @ there, here.T @ reward)
 
-    where = layout(columns, episodes, known.spec.longest)
+    where = layout(columns, episodes, basis.spec.longest)
     each = jax.lax.map(of, where, batch_size=min(episodes, max(1, CACHED // (where.row.shape[1] * width))))
     return Moments(each.gram, each.forward, each.reward, steps.firsts(jnp.arange(episodes)))
 
@@ -220,5 +222,5 @@ def mapped(part: Callable[[Array], Any], count: int, width: int) -> Any:
     """Return `part(numbers)` for all of `range(count)`, made piece by piece."""
     together = min(count, _together(width))
     numbers = jnp.arange(-(-count // together) * together).reshape(-1, together)
-    made = jax.lax.map(lambda these: part(jnp.minimum(these, count - 1)), numbers)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], made)
+    pieces = jax.lax.map(lambda these: part(jnp.minimum(these, count - 1)), numbers)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], pieces)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core.compilation import Program
 from ..data.columns import Columns
-from .estimator import Candidate
+from .candidate import Candidate
 from .thresholds import USUAL_ACTIONS
 
 __all__ = ["comparable", "compared", "outside", "unsupported"]

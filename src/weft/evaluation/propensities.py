@@ -133,8 +133,8 @@ def _crossfitted(data: Dataset, seed: int, folds: int) -> tuple[np.ndarray, Cali
 def _units(data: Dataset) -> np.ndarray:
     """Return the number of the unit of every step."""
     labels = data.units(data.spec.unit) if data.spec.unit else np.arange(data.episodes)
-    known = labels.astype(str) if labels.dtype == object else labels
-    return np.repeat(np.unique(known, return_inverse=True)[1], data.lengths)
+    labels = labels.astype(str) if labels.dtype == object else labels
+    return np.repeat(np.unique(labels, return_inverse=True)[1], data.lengths)
 
 
 def _parts(fold: np.ndarray, generator: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -187,9 +187,10 @@ def _choices(
         rate = (taken[~held].sum(0) + 0.5) / ((~held).sum() + 0.5 * choices)
         models[0, held] = rate
         if codes is not None:
-            found = np.zeros((int(codes.max()) + 1, choices))
-            np.add.at(found, codes[~held], taken[~held])
-            models[1, held] = ((found + choices * rate) / (found.sum(1, keepdims=True) + choices))[codes[held]]
+            counts = np.zeros((int(codes.max()) + 1, choices))
+            np.add.at(counts, codes[~held], taken[~held])
+            # as if every place had been seen once per choice more, with the choices of the whole log
+            models[1, held] = ((counts + choices * rate) / (counts.sum(1, keepdims=True) + choices))[codes[held]]
             continue
         for place, size in enumerate(sizes[1:], 1):
             weights = _softmax(table[fit, :size], actions[fit], rate)
@@ -213,14 +214,14 @@ def _softmax(table: np.ndarray, actions: np.ndarray, rate: np.ndarray) -> jax.Ar
     """Return the weights of a penalised softmax regression: a few dozen quasi-Newton steps."""
     start = np.zeros((table.shape[1], len(rate)))
     start[0] = np.log(rate)
-    given, wanted = jnp.asarray(table), jnp.asarray(actions)
+    features, choices = jnp.asarray(table), jnp.asarray(actions)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, slope = _loss(jnp.asarray(flat, jnp.float32).reshape(start.shape), given, wanted)
+        loss, slope = _loss(jnp.asarray(flat, jnp.float32).reshape(start.shape), features, choices)
         return float(loss), np.asarray(slope, np.float64).reshape(-1)
 
-    found = minimize(objective, start.reshape(-1), jac=True, method="L-BFGS-B", options={"maxiter": 60, "ftol": 1e-6})
-    return jnp.asarray(found.x.reshape(start.shape), jnp.float32)
+    fit = minimize(objective, start.reshape(-1), jac=True, method="L-BFGS-B", options={"maxiter": 60, "ftol": 1e-6})
+    return jnp.asarray(fit.x.reshape(start.shape), jnp.float32)
 
 
 @jax.jit
@@ -299,13 +300,13 @@ def _bins(chance: np.ndarray, taken: np.ndarray, unit: np.ndarray) -> tuple[np.n
     member = np.repeat(unit, chance.shape[1])
     edges = np.unique(np.quantile(flat, np.linspace(0, 1, BINS + 1)[1:-1]))
     place = np.digitize(flat, edges)
-    found: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     for number in range(len(edges) + 1):
         here = place == number
         if here.any():
             gap = happened[here] - flat[here]
-            found.append((flat[here].mean(), happened[here].mean(), _error(gap - gap.mean(), member[here])))
-    promised, observed, error = (np.array(column) for column in zip(*found, strict=True))
+            rows.append((flat[here].mean(), happened[here].mean(), _error(gap - gap.mean(), member[here])))
+    promised, observed, error = (np.array(column) for column in zip(*rows, strict=True))
     return promised, observed, error
 
 

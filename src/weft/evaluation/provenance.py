@@ -87,5 +87,5 @@ def _traces(source: Any) -> list[Trace]:
         source = load_run(source) if (Path(source) / RECORD).exists() else load_policy(source)
     if isinstance(source, Run):
         return [source.trained_on]
-    found = jax.tree.leaves(source, is_leaf=lambda part: isinstance(part, Served))
-    return [part.trained_on for part in found if isinstance(part, Served)]
+    parts = jax.tree.leaves(source, is_leaf=lambda part: isinstance(part, Served))
+    return [part.trained_on for part in parts if isinstance(part, Served)]

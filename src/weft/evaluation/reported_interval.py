@@ -17,9 +17,9 @@ from ..core.errors import UserError
 from ..core.tables import text_table
 from ..data.dataset import Dataset
 from ..data.declarations import check_ranges, unevenly_discounted
-from .bounded_terms import declared_range
-from .candidate import NO_DENSITY
-from .estimator import EPISODES, check_density, per_unit, question
+from .candidate import NO_DENSITY, check_density
+from .case import case_of
+from .estimator import EPISODES, per_unit
 from .interval_rule import Issued, issue
 from .provenance import doubts
 from .thresholds import DISAGREEMENT, DOUBTFUL, EFFECTIVE_UNITS, EQUAL_RATIOS
@@ -84,48 +84,43 @@ def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool | No
         )
     if unevenly_discounted(data):
         raise UserError(f"Steps of {data.origin} last differently long; declare a discount of 1.")
-    asked = question(policy, data, None, greedy, 8, seed)
-    if asked[0].log_prob is None:
+    case = case_of(policy, data, None, greedy, 8, seed)
+    if case.candidate.log_prob is None:
         raise UserError(f"Nothing can be answered about the policy: {NO_DENSITY}.")
-    check_density(np.asarray(asked[0].log_prob)[data.rows], "The policy's log-probability")
+    check_density(np.asarray(case.candidate.log_prob)[data.rows], "The policy's log-probability")
     count = int(np.clip(data.steps // 10, 8, 128))
-    declared = jax.tree.map(jnp.float32, declared_range(data))
-    found = jax.tree.map(np.asarray, _issued(asked, declared, jax.random.key(seed), jnp.float32(level), count))
-    tier = int(found.tier)
-    reasons = (*_reasons(found), *doubts(policy, data))
-    value, low, high = (float(part) if tier < 3 else float("nan") for part in (found.value, found.low, found.high))
-    return Answer(tier, value, low, high, level, float(found.effective), reasons, per_unit(data))
+    issued = jax.tree.map(np.asarray, _issued(case, jax.random.key(seed), jnp.float32(level), count))
+    tier = int(issued.tier)
+    reasons = (*_reasons(issued), *doubts(policy, data))
+    value, low, high = (float(part) if tier < 3 else float("nan") for part in (issued.value, issued.low, issued.high))
+    return Answer(tier, value, low, high, level, float(issued.effective), reasons, per_unit(data))
 
 
-def _issue(asked: tuple[Any, Any, Any], declared: Any, key: Any, level: Any, count: int) -> Issued:
-    return issue(*asked, declared, key, level, count)
+_issued = Program(issue, "An interval for this policy")
 
 
-_issued = Program(_issue, "An interval for this policy")
-
-
-def _reasons(found: Issued) -> Iterator[str]:
+def _reasons(issued: Issued) -> Iterator[str]:
     """Yield what kept the answer from a better tier."""
-    if not found.passed:
-        if not found.tested:
+    if not issued.passed:
+        if not issued.tested:
             yield (
                 f"The weights are worth fewer than {EFFECTIVE_UNITS:g} episodes, and the log is too short for its "
                 "tests to find a hidden state."
             )
-        if not EQUAL_RATIOS[0] < found.ratio < EQUAL_RATIOS[1]:
-            yield f"The mean one-step ratio is {found.ratio:.3g}, not 1: no overlap, or wrong propensities."
-        if not found.agreement < DISAGREEMENT:
-            yield f"Estimators disagree (largest |z| {found.agreement:.1f})."
-        if found.bellman < DOUBTFUL:
-            yield f"Bellman's equation is rejected (p {found.bellman:.3f})."
-        if found.memory < DOUBTFUL:
-            yield f"The step before says more than is seen (p {found.memory:.3f})."
-        if not abs(found.behaviour) < DISAGREEMENT:
-            yield f"The logging policy's own value comes out wrong (z {found.behaviour:.1f})."
-    elif not found.common:
+        if not EQUAL_RATIOS[0] < issued.ratio < EQUAL_RATIOS[1]:
+            yield f"The mean one-step ratio is {issued.ratio:.3g}, not 1: no overlap, or wrong propensities."
+        if not issued.agreement < DISAGREEMENT:
+            yield f"Estimators disagree (largest |z| {issued.agreement:.1f})."
+        if issued.bellman < DOUBTFUL:
+            yield f"Bellman's equation is rejected (p {issued.bellman:.3f})."
+        if issued.memory < DOUBTFUL:
+            yield f"The step before says more than is seen (p {issued.memory:.3f})."
+        if not abs(issued.behaviour) < DISAGREEMENT:
+            yield f"The logging policy's own value comes out wrong (z {issued.behaviour:.1f})."
+    elif not issued.common:
         yield (
             "The ends of the declared range of rewards came up too rarely for a normal error, so the interval holds "
             "the certified one, too."
         )
-    if found.tier == 3:
+    if issued.tier == 3:
         yield "What is left is wider than half of the range of returns."

@@ -12,22 +12,22 @@ that depend on each other cost no more than they must. Errors are clustered by u
 count it as estimated. The memory test is the generalised covariance measure (Shah and Peters 2020, arXiv:1804.07203).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ..core.linear_algebra import cholesky_inverse, positive_inverse
 from ..data.columns import Columns
 from ..data.spec import Spec
-from .estimator import Candidate, Weighing, mean
+from .case import Case, Weighing, mean
 from .interval import spread
 from .linear_q import block_inverse, blocks, diagonal, solve
 from .moments import continued, discounted, moments, summed
 from .thresholds import EFFECTIVE_STEPS, NEGLIGIBLE
-from .trajectories import Paths, layout
+from .trajectories import Paths
 from .waves import Features
 
 __all__ = ["agreement", "alarmed", "behaviour_test", "bellman_test", "effective_sizes", "largest_p",
@@ -43,30 +43,36 @@ ROOM = 2**24  # numbers that may be laid out at once
 # --- weights --------------------------------------------------------------------------------------------------------
 
 
-def effective_sizes(found: Paths, weighing: Weighing) -> Float[Array, "time"]:
+def effective_sizes(paths: Paths, weighing: Weighing) -> Float[Array, "time"]:
     """Return the effective number of units at every step, `(sum W)^2 / sum W^2` with the weights of a unit summed."""
-    weight = _unit_weights(found, weighing)
+    weight = _unit_weights(paths, weighing)
     return weight.sum(0) ** 2 / jnp.maximum(jnp.square(weight).sum(0), 1e-30)
 
 
-def largest_share(found: Paths, weighing: Weighing) -> Float[Array, "time"]:
+def largest_share(paths: Paths, weighing: Weighing) -> Float[Array, "time"]:
     """Return the share of all weight that the heaviest unit has, at every step."""
-    weight = _unit_weights(found, weighing)
+    weight = _unit_weights(paths, weighing)
     return weight.max(0) / jnp.maximum(weight.sum(0), 1e-30)
 
 
-def _unit_weights(found: Paths, weighing: Weighing) -> Float[Array, "unit time"]:
+def _unit_weights(paths: Paths, weighing: Weighing) -> Float[Array, "unit time"]:
     counted = (weighing.starts > 0)[:, None]
-    logs = jnp.where(counted, found.log_weight, -jnp.inf)
+    logs = jnp.where(counted, paths.log_weight, -jnp.inf)
     largest = logs.max(0)
     weight = weighing.starts[:, None] * jnp.exp(logs - jnp.where(jnp.isfinite(largest), largest, 0.0))
     return jnp.zeros_like(weight).at[weighing.unit].add(jnp.where(counted, weight, 0.0))
 
 
-def mean_weight_test(
-    candidate: Candidate, columns: Columns, weighing: Weighing, key: PRNGKeyArray
-) -> tuple[Float[Array, ""], Float[Array, "test"]]:
-    """Return the mean one-step ratio and z values: of that mean against 1, then of finer sums (`alarmed` weighs them).
+class MeanWeight(NamedTuple):
+    """The mean one-step ratio, z values of it and of finer sums, and whether they are an alarm (`alarmed`)."""
+
+    mean: Float[Array, ""]
+    z: Float[Array, "test"]
+    alarm: Bool[Array, ""]
+
+
+def mean_weight_test(case: Case, key: PRNGKeyArray) -> MeanWeight:
+    """Test whether one-step ratios have a mean of 1: z values of that mean, then of finer sums.
 
     The finer ones: ratios times waves of the observation, and for choices `1(a_t = a) rho_t - pi(a | s_t)` of every
     action, of which errors do not cancel. Cumulative weights alarm on right propensities, so they are not tested.
@@ -77,6 +83,7 @@ def mean_weight_test(
     their variance is taken to be what it would be had they (importance sampling's errors are smallest when the
     estimate is too low).
     """
+    candidate, columns, weighing = case.candidate, case.columns, case.weighing
     assert candidate.log_prob is not None
     assert columns.log_propensity is not None
     counted = weighing.weights[columns.episode]
@@ -102,10 +109,11 @@ def mean_weight_test(
     missing = jnp.maximum(clustered, 1.0) * jnp.maximum(total / jnp.maximum(met, 1e-30) - 1, 0.0) * square
     z = each.sum(0) / jnp.sqrt(jnp.square(each).sum(0) + missing + jnp.square(ROUNDING * counted.sum()) + 1e-12)
     plenty = (jnp.square(met) / jnp.maximum(square, 1e-30) >= EFFECTIVE_STEPS).at[0].set(met[0] > 0)
-    return met[0] / jnp.maximum(total[0], 1e-9), jnp.where(plenty, z, 0.0)
+    z = jnp.where(plenty, z, 0.0)
+    return MeanWeight(met[0] / jnp.maximum(total[0], 1e-9), z, alarmed(z))
 
 
-def alarmed(z: Float[Array, "test"]) -> Array:
+def alarmed(z: Float[Array, "test"]) -> Bool[Array, ""]:
     """Say whether the z values of `mean_weight_test` are an alarm: |z| > 3 of the mean, or at .004 among the others."""
     rest = jnp.abs(z[1:])
     return (jnp.abs(z[0]) > 3) | (2 * norm.sf(rest) * len(rest) < 0.004).any()
@@ -140,13 +148,7 @@ def agreement(
 
 
 def behaviour_test(
-    known: Features,
-    columns: Columns,
-    weighing: Weighing,
-    longest: int,
-    horizon: int | None,
-    discount: Any,
-    ridge: Any,
+    basis: Features, case: Case, horizon: int | None, discount: Any, ridge: Any
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     """Return the value of the logging policy by linear Q, the mean logged return, and the z value of their difference.
 
@@ -154,13 +156,12 @@ def behaviour_test(
     that was cut has none: there the logged return goes on with Q. Both sums see the same episodes, and the error of
     their difference counts the fit.
     """
-    episodes = len(weighing.weights)
-    every = moments(known, None, columns, episodes, discount, horizon)
-    where = layout(columns, episodes, longest)
-    elapsed = jnp.cumsum(where(columns.duration), 1) - where(columns.duration)
-    passed = jnp.where(where.there, discount**elapsed, 0.0)
+    columns, weighing, episodes = case.columns, case.weighing, case.episodes
+    every = moments(basis, None, columns, episodes, discount, horizon)
+    laid = case.trajectories
+    where, passed = laid.layout, laid.paths(discount).discount
     used = where(continued(columns, jnp.arange(len(columns.terminal)))[0], False)
-    total = jnp.where(used, passed * where(columns.reward[:, 0]), 0.0).sum(1)
+    total = jnp.where(used, passed * laid.reward, 0.0).sum(1)
     last = where.there.sum(1) - 1  # the one step that an episode may have been cut after
     cut = jnp.take_along_axis(where.there & ~used, last[:, None], 1)[:, 0]
     reached = jnp.where(cut, jnp.take_along_axis(passed, last[:, None], 1)[:, 0], 0.0)
@@ -174,7 +175,7 @@ def behaviour_test(
         def beyond(episode: Array, there: Array) -> Array:
             at = columns.position[row[episode]]
             seen = jax.tree.map(lambda part: part[at], columns.observation)
-            here = known.logged(seen, columns.action[row[episode]])
+            here = basis.logged(seen, columns.action[row[episode]])
             q = (here * solution.at(last[episode], horizon)).sum(1)
             return jnp.where(there, share[episode], 0.0) @ q
 
@@ -191,10 +192,8 @@ def behaviour_test(
 
 
 def bellman_test(
-    known: Features,
-    candidate: Candidate,
-    columns: Columns,
-    weighing: Weighing,
+    basis: Features,
+    case: Case,
     horizon: int | None,
     discount: Any,
     ridge: Any,
@@ -209,8 +208,9 @@ def bellman_test(
     Q on all episodes, with a correction for the features spent; more fit it on other units, which has no level where
     features are as rare as units (a cell that the other folds never saw has no Q).
     """
-    spec, episodes = candidate.spec, len(weighing.weights)
-    every = moments(known, candidate, columns, episodes, discount, horizon)
+    candidate, columns, weighing = case.candidate, case.columns, case.weighing
+    spec, episodes = candidate.spec, case.episodes
+    every = moments(basis, candidate, columns, episodes, discount, horizon)
     fold = weighing.unit % folds
 
     def coefficients(weights: Array) -> Array:
@@ -220,6 +220,7 @@ def bellman_test(
 
         return jax.vmap(fit)(jnp.arange(folds))
 
+    # the pull-back of Q's coefficients gives, for every wave, what an episode changes of its sum by way of the fit
     theta, back = jax.vjp(coefficients, weighing.weights)
     steps = theta.shape[1]
     left = jnp.zeros_like(columns.step) if horizon is None else jnp.clip(horizon - columns.step, 0, horizon)
@@ -228,9 +229,9 @@ def bellman_test(
     seen, after = (
         jax.tree.map(lambda part, at=at: part[at], columns.observation) for at in (columns.position, columns.successor)
     )
-    here = known.logged(seen, columns.action)
+    here = basis.logged(seen, columns.action)
     ahead = discounted(columns, jnp.arange(len(columns.terminal)), discount)
-    there = ahead[:, None] * known.expected(candidate, after, columns.successor)
+    there = ahead[:, None] * basis.expected(candidate, after, columns.successor)
     error = columns.reward[:, 0] + (there * theta[of, later]).sum(1) - (here * theta[of, left]).sum(1)
     counted = weighing.weights[columns.episode]
     waves = _past(columns, spec, counted, key, timed=True)
@@ -246,18 +247,13 @@ def bellman_test(
     influences = jax.vmap(each)(waves.T) if together else jax.lax.map(each, waves.T)
     sums = (counted * error) @ waves
     spent = 1.0
-    if folds == 1:
+    if folds == 1:  # residuals of the steps that Q was fitted on are too small
         spent = _spent(every.weighted(weighing.weights).gram, ridge, counted.sum())
     return largest_p(sums, jax.vmap(lambda one: _units(one, weighing))(influences).T, spent, jax.random.fold_in(key, 1))
 
 
 def memory_test(
-    known: Features,
-    columns: Columns,
-    weighing: Weighing,
-    key: PRNGKeyArray,
-    ridge: Any = 1e-4,
-    target: str = "world",
+    basis: Features, case: Case, key: PRNGKeyArray, ridge: Any = 1e-4, target: str = "world"
 ) -> Float[Array, ""]:
     """Return the p-value of "the step before says nothing more", given what is seen and done now.
 
@@ -265,27 +261,27 @@ def memory_test(
     given the observation). What is known of the step before: its observation, action and reward. Steps without one
     are left out; with none at all the p-value is 1.
     """
-    spec = known.spec
+    spec, columns, weighing = basis.spec, case.columns, case.weighing
     counted = jnp.where(columns.step > 0, weighing.weights[columns.episode], 0.0)
     seen, after = (
         jax.tree.map(lambda part, at=at: part[at], columns.observation) for at in (columns.position, columns.successor)
     )
     mix_key, wave_key, past_key, test_key = jax.random.split(key, 4)
     if target == "behaviour":
-        given = known.state(seen) if spec.discrete else known.logged(seen, 0 * columns.action)
+        present = basis.state(seen) if spec.discrete else basis.logged(seen, 0 * columns.action)
         outcome = _done(columns, spec)
     else:
-        given = known.logged(seen, columns.action)
+        present = basis.logged(seen, columns.action)
         following = _waves(_numbers(after, spec, mix_key), 4, wave_key) * ~columns.terminal[:, None]
         outcome = jnp.concatenate([columns.reward, columns.terminal[:, None].astype(jnp.float32), following], 1)
     waves = _past(columns, spec, counted, past_key, acted=target != "behaviour")
-    gram = (counted[:, None] * given).T @ given
+    gram = (counted[:, None] * present).T @ present
     added = ridge * (jnp.trace(gram) / len(gram) + 1e-12)
     both = jnp.concatenate([outcome, waves], 1)
     middle = counted @ both / jnp.maximum(counted.sum(), 1.0)
     both = both - middle
-    fit = positive_inverse(gram + added * jnp.eye(len(gram))) @ (given.T @ (counted[:, None] * both))
-    rest = both - given @ fit
+    fit = positive_inverse(gram + added * jnp.eye(len(gram))) @ (present.T @ (counted[:, None] * both))
+    rest = both - present @ fit  # of outcomes and of the past: without a common cause these are uncorrelated
     deviation = jnp.sqrt(counted @ jnp.square(rest) / jnp.maximum(counted.sum(), 1.0))
     usual = jnp.sqrt(counted @ jnp.square(both) / jnp.maximum(counted.sum(), 1.0))
     rest = jnp.where(deviation > 1e-3 * usual + 1e-6, rest / jnp.maximum(deviation, 1e-12), 0.0)  # of rounding
@@ -317,6 +313,7 @@ def largest_p(
     spent: factor of their variances, for what was fitted.
     """
     error = jnp.sqrt(jnp.square(each).sum(0))
+    # a sum that hardly varies is one of rounding, and its t value means nothing
     usable = error > 1e-6 * jnp.maximum(error.max(), 1e-30)
     scaled = jnp.where(usable, each / jnp.maximum(error, 1e-30), 0.0)
     largest = jnp.abs(jnp.where(usable, sums / jnp.maximum(error, 1e-30), 0.0)).max() / jnp.sqrt(spent)
@@ -324,7 +321,7 @@ def largest_p(
         covariance = scaled.T @ scaled
         scaled = cholesky_inverse(covariance + ROUNDING * jnp.eye(len(covariance))) @ covariance
     drawn = jnp.abs(jax.random.normal(key, (DRAWS, len(scaled))) @ scaled).max(1)
-    return (1.0 + (drawn >= largest).sum()) / (DRAWS + 1.0)
+    return (1.0 + (drawn >= largest).sum()) / (DRAWS + 1.0)  # what was seen counts as a draw, so p is never 0
 
 
 def _sums(values: Float[Array, "row feature"], group: Array, groups: int) -> Float[Array, "group feature"]:
@@ -361,7 +358,7 @@ def _done(columns: Columns, spec: Spec) -> Float[Array, "row act"]:
 
 def _numbers(observation: PyTree, spec: Spec, key: PRNGKeyArray) -> Float[Array, "row input"]:
     """Return observations as numbers, whatever their kind: codes become random vectors."""
-    found = []
+    inputs = []
     for number, part in enumerate(spec.observations):
         values = observation if part.name == "" else observation[part.name]
         if part.kind in ("category", "tokens"):
@@ -370,8 +367,8 @@ def _numbers(observation: PyTree, spec: Spec, key: PRNGKeyArray) -> Float[Array,
             values = jnp.where((values >= 0)[..., None], table[jnp.clip(values, 0)], 0.0)
         elif part.kind == "image":
             values = values / 128.0 - 1.0
-        found.append(values.reshape(len(values), -1).astype(jnp.float32))
-    return jnp.concatenate(found, 1)
+        inputs.append(values.reshape(len(values), -1).astype(jnp.float32))
+    return jnp.concatenate(inputs, 1)
 
 
 def _waves(numbers: Float[Array, "row input"], count: int, key: PRNGKeyArray) -> Float[Array, "row wave"]:

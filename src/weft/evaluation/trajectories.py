@@ -7,14 +7,17 @@ after the end of an episode the ratio stays what it was and rewards are 0, so th
 averaged at every time (Precup, Sutton and Singh 2000).
 """
 
+from functools import partial
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..data.columns import Columns
-from .estimator import Candidate
+from .candidate import Candidate
 
-__all__ = ["Layout", "Paths", "before", "layout", "paths", "relative"]
+__all__ = ["Layout", "Paths", "Trajectories", "before", "clipped", "lay_out", "layout", "relative"]
 
 
 class Layout(eqx.Module):
@@ -25,9 +28,9 @@ class Layout(eqx.Module):
 
     def __call__(self, values: Array, beyond: float = 0.0) -> Array:
         """Lay out a column `(row, ...)` as `(episode, time, ...)` with `beyond` after the ends."""
-        found = values[self.row]
-        there = self.there.reshape(*self.there.shape, *(1,) * (found.ndim - 2))
-        return jnp.where(there, found, beyond)
+        steps = values[self.row]
+        there = self.there.reshape(*self.there.shape, *(1,) * (steps.ndim - 2))
+        return jnp.where(there, steps, beyond)
 
 
 def layout(columns: Columns, episodes: int, longest: int) -> Layout:
@@ -42,17 +45,23 @@ def layout(columns: Columns, episodes: int, longest: int) -> Layout:
 class Paths(eqx.Module):
     """What importance sampling sees of a log: log-ratio of every step, rewards and discounts, 0 after the end.
 
-    `discount` is `gamma^(time before the step)`.
+    `discount` is `gamma^(time before the step)`; `log_ratio` is None where nothing can be weighed.
     """
 
-    log_ratio: Float[Array, "episode time"]
+    log_ratio: Float[Array, "episode time"] | None
     reward: Float[Array, "episode time"]
     discount: Float[Array, "episode time"]
     there: Bool[Array, "episode time"]
 
     @property
+    def returns(self) -> Float[Array, "episode"]:
+        """Discounted sum of the logged rewards."""
+        return (self.discount * self.reward).sum(1)
+
+    @property
     def log_weight(self) -> Float[Array, "episode time"]:
         """Logarithm of `rho_{0:t}`."""
+        assert self.log_ratio is not None
         return jnp.cumsum(self.log_ratio, 1)
 
     @property
@@ -69,8 +78,31 @@ class Paths(eqx.Module):
         """Return the paths as seen by the policy that follows the candidate with chance `dose` in every step and the
         logging policy otherwise: its ratio is `1 − dose + dose rho`.
         """
+        assert self.log_ratio is not None
+        # expm1 and log1p, because at a small dose 1 - dose + dose rho is 1 to the last digit of float32
         ratio = jnp.where(self.there, jnp.log1p(dose * jnp.expm1(self.log_ratio)), 0.0)
         return eqx.tree_at(lambda paths: paths.log_ratio, self, ratio)
+
+    def effective(self, starts: Float[Array, "episode"]) -> Float[Array, ""]:
+        """Return the effective number of episodes of the weights over whole episodes, `(sum w)^2 / sum w^2`."""
+        weight = jnp.where(starts > 0, relative(self.log_weight[:, -1], starts), 0.0)
+        return weight.sum() ** 2 / jnp.maximum((weight**2).sum(), 1e-30)
+
+
+class Trajectories(eqx.Module):
+    """A log laid out for a candidate, whatever the discount: where every step lies, its log-ratio and reward, and the
+    time before it. `log_ratio` is None where there is nothing to weigh with: no propensities, or no density.
+    """
+
+    layout: Layout
+    log_ratio: Float[Array, "episode time"] | None
+    reward: Float[Array, "episode time"]
+    elapsed: Float[Array, "episode time"]
+
+    def paths(self, discount: Float[Array, ""] | float) -> Paths:
+        """Return what importance sampling sees at a discount."""
+        there = self.layout.there
+        return Paths(self.log_ratio, self.reward, jnp.where(there, discount**self.elapsed, 0.0), there)
 
 
 def before(weight: Float[Array, "episode time"]) -> Float[Array, "episode time"]:
@@ -90,19 +122,23 @@ def relative(
     return jnp.exp(log_weight - jnp.where(jnp.isfinite(top), top, 0.0))
 
 
-def paths(
-    candidate: Candidate, columns: Columns, episodes: int, discount: Float[Array, ""] | float, reference: bool = True
-) -> Paths:
-    """Lay out a log for a candidate. Without `reference` all ratios are 1, for estimators that only want rewards.
+def clipped(
+    log_weight: Float[Array, "episode *time"],
+    largest: Float[Array, ""] | float,
+    starts: Float[Array, "episode"],
+    self_normalised: bool,
+) -> Float[Array, "episode *time"]:
+    """Return weights of at most `largest`; up to a factor (`relative`) where their sum is divided by anyway."""
+    log_weight = jnp.minimum(log_weight, jnp.log(largest))
+    return relative(log_weight, starts) if self_normalised else jnp.exp(log_weight)
 
-    The log must hold propensities and the candidate the log-probabilities of the logged actions.
-    """
+
+@partial(jax.jit, static_argnums=2)
+def lay_out(candidate: Candidate, columns: Columns, episodes: int) -> Trajectories:
+    """Lay out a log of so many episodes for a candidate."""
     where = layout(columns, episodes, candidate.spec.longest)
-    there = where.there
-    elapsed = jnp.cumsum(where(columns.duration), 1) - where(columns.duration)
-    ratio = jnp.zeros(there.shape)
-    if reference:
-        assert candidate.log_prob is not None
-        assert columns.log_propensity is not None
+    ratio = None
+    if candidate.log_prob is not None and columns.log_propensity is not None:
         ratio = where(candidate.log_prob - columns.log_propensity)
-    return Paths(ratio, where(columns.reward[:, 0]), jnp.where(there, discount**elapsed, 0.0), there)
+    elapsed = jnp.cumsum(where(columns.duration), 1) - where(columns.duration)
+    return Trajectories(where, ratio, where(columns.reward[:, 0]), elapsed)

@@ -1,5 +1,7 @@
 """Features of steps for linear value functions: a table where it is small, else random waves."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..core.pytree import static
 from ..data.spec import Spec
-from .estimator import Candidate
+from .candidate import Candidate
 
 __all__ = ["Features", "features"]
 
@@ -30,11 +32,11 @@ class Features(eqx.Module):
             codes = observation if part.name == "" else observation[part.name]
             return jax.nn.one_hot(codes.reshape(codes.shape[: codes.ndim - len(part.shape)]), part.count)
         assert self.phases is not None
-        given = jnp.concatenate([_numbers(observation, self.spec), *more], -1)
+        numbers = jnp.concatenate([_numbers(observation, self.spec), *more], -1)
         # constant and linear terms go through the same product: putting them beside the waves would copy everything
         inputs, waves = self.frequencies.shape
         linear = 0.3 * jnp.eye(inputs, inputs + 1)
-        mixed = given @ jnp.concatenate([self.frequencies, linear], 1)
+        mixed = numbers @ jnp.concatenate([self.frequencies, linear], 1)
         mixed = mixed + jnp.concatenate([self.phases, jnp.zeros(inputs), jnp.ones(1)])
         return jnp.where(jnp.arange(waves + inputs + 1) < waves, jnp.sqrt(2.0 / waves) * _cosine(mixed), mixed)
 
@@ -92,7 +94,7 @@ def features(spec: Spec, key: PRNGKeyArray, count: int) -> Features:
     if not others and part.kind == "category" and part.count <= count and spec.discrete:
         return Features(None, None, spec)
     sizes = [max(p.count, 1) if p.kind == "category" else 1 for p in spec.observations]
-    inputs = sum(size * max(1, _product(p.shape)) for size, p in zip(sizes, spec.observations, strict=True))
+    inputs = sum(size * max(1, math.prod(p.shape)) for size, p in zip(sizes, spec.observations, strict=True))
     if not spec.discrete:
         inputs += spec.action.size
     waves = max(8, (count // spec.action.size if spec.discrete else count) - inputs - 1)
@@ -100,10 +102,3 @@ def features(spec: Spec, key: PRNGKeyArray, count: int) -> Features:
     scale = jax.random.choice(scale_key, jnp.asarray(SCALES), (waves,)) / jnp.sqrt(float(inputs))
     frequencies = jax.random.normal(frequency_key, (inputs, waves)) * scale
     return Features(frequencies, jax.random.uniform(phase_key, (waves,), maxval=2 * jnp.pi), spec)
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    found = 1
-    for size in shape:
-        found *= size
-    return found

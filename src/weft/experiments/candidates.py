@@ -22,19 +22,15 @@ from ..agents.algorithm import algorithm as named
 from ..agents.served import Served
 from ..core.compilation import Program
 from ..core.errors import UserError, nearest
-from ..data.columns import Columns
 from ..data.dataset import Dataset
 from ..data.declarations import declared_discount
 from ..data.folds import Folds
-from ..data.transforms import Transform
 from ..deployment import dose_test
 from ..deployment.certify import missing
-from ..evaluation.bounded_terms import Range, declared_range
-from ..evaluation.estimate import effective
-from ..evaluation.estimator import Candidate, Weighing, prepared, tabulate
+from ..evaluation.candidate import Candidate
+from ..evaluation.case import Case, PreparedLog, effective, prepare
 from ..evaluation.estimators.linear_q import LinearQ
 from ..evaluation.interval import influence, spread
-from ..evaluation.trajectories import paths
 from ..training.fit import fit
 from ..training.run import Run
 from .triage import triage
@@ -167,32 +163,26 @@ class _Outlook(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _SelectFold:
-    """The select fold, laid out once to be asked about one candidate after another."""
+    """The select fold, prepared once to be asked about one candidate after another."""
 
-    data: Dataset
-    raw: Columns
-    transform: Transform
-    columns: Columns
-    weighing: Weighing
+    log: PreparedLog
     method: LinearQ
-    baseline: Candidate | None
+    baseline: Case | None
     level: float | None  # the baseline's estimated value; without a baseline the logged mean takes its place
     requirement: Requirement
     units: int  # of the certify fold
-    key: PRNGKeyArray
+    seed: int
 
     @classmethod
     def of(cls, folds: Folds, requirement: Requirement, seed: int) -> "_SelectFold":
-        data, key = folds.select, jax.random.key(seed)
+        data = folds.select
         features = int(np.clip(data.steps // 10, 8, 128))
         method = LinearQ(declared_discount(data), horizon=data.spec.horizon, features=features)
-        raw, transform, columns, weighing = prepared(data, None)
-        baseline = level = None
+        log, baseline, level = prepare(data), None, None
         if requirement.baseline is not None:
-            baseline = tabulate(requirement.baseline, data, raw, transform, key)
-            level = float(_value(method, baseline, columns, weighing, key)[0])
-        units = folds.manifest["units"]["certify"]
-        return cls(data, raw, transform, columns, weighing, method, baseline, level, requirement, units, key)
+            baseline = log.case(requirement.baseline, seed=seed)
+            level = float(_value(method, baseline, jax.random.key(seed))[0])
+        return cls(log, method, baseline, level, requirement, folds.manifest["units"]["certify"], seed)
 
     @property
     def ways(self) -> tuple[bool, ...]:
@@ -200,21 +190,24 @@ class _SelectFold:
 
         Weights need a density, which a mode over continuous actions lacks: where they can certify, draws are judged.
         """
-        return (False, True) if self.data.spec.discrete else (not missing(self.data, self.baseline),)
+        return (False, True) if self.log.data.spec.discrete else (not self._missing(),)
+
+    def _missing(self, *candidates: Candidate) -> str:
+        """Return why nothing can be certified about the baseline (and a candidate); empty if something can."""
+        compared = () if self.baseline is None else (self.baseline.candidate,)
+        return missing(self.log.data, *candidates, *compared)
 
     def judge(self, state: _State, drawn: bool) -> Judged:
         """Return a candidate with its row and its plan."""
-        policy, candidate = self._tabulated(state, drawn)
-        value, deviation, logged = (
-            float(part) for part in _value(self.method, candidate, self.columns, self.weighing, self.key)
-        )
+        policy, case = self._case(state, drawn)
+        value, deviation, logged = (float(part) for part in _value(self.method, case, jax.random.key(self.seed)))
         reach = 1.96 * deviation
         gain = value - reach - (logged if self.level is None else self.level)
-        if not math.isfinite(gain) or value - reach > _largest_return(self.data):
+        if not math.isfinite(gain) or value - reach > _largest_return(self.log.data):
             gain = -math.inf  # a value that no return can have says nothing
         score, dose, size, plan = gain - self.requirement.margin, 1.0, None, None
-        if not missing(self.data, candidate, self.baseline):
-            plan, size = self._prospect(candidate, logged, gain)
+        if not self._missing(case.candidate):
+            plan, size = self._prospect(case, logged, gain)
             score, dose = float(plan.score), round(float(plan.dose), 6)
         row = Row(
             state.name, state.setting, state.run.seeds[state.place], state.step, policy.drawn, value, value - reach,
@@ -222,20 +215,19 @@ class _SelectFold:
         )  # fmt: skip
         return Judged(row, policy, plan)
 
-    def _tabulated(self, state: _State, drawn: bool) -> tuple[Served, Candidate]:
+    def _case(self, state: _State, drawn: bool) -> tuple[Served, Case]:
         policy = state.run.policy(state.place, state.setting, state.step).drawing(drawn)
-        candidate = tabulate(policy, self.data, self.raw, self.transform, self.key)
-        if drawn and candidate.log_prob is None:  # its draws have no density either
-            return self._tabulated(state, False)
-        return policy, candidate
+        case = self.log.case(policy, seed=self.seed)
+        if drawn and case.candidate.log_prob is None:  # its draws have no density either
+            return self._case(state, False)
+        return policy, case
 
-    def _prospect(self, candidate: Candidate, logged: float, gain: float) -> tuple[dose_test.Plan, float]:
+    def _prospect(self, case: Case, logged: float, gain: float) -> tuple[dose_test.Plan, float]:
         """Return a plan of the candidate's test, and the effective sample size of its weights."""
-        declared: Range = jax.tree.map(jnp.float32, declared_range(self.data))
         doses = jnp.asarray(dose_test.DOSES if self.baseline is None else (1.0,))
         goal = self.units, self.requirement.margin, self.requirement.risk
-        outlook = _Outlook(declared.share(jnp.float32(logged)), jnp.float32(gain), *map(jnp.float32, goal))
-        plan, size = _prospect(candidate, self.baseline, self.columns, self.weighing, declared, doses, outlook)
+        outlook = _Outlook(case.range.share(jnp.float32(logged)), jnp.float32(gain), *map(jnp.float32, goal))
+        plan, size = _prospect(case, self.baseline, doses, outlook)
         return plan, float(size)
 
 
@@ -248,34 +240,28 @@ def _largest_return(data: Dataset) -> float:
 
 
 def _worth(
-    method: LinearQ, candidate: Candidate, columns: Columns, weighing: Weighing, key: PRNGKeyArray
+    method: LinearQ, case: Case, key: PRNGKeyArray
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     """Return a candidate's value with its standard error, and the mean return of the log."""
-    value, each, count = influence(method, method.terms(candidate, columns, weighing, key), weighing)
-    steps = paths(candidate, columns, len(weighing.weights), method.discount, reference=False)
-    returns = (steps.discount * steps.reward).sum(1)
-    return value, spread(each, count), (weighing.weights * returns).sum() / weighing.weights.sum()
+    value, each, count = influence(method, method.terms(case, key), case.weighing)
+    weights = case.weighing.weights
+    return value, spread(each, count), (weights * case.paths(method.discount).returns).sum() / weights.sum()
 
 
 _value = Program(_worth, "The value of a candidate")
 
 
 def _predict(
-    candidate: Candidate,
-    baseline: Candidate | None,
-    columns: Columns,
-    weighing: Weighing,
-    declared: Range,
-    doses: Float[Array, "dose"],
-    outlook: _Outlook,
+    case: Case, baseline: Case | None, doses: Float[Array, "dose"], outlook: _Outlook
 ) -> tuple[dose_test.Plan, Float[Array, ""]]:
     """Return what the certify fold can be expected to show, and the effective sample size on this one."""
+    case, baseline = case.laid_out(), None if baseline is None else baseline.laid_out()
 
     def terms(centre: Any) -> dose_test.Terms:
-        return dose_test.terms(candidate, baseline, columns, weighing, declared, doses, centre)
+        return dose_test.terms(case, baseline, doses, centre)
 
-    strains = dose_test.STRAINS if baseline is None and declared.floor is not None else (0.0,)
-    return dose_test.prospect(terms, doses, *outlook, strains), effective(candidate, columns, weighing)
+    strains = dose_test.STRAINS if baseline is None and case.range.floor is not None else (0.0,)
+    return dose_test.prospect(terms, doses, *outlook, strains), effective(case)
 
 
 _prospect = Program(_predict, "The prospect of a certificate")

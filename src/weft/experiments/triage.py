@@ -22,7 +22,7 @@ from ..data.columns import Columns
 from ..data.dataset import Dataset
 from ..data.load import check_loaded
 from ..data.units import fit_transform
-from ..evaluation.estimator import tabulate
+from ..evaluation.candidate import tabulate
 from ..evaluation.overlap import unsupported
 from ..evaluation.thresholds import UNSUPPORTED
 from ..training.alarms import SMALLEST, alarm, believable, effective_steps

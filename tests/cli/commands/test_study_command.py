@@ -16,7 +16,7 @@ def elsewhere(tmp_path, monkeypatch):
     """Work in an empty folder, without the diagnostics, which take longer than all else."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        importlib.import_module("weft.deployment.certify"), "diagnose_both", lambda *_: UserError("left out")
+        importlib.import_module("weft.deployment.certify"), "_diagnosed", lambda *_: UserError("left out")
     )
     return tmp_path
 

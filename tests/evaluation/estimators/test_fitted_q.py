@@ -14,8 +14,8 @@ from weft.core.errors import UserError
 from weft.data.dataset import Dataset
 from weft.envs.environment import environment, log
 from weft.envs.worlds.grid import CELLS
+from weft.evaluation.case import case_of
 from weft.evaluation.estimate import estimate_fitted_q
-from weft.evaluation.estimator import question
 from weft.evaluation.estimators.fitted_q import FittedQ, weighted_rows
 from weft.labs.tabular import evaluate, grid_world
 from weft.nn.distributions import Categorical, Normal
@@ -43,9 +43,9 @@ class Noisy(Policy):
 
 
 def fit(method, policy, data, greedy=True, samples=8, **changes):
-    candidate, columns, weighing = question(policy, data, None, greedy, samples, 0)
     run = eqx.filter_jit(type(method).value)
-    return float(run(dataclasses.replace(method, **changes), candidate, columns, weighing, jax.random.key(1)))
+    case = case_of(policy, data, None, greedy, samples, 0)
+    return float(run(dataclasses.replace(method, **changes), case, jax.random.key(1)))
 
 
 @functools.cache
@@ -176,7 +176,7 @@ def test_mistakes_are_named():
         return np.zeros(len(seen), np.int32)
 
     for call, sentence in (
-        (lambda: estimate_fitted_q(zero, data, level=95), "level"),
+        (lambda: estimate_fitted_q(zero, data, level=95.0), "level"),
         (lambda: estimate_fitted_q(zero, data, steps=0), "at least one step"),
         (lambda: estimate_fitted_q(zero, data, replicates=1), "two replicates"),
         (lambda: estimate_fitted_q(zero, data, discount=2.0), "discount"),

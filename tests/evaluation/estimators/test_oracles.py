@@ -15,9 +15,8 @@ import pytest
 from weft.agents.policy import Policy
 from weft.core.pytree import as_arrays
 from weft.data.dataset import Dataset
-from weft.evaluation.estimate import effective
-from weft.evaluation.estimator import question
-from weft.evaluation.estimators import doubly_robust, magic, shrinkage, switch
+from weft.evaluation import control_variates
+from weft.evaluation.case import case_of, effective
 from weft.evaluation.estimators.double_reinforcement import DoubleReinforcement
 from weft.evaluation.estimators.doubly_robust import DoublyRobust
 from weft.evaluation.estimators.fitted_q import FittedQ
@@ -30,7 +29,6 @@ from weft.evaluation.estimators.quantile import Quantile
 from weft.evaluation.estimators.shrinkage import Shrinkage
 from weft.evaluation.estimators.switch import Switch
 from weft.evaluation.estimators.tail_mean import TailMean
-from weft.evaluation.trajectories import layout
 from weft.labs.tabular import Model, evaluate
 from weft.nn.distributions import Categorical
 
@@ -84,9 +82,8 @@ def world(copies=1):
         state, action, reward, terminal, last & ~terminal, propensities=LOGGED[state, action], action_count=2,
         next_observations=after, kinds={"": "category"},
     )  # fmt: skip
-    candidate, columns, weighing = question(lambda seen: JUDGED[seen], data, None, True, 1, 0)
     chance = np.array([likely for _, likely in found])
-    return candidate, columns, weighing.reweighted(jnp.asarray(chance, jnp.float32))
+    return case_of(lambda seen: JUDGED[seen], data, None, True, 1, 0).reweighted(jnp.asarray(chance, jnp.float32))
 
 
 compiled = eqx.filter_jit(lambda method, *rest: method.value(*rest))
@@ -94,14 +91,14 @@ terms = eqx.filter_jit(lambda method, *rest: method.terms(*rest))
 
 
 def run(method, asked):
-    return float(compiled(as_arrays(method), *asked, jax.random.key(0)))
+    return float(compiled(as_arrays(method), asked, jax.random.key(0)))
 
 
 def given(monkeypatch, q):
     """Let every doubly robust estimator use a table `[time, state, action]`."""
 
-    def tables(known, candidate, columns, fitted, horizon, discount):
-        where = layout(columns, len(fitted.fold), candidate.spec.longest)
+    def tables(case, model):
+        where, columns = case.trajectories.layout, case.columns
         state = where(columns.observation[columns.position]).astype(int)
         time = jnp.arange(where.row.shape[1])
         table = jnp.asarray(q, jnp.float32)[time, state]
@@ -110,8 +107,7 @@ def given(monkeypatch, q):
         there = where.there
         return jnp.where(there, chosen, 0.0), jnp.where(there, expected, 0.0), jnp.zeros(there.shape)
 
-    for module in (doubly_robust, magic, shrinkage, switch):
-        monkeypatch.setattr(module, "tables", tables)
+    monkeypatch.setattr(control_variates, "tables", tables)
     anew = eqx.filter_jit(lambda method, *rest: method.value(*rest))  # the shared program knows the fitted table
     monkeypatch.setitem(globals(), "compiled", anew)
 
@@ -137,11 +133,12 @@ def test_doubly_robust_is_unbiased_whatever_q_is(monkeypatch, normalised):
 
 def test_doubly_robust_with_the_true_q_is_right_whatever_the_propensities_are(monkeypatch):
     given(monkeypatch, values(JUDGED)[:0:-1])
-    candidate, columns, weighing = world()
-    wrong = eqx.tree_at(lambda c: c.log_propensity, columns, columns.log_propensity - 0.7 * columns.action)
+    columns = world().columns
+    shifted = columns.log_propensity - 0.7 * columns.action
+    wrong = eqx.tree_at(lambda case: case.columns.log_propensity, world(), shifted)
     method = DoublyRobust(discount=DISCOUNT, horizon=LONGEST)
-    assert run(method, (candidate, wrong, weighing)) == pytest.approx(truth(), rel=1e-5)
-    assert abs(run(PerDecision(discount=DISCOUNT), (candidate, wrong, weighing)) - truth()) > 0.1
+    assert run(method, wrong) == pytest.approx(truth(), rel=1e-5)
+    assert abs(run(PerDecision(discount=DISCOUNT), wrong) - truth()) > 0.1
     assert run(Magic(discount=DISCOUNT, horizon=LONGEST), world()) == pytest.approx(truth(), rel=1e-5)
 
 
@@ -152,9 +149,9 @@ def test_doubly_robust_with_the_true_q_has_no_variance_in_a_deterministic_world(
         np.zeros(12, int), rows[:, 1], REWARD[0, rows[:, 1]], np.ones(12, bool), propensities=np.full(12, 0.5),
         kinds={"": "category"}, action_count=2,
     )  # fmt: skip
-    asked = question(lambda seen: JUDGED[seen], data, None, True, 1, 0)
+    asked = case_of(lambda seen: JUDGED[seen], data, None, True, 1, 0)
     method = DoublyRobust(discount=1.0, horizon=1)
-    _, error, _, v = eqx.filter_jit(method.terms)(*asked, jax.random.key(0))
+    _, error, _, v = eqx.filter_jit(method.terms)(asked, jax.random.key(0))
     np.testing.assert_allclose(error + v, JUDGED[0] @ REWARD[0], atol=1e-6)
 
 
@@ -167,14 +164,11 @@ def test_what_needs_no_weights_equals_dynamic_programming(kind):
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("start", [0, 1])
 def test_only_some_episodes_begin_where_the_policy_will(kind, start):
-    candidate, columns, weighing = world(2)
     first = np.array([path[0][0] for path, _ in every_episode() for _ in range(2)]) == start
-    weighing = eqx.tree_at(lambda w: w.initial, weighing, jnp.asarray(first, jnp.float32))
+    case = eqx.tree_at(lambda case: case.weighing.initial, world(2), jnp.asarray(first, jnp.float32))
     method = kind(discount=DISCOUNT, horizon=LONGEST, ridge=1e-7, **EXACT[kind])
-    assert run(method, (candidate, columns, weighing)) == pytest.approx(truth(first=np.eye(2)[start]), abs=2e-4)
-    assert run(PerDecision(discount=DISCOUNT), (candidate, columns, weighing)) == pytest.approx(
-        truth(first=np.eye(2)[start]), rel=1e-5
-    )
+    assert run(method, case) == pytest.approx(truth(first=np.eye(2)[start]), abs=2e-4)
+    assert run(PerDecision(discount=DISCOUNT), case) == pytest.approx(truth(first=np.eye(2)[start]), rel=1e-5)
 
 
 @functools.cache
@@ -191,7 +185,7 @@ def garnet():
         next_observations=branches[state, action, branch], action_count=3, propensities=np.full(size, 1 / 3),
     )  # fmt: skip
     transition = np.eye(5)[branches].mean(2)
-    return question(lambda seen: policy[seen], data, None, True, 1, 0), transition, reward, policy
+    return case_of(lambda seen: policy[seen], data, None, True, 1, 0), transition, reward, policy
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -212,17 +206,17 @@ def chain():
         np.tile(np.arange(10), 1024), action.ravel(), action.ravel().astype(float), ends, kinds={"": "category"},
         propensities=np.full(10240, 0.5), action_count=2,
     )  # fmt: skip
-    return question(lambda seen: np.tile([0.1, 0.9], (len(seen), 1)), data, None, True, 1, 0)
+    return case_of(lambda seen: np.tile([0.1, 0.9], (len(seen), 1)), data, None, True, 1, 0)
 
 
 @pytest.mark.slow
 def test_the_chain_of_ten_steps():
     asked = chain()
     for kind, deviation in ((ImportanceSampling, 117), (PerDecision, 35)):
-        each = np.asarray(terms(kind(discount=1.0), *asked, jax.random.key(0))[1]).reshape(1024, -1).sum(1)
+        each = np.asarray(terms(kind(discount=1.0), asked, jax.random.key(0))[1]).reshape(1024, -1).sum(1)
         assert each.mean() == pytest.approx(9.0, rel=1e-5)
         assert each.std() == pytest.approx(deviation, rel=0.01)
-    assert float(effective(*asked)) / 1024 == pytest.approx((1 / 1.64) ** 10, rel=1e-4)
+    assert float(effective(asked)) / 1024 == pytest.approx((1 / 1.64) ** 10, rel=1e-4)
     assert run(LinearQ(discount=1.0, ridge=1e-7), asked) == pytest.approx(9.0, abs=1e-3)
     assert run(DoubleReinforcement(discount=1.0, folds=2), asked) == pytest.approx(9.0, abs=0.02)
     ratios = Marginalized(discount=1.0, folds=2, damping=0.0, self_normalised=True)
@@ -236,15 +230,14 @@ def test_what_the_other_folds_never_show_has_no_huge_ratio(kind):
     data = Dataset.from_arrays(
         np.zeros(40, int), action, 1.0 + action, np.ones(40, bool), kinds={"": "category"}, action_count=2
     )
-    asked = question(lambda seen: np.full((len(seen), 2), 0.5), data, None, True, 1, 0)
+    asked = case_of(lambda seen: np.full((len(seen), 2), 0.5), data, None, True, 1, 0)
     assert run(kind(discount=1.0), asked) == pytest.approx(1.5, abs=0.6)
     assert run(kind(discount=1.0, damping=0.0), asked) > 100
 
 
 def test_fitted_q_on_the_chain_of_ten_steps():
-    candidate, columns, weighing = chain()
     method = FittedQ(discount=1.0, learning_rate=0.02, target_rate=0.1, steps=2500, batch_size=256, hidden=())
-    assert run(method, (candidate, columns, weighing)) == pytest.approx(9.0, abs=0.02)
+    assert run(method, chain()) == pytest.approx(9.0, abs=0.02)
 
 
 def returns():
@@ -292,7 +285,7 @@ def ragged():
     data = Dataset.from_arrays(
         state, action, reward, ends, propensities=propensity, kinds={"": "category"}, action_count=2
     )
-    return episodes, question(lambda seen: JUDGED[seen], data, None, True, 1, 0)
+    return episodes, case_of(lambda seen: JUDGED[seen], data, None, True, 1, 0)
 
 
 def slow(q=None, largest=np.inf, normalised=False, whole=False):
@@ -339,8 +332,8 @@ def test_products_over_long_episodes_neither_vanish_nor_overflow(chances):
         np.zeros(1200, int), action, ends * (1.0 + action), ends, kinds={"": "category"}, action_count=3,
         propensities=np.full(1200, 0.45 if chances[0] < 0.4 else 0.3464),
     )  # fmt: skip
-    asked = question(lambda seen: np.tile(chances, (len(seen), 1)), data, None, True, 1, 0)
-    weight = terms(ImportanceSampling(), *asked, jax.random.key(0))[0]
+    asked = case_of(lambda seen: np.tile(chances, (len(seen), 1)), data, None, True, 1, 0)
+    weight = terms(ImportanceSampling(), asked, jax.random.key(0))[0]
     assert float(weight.max()) == (0.0 if chances[0] < 0.4 else np.inf)
     for method in (
         ImportanceSampling(discount=1.0, self_normalised=True),
@@ -359,7 +352,7 @@ def single():
         state, action, random.normal(size=60), np.ones(60, bool), propensities=random.uniform(0.1, 0.9, 60),
         kinds={"": "category"}, action_count=2,
     )  # fmt: skip
-    return question(lambda seen: JUDGED[seen], data, None, True, 1, 0)
+    return case_of(lambda seen: JUDGED[seen], data, None, True, 1, 0)
 
 
 @pytest.mark.parametrize("kind", [Switch, Shrinkage])
@@ -367,7 +360,7 @@ def test_the_limits_of_switch_and_shrinkage(kind):
     robust = run(DoublyRobust(discount=1.0, horizon=1), single())
     assert run(kind(largest=float("inf")), single()) == pytest.approx(robust, rel=1e-5)
     assert run(kind(largest=1e7), single()) == pytest.approx(robust, rel=1e-4)
-    model = terms(DoublyRobust(discount=1.0, horizon=1), *single(), jax.random.key(0))[3]
+    model = terms(DoublyRobust(discount=1.0, horizon=1), single(), jax.random.key(0))[3]
     assert run(kind(largest=0.0), single()) == pytest.approx(float(model.sum(1).mean()), rel=1e-5)
 
 
@@ -400,15 +393,15 @@ def by_hand(episodes):
 
 
 def test_a_policy_with_memory_is_asked_along_the_logged_history():
-    episodes, (_, columns, _) = ragged()
+    episodes, case = ragged()
     state, action, reward, propensity = (np.concatenate([one[i] for one in episodes]) for i in range(4))
     ends = np.concatenate([np.arange(len(one[0])) == len(one[0]) - 1 for one in episodes])
     data = Dataset.from_arrays(
         state, action, reward, ends, propensities=propensity, kinds={"": "category"}, action_count=2
     )
-    asked = question(Turns(), data, None, False, 1, 0)
-    weight = np.asarray(terms(ImportanceSampling(), *asked, jax.random.key(0))[0])
+    asked = case_of(Turns(), data, None, False, 1, 0)
+    weight = np.asarray(terms(ImportanceSampling(), asked, jax.random.key(0))[0])
     np.testing.assert_allclose(weight, by_hand(episodes), rtol=1e-5)
-    assert np.ptp(np.asarray(asked[0].probability)[:, 0]) > 0.1
-    greedy = question(Turns(), data, None, True, 1, 0)[0].probability
-    assert set(np.unique(np.asarray(greedy)[np.asarray(columns.position)])) == {0.0, 1.0}
+    assert np.ptp(np.asarray(asked.candidate.probability)[:, 0]) > 0.1
+    greedy = case_of(Turns(), data, None, True, 1, 0).candidate.probability
+    assert set(np.unique(np.asarray(greedy)[np.asarray(case.columns.position)])) == {0.0, 1.0}

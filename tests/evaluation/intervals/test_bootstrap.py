@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from weft.data.columns import Columns
 from weft.data.dataset import Dataset
-from weft.evaluation.estimator import Statistic, question
+from weft.evaluation.case import case_of
+from weft.evaluation.estimator import Statistic
 from weft.evaluation.interval import resample
 from weft.evaluation.intervals.bootstrap import Bootstrap
 
@@ -19,7 +19,8 @@ class Mean(Statistic):
 
     title = "mean return"
 
-    def terms(self, candidate, columns: Columns, weighing, key):
+    def terms(self, case, key):
+        columns = case.columns
         return jnp.zeros(EPISODES).at[columns.episode].add(columns.reward[:, 0])
 
     def combine(self, terms, weighing):
@@ -41,12 +42,10 @@ def data():
 
 
 def bounds(log, replicates=400, level=0.95, seed=0, units=None):
-    candidate, columns, weighing = question(lambda seen: np.zeros(len(seen), np.int32), log, None, True, 1, 0)
+    case = case_of(lambda seen: np.zeros(len(seen), np.int32), log, None, True, 1, 0)
     if units is not None:
-        weighing = dataclasses.replace(weighing, unit=units)
-    found = jax.jit(Bootstrap(replicates), static_argnums=(0, 5))(
-        Mean(), candidate, columns, weighing, jax.random.key(seed), level
-    )
+        case = dataclasses.replace(case, weighing=dataclasses.replace(case.weighing, unit=units))
+    found = jax.jit(Bootstrap(replicates), static_argnums=(0, 3))(Mean(), case, jax.random.key(seed), level)
     return jax.tree.map(np.asarray, found)
 
 

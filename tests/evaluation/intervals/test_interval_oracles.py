@@ -12,7 +12,8 @@ import scipy.stats
 from weft.core.pytree import as_arrays
 from weft.data.dataset import Dataset
 from weft.evaluation.betting import lower_bound
-from weft.evaluation.estimator import Statistic, question
+from weft.evaluation.case import case_of
+from weft.evaluation.estimator import Statistic
 from weft.evaluation.estimators.importance_sampling import ImportanceSampling
 from weft.evaluation.estimators.per_decision import PerDecision
 from weft.evaluation.intervals.bca import Accelerated
@@ -42,14 +43,14 @@ def log(units=EPISODES):
         np.ones((there.sum(), 1)), action[there], reward[there], ends[there], propensities=propensity[there],
         action_count=2, columns={"user": user[there]},
     )  # fmt: skip
-    asked = question(lambda seen: np.full((len(seen), 2), 0.5), data.declare(unit="user"), None, True, 1, 0)
+    asked = case_of(lambda seen: np.full((len(seen), 2), 0.5), data.declare(unit="user"), None, True, 1, 0)
     ratio, gain = np.where(there, 0.5 / propensity, 1.0), np.where(there, reward, 0.0)
     return asked, ratio, gain * DISCOUNT ** np.arange(LONGEST), user[:, 0]
 
 
 @eqx.filter_jit
 def program(ranged, method, asked, level):
-    return ranged(method, *asked, jax.random.key(0), level)
+    return ranged(method, asked, jax.random.key(0), level)
 
 
 def bounds(ranged, method, level=0.95, units=EPISODES, asked=None):
@@ -109,11 +110,11 @@ def test_the_clustered_error_sums_influence_by_unit():
 
 
 def test_only_units_that_begin_where_the_policy_will_are_counted():
-    (candidate, columns, weighing), *_ = log()
     _, term = parts()
-    weighing = eqx.tree_at(lambda w: w.initial, weighing, (jnp.arange(EPISODES) < 6).astype(jnp.float32))
+    begins = (jnp.arange(EPISODES) < 6).astype(jnp.float32)
+    case = eqx.tree_at(lambda case: case.weighing.initial, log()[0], begins)
     expected = scipy.stats.t.interval(0.95, 5, term[:6].mean(), scipy.stats.sem(term[:6]))
-    found = bounds(Student(), PLAIN, asked=(candidate, columns, weighing))
+    found = bounds(Student(), PLAIN, asked=case)
     np.testing.assert_allclose(found[1:3], expected, rtol=2e-4)
 
 
@@ -191,8 +192,8 @@ class Shift(Statistic):
 
     title = "constant"
 
-    def terms(self, candidate, columns, weighing, key):
-        return jnp.ones(len(weighing.weights))
+    def terms(self, case, key):
+        return jnp.ones(case.episodes)
 
     def combine(self, terms, weighing):
         return (weighing.weights * terms).sum() / weighing.weights.sum()

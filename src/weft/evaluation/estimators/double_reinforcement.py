@@ -10,9 +10,11 @@ the other folds show of every feature, so that what they never show has no huge 
 
 from typing import ClassVar
 
+from jaxtyping import Array, Float
+
 from ...core.pytree import require, static
 from ..estimator import Statistic, mean
-from ..linear_q import crossfit_influence, nuisances
+from ..linear_q import Fitting, crossfit_influence, nuisances
 
 __all__ = ["DoubleReinforcement"]
 
@@ -23,7 +25,7 @@ class DoubleReinforcement(Statistic):
     title: ClassVar[str] = "Double reinforcement learning"
     paper: ClassVar[str] = "arXiv:1908.08526"
 
-    discount: float = 0.99
+    discount: Float[Array, ""] | float = 0.99
     ridge: float = 1e-4
     damping: float = 1.0
     horizon: int | None = static(default=None)
@@ -34,20 +36,10 @@ class DoubleReinforcement(Statistic):
         require(self.folds >= 2, f"Cross-fitting needs at least two folds, got {self.folds}.")
         require(self.damping >= 0, f"The damping of ratios may not be negative, got {self.damping}.")
 
-    def terms(self, candidate, columns, weighing, key):
-        _, every, fitted = nuisances(
-            candidate,
-            columns,
-            weighing,
-            key,
-            self.features,
-            self.discount,
-            self.horizon,
-            self.ridge,
-            self.folds,
-            self.damping,
-        )  # fmt: skip
-        return crossfit_influence(every, fitted, self.horizon)
+    def terms(self, case, key):
+        fitting = Fitting(self.discount, self.ridge, self.horizon, self.features, self.folds, self.damping)
+        model = nuisances(case, key, fitting)
+        return crossfit_influence(model.sums, model.fitted, self.horizon)
 
     def combine(self, terms, weighing):
         first, error = terms

@@ -11,11 +11,12 @@ every time (weighted doubly robust, Thomas and Brunskill 2016, arXiv:1604.00923)
 from typing import ClassVar
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ...core.pytree import require, static
+from ..control_variates import robust_terms
 from ..estimator import Statistic, mean
-from ..linear_q import nuisances, tables
-from ..trajectories import before, paths, relative
+from ..linear_q import Fitting
 
 __all__ = ["DoublyRobust"]
 
@@ -27,7 +28,7 @@ class DoublyRobust(Statistic):
     paper: ClassVar[str] = "arXiv:1511.03722"
     weighs: ClassVar[bool] = True
 
-    discount: float = 0.99
+    discount: Float[Array, ""] | float = 0.99
     ridge: float = 1e-4
     horizon: int | None = static(default=None)
     features: int = static(default=256)
@@ -37,15 +38,9 @@ class DoublyRobust(Statistic):
     def __check_init__(self):
         require(self.folds >= 2, f"Cross-fitting needs at least two folds, got {self.folds}.")
 
-    def terms(self, candidate, columns, weighing, key):
-        known, _, fitted = nuisances(
-            candidate, columns, weighing, key, self.features, self.discount, self.horizon, self.ridge, self.folds
-        )
-        q, v, tail = tables(known, candidate, columns, fitted, self.horizon, self.discount)
-        found = paths(candidate, columns, len(weighing.weights), self.discount)
-        error = found.discount * (found.reward + tail - q)
-        weight = relative(found.log_weight, weighing.starts) if self.self_normalised else found.weight
-        return weight, weight * error, before(weight), before(weight) * found.discount * v
+    def terms(self, case, key):
+        fitting = Fitting(self.discount, self.ridge, self.horizon, self.features, self.folds)
+        return robust_terms(case, key, fitting, self.self_normalised)
 
     def combine(self, terms, weighing):
         weight, error, weight_before, v = (mean(part, weighing.starts) for part in terms)

@@ -24,7 +24,8 @@ from ...data.columns import Columns
 from ...nn.critics import critic
 from ...nn.losses import backup
 from ...nn.optimise import Learner, descend, learner
-from ..estimator import Candidate, Estimator, mean
+from ..candidate import Candidate
+from ..estimator import Estimator, mean
 
 __all__ = ["FittedQ"]
 
@@ -59,8 +60,8 @@ class FittedQ(Estimator):
         require(self.steps >= 1, f"Fitted Q evaluation needs at least one step, got {self.steps}.")
         require(self.batch_size >= 1, f"The batch size must be at least 1, got {self.batch_size}.")
 
-    def value(self, candidate, columns, weighing, key):
-        weights = weighing.weights
+    def value(self, case, key):
+        candidate, columns, weights = case.candidate, case.columns, case.weighing.weights
         init_key, run_key = jax.random.split(key)
         table = weighted_rows(columns, weights)
         scale = _largest_return(columns, weights)
@@ -75,7 +76,7 @@ class FittedQ(Estimator):
         online, _ = jax.lax.fori_loop(0, self.steps, body, start)
         first = jnp.zeros(len(weights), jnp.int32).at[columns.episode].set(columns.episode_start)
         values = _expected(online.model, candidate, columns, columns.position[first])
-        return scale * mean(values, weighing.starts)
+        return scale * mean(values, case.weighing.starts)
 
     def _descend(
         self, online: Learner, target: PyTree, rows: Rows, table: Int[Array, "row"], key: PRNGKeyArray, step: Array

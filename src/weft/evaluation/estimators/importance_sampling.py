@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from ...core.pytree import require, static
 from ..estimator import Statistic, mean
-from ..trajectories import paths, relative
+from ..trajectories import clipped
 
 __all__ = ["ImportanceSampling"]
 
@@ -32,11 +32,10 @@ class ImportanceSampling(Statistic):
     def __check_init__(self):
         require(self.largest > 0, f"The largest weight must be positive, got {self.largest}.")
 
-    def terms(self, candidate, columns, weighing, key):
-        found = paths(candidate, columns, len(weighing.weights), self.discount)
-        log_weight = jnp.minimum(found.log_weight[:, -1], jnp.log(self.largest))
-        weight = relative(log_weight, weighing.starts) if self.self_normalised else jnp.exp(log_weight)
-        return weight, weight * (found.discount * found.reward).sum(1)
+    def terms(self, case, key):
+        paths = case.paths(self.discount)
+        weight = clipped(paths.log_weight[:, -1], self.largest, case.weighing.starts, self.self_normalised)
+        return weight, weight * paths.returns
 
     def combine(self, terms, weighing):
         weight, weighted = (mean(part, weighing.starts) for part in terms)

@@ -11,6 +11,8 @@ taken to be the same at all times).
 
 from typing import ClassVar
 
+from jaxtyping import Array, Float
+
 from ...core.pytree import require, static
 from ..estimator import Statistic
 from ..linear_q import solve
@@ -26,7 +28,7 @@ class LinearQ(Statistic):
     title: ClassVar[str] = "Linear fitted Q"
     paper: ClassVar[str] = "Lagoudakis and Parr 2003"
 
-    discount: float = 0.99
+    discount: Float[Array, ""] | float = 0.99
     ridge: float = 1e-4
     horizon: int | None = static(default=None)
     features: int = static(default=256)
@@ -35,9 +37,9 @@ class LinearQ(Statistic):
         require(self.features >= 1, f"A linear value function needs at least one feature, got {self.features}.")
         require(self.ridge >= 0, f"The ridge may not be negative, got {self.ridge}.")
 
-    def terms(self, candidate, columns, weighing, key):
-        known = features(candidate.spec, key, self.features)
-        return moments(known, candidate, columns, len(weighing.weights), self.discount, self.horizon)
+    def terms(self, case, key):
+        basis = features(case.candidate.spec, key, self.features)
+        return moments(basis, case.candidate, case.columns, case.episodes, self.discount, self.horizon)
 
     def combine(self, terms, weighing):
         initial = terms.initial(weighing.starts)

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from ...core.pytree import require, static
+from ..control_variates import robust_terms
 from ..estimator import Estimator, mean
-from ..linear_q import nuisances, tables
-from ..trajectories import before, paths, relative
+from ..linear_q import Fitting
 
 __all__ = ["Magic"]
 
@@ -41,16 +41,10 @@ class Magic(Estimator):
         require(self.folds >= 2, f"Cross-fitting needs at least two folds, got {self.folds}.")
         require(self.blends >= 2, f"A blend needs at least two parts, got {self.blends}.")
 
-    def value(self, candidate, columns, weighing, key):
-        known, _, fitted = nuisances(
-            candidate, columns, weighing, key, self.features, self.discount, self.horizon, self.ridge, self.folds
-        )
-        q, v, tail = tables(known, candidate, columns, fitted, self.horizon, self.discount)
-        found = paths(candidate, columns, len(weighing.weights), self.discount)
-        error = found.discount * (found.reward + tail - q)
-        weight = relative(found.log_weight, weighing.starts)
-        parts = (weight, weight * error, before(weight), before(weight) * found.discount * v)
-        return self._blend(parts, weighing) @ self._estimates(parts, weighing.starts)
+    def value(self, case, key):
+        fitting = Fitting(self.discount, self.ridge, self.horizon, self.features, self.folds)
+        parts = robust_terms(case, key, fitting, self_normalised=True)
+        return self._blend(parts, case.weighing) @ self._estimates(parts, case.weighing.starts)
 
     def _estimates(self, parts, weights):
         """Return `g_j` for every switch."""
@@ -63,11 +57,12 @@ class Magic(Estimator):
 
     def _blend(self, parts, weighing):
         starts = weighing.starts
-        found = self._estimates(parts, starts)
+        estimates = self._estimates(parts, starts)
         slopes = jax.jacrev(lambda weights: self._estimates(parts, weights))(starts) * starts
         omega = slopes @ slopes.T
         reach = 1.96 * jnp.sqrt(omega[-1, -1])
-        bias = found - jnp.clip(found, found[-1] - reach, found[-1] + reach)
+        last = estimates[-1]
+        bias = estimates - jnp.clip(estimates, last - reach, last + reach)
         error = omega + jnp.outer(bias, bias)
         error = error / jnp.maximum(jnp.trace(error), 1e-30)
         start = jnp.zeros(self.blends)

@@ -15,8 +15,7 @@ from typing import ClassVar
 
 from ...core.pytree import require, static
 from ..estimator import Statistic, mean
-from ..linear_q import nuisances, ratios
-from ..trajectories import paths
+from ..linear_q import Fitting, nuisances, ratios
 
 __all__ = ["Marginalized"]
 
@@ -39,22 +38,12 @@ class Marginalized(Statistic):
         require(self.folds >= 2, f"Cross-fitting needs at least two folds, got {self.folds}.")
         require(self.damping >= 0, f"The damping of ratios may not be negative, got {self.damping}.")
 
-    def terms(self, candidate, columns, weighing, key):
-        known, _, fitted = nuisances(
-            candidate,
-            columns,
-            weighing,
-            key,
-            self.features,
-            self.discount,
-            self.horizon,
-            self.ridge,
-            self.folds,
-            self.damping,
-        )  # fmt: skip
-        weight = ratios(known, candidate, columns, fitted, self.horizon)
-        found = paths(candidate, columns, len(weighing.weights), self.discount, reference=False)
-        return weight.sum(1), (weight * found.reward).sum(1), found.discount.sum(1)
+    def terms(self, case, key):
+        fitting = Fitting(self.discount, self.ridge, self.horizon, self.features, self.folds, self.damping)
+        case = case.laid_out()
+        weight = ratios(case, nuisances(case, key, fitting))
+        paths = case.paths(self.discount)
+        return weight.sum(1), (weight * paths.reward).sum(1), paths.discount.sum(1)
 
     def combine(self, terms, weighing):
         weight, weighted, length = (mean(part, weighing.weights) for part in terms)

@@ -10,10 +10,11 @@ of the literature; its interval must count the normaliser as random, which the d
 from typing import ClassVar
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ...core.pytree import require, static
 from ..estimator import Statistic, mean
-from ..trajectories import paths, relative
+from ..trajectories import clipped
 
 __all__ = ["PerDecision"]
 
@@ -25,18 +26,17 @@ class PerDecision(Statistic):
     paper: ClassVar[str] = "Precup, Sutton and Singh 2000"
     weighs: ClassVar[bool] = True
 
-    discount: float = 0.99
+    discount: Float[Array, ""] | float = 0.99
     largest: float = float("inf")
     self_normalised: bool = static(default=False)
 
     def __check_init__(self):
         require(self.largest > 0, f"The largest weight must be positive, got {self.largest}.")
 
-    def terms(self, candidate, columns, weighing, key):
-        found = paths(candidate, columns, len(weighing.weights), self.discount)
-        log_weight = jnp.minimum(found.log_weight, jnp.log(self.largest))
-        weight = relative(log_weight, weighing.starts) if self.self_normalised else jnp.exp(log_weight)
-        return weight, weight * found.discount * found.reward
+    def terms(self, case, key):
+        paths = case.paths(self.discount)
+        weight = clipped(paths.log_weight, self.largest, case.weighing.starts, self.self_normalised)
+        return weight, weight * paths.discount * paths.reward
 
     def combine(self, terms, weighing):
         weight, weighted = (mean(part, weighing.starts) for part in terms)

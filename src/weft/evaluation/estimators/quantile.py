@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ...core.pytree import require
 from ..estimator import Statistic
-from ..trajectories import paths, relative
+from ..return_distribution import ranked_returns, weighted_returns
 
 __all__ = ["Quantile"]
 
@@ -31,13 +31,11 @@ class Quantile(Statistic):
     def __check_init__(self):
         require(0 < self.level < 1, f"The level of a quantile lies between 0 and 1, got {self.level}.")
 
-    def terms(self, candidate, columns, weighing, key):
-        found = paths(candidate, columns, len(weighing.weights), self.discount)
-        return relative(found.log_weight[:, -1], weighing.starts), (found.discount * found.reward).sum(1)
+    def terms(self, case, key):
+        return weighted_returns(case, self.discount)
 
     def combine(self, terms, weighing):
-        weight, total = terms
-        counted = jnp.where(weighing.starts > 0, weighing.starts * weight, 0.0)
-        order = jnp.argsort(total)
-        chance = jnp.cumsum(counted[order]) / jnp.maximum(counted.sum(), 1e-30)
-        return total[order][jnp.minimum((chance < self.level - 1e-6).sum(), len(total) - 1)]
+        weight, total, every = ranked_returns(terms, weighing)
+        chance = jnp.cumsum(weight) / every
+        # a level that a sum of equal weights meets exactly is met in float32, too
+        return total[jnp.minimum((chance < self.level - 1e-6).sum(), len(total) - 1)]

@@ -11,9 +11,8 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from ...core.pytree import require, static
+from ..control_variates import single_terms
 from ..estimator import Statistic, mean
-from ..linear_q import nuisances, tables
-from ..trajectories import paths
 
 __all__ = ["Switch"]
 
@@ -35,12 +34,11 @@ class Switch(Statistic):
         require(self.largest >= 0, f"The largest weight may not be negative, got {self.largest}.")
         require(self.folds >= 2, f"Cross-fitting needs at least two folds, got {self.folds}.")
 
-    def terms(self, candidate, columns, weighing, key):
-        known, _, fitted = nuisances(candidate, columns, weighing, key, self.features, 0.0, 1, self.ridge, self.folds)
-        q, v, _ = tables(known, candidate, columns, fitted, 1, 0.0)
-        found = paths(candidate, columns, len(weighing.weights), 1.0)
-        weight = jnp.where(found.weight <= self.largest, found.weight, 0.0)
-        return (weight * (found.reward - q) + v)[:, 0]
+    def terms(self, case, key):
+        def switched(weight):
+            return jnp.where(weight <= self.largest, weight, 0.0)
+
+        return single_terms(case, key, self.ridge, self.features, self.folds, switched)
 
     def combine(self, terms, weighing):
         return mean(terms, weighing.starts)

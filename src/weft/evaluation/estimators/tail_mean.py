@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ...core.pytree import require
 from ..estimator import Statistic
-from ..trajectories import paths, relative
+from ..return_distribution import ranked_returns, weighted_returns
 
 __all__ = ["TailMean"]
 
@@ -31,14 +31,11 @@ class TailMean(Statistic):
     def __check_init__(self):
         require(0 < self.share <= 1, f"The share of worst returns lies in (0, 1], got {self.share}.")
 
-    def terms(self, candidate, columns, weighing, key):
-        found = paths(candidate, columns, len(weighing.weights), self.discount)
-        return relative(found.log_weight[:, -1], weighing.starts), (found.discount * found.reward).sum(1)
+    def terms(self, case, key):
+        return weighted_returns(case, self.discount)
 
     def combine(self, terms, weighing):
-        weight, total = terms
-        counted = jnp.where(weighing.starts > 0, weighing.starts * weight, 0.0)
-        order = jnp.argsort(total)
-        chance, total = counted[order] / jnp.maximum(counted.sum(), 1e-30), total[order]
+        weight, total, every = ranked_returns(terms, weighing)
+        chance = weight / every
         before = jnp.cumsum(chance) - chance
         return (jnp.clip(self.share - before, 0.0, chance) * total).sum() / self.share

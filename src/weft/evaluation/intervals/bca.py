@@ -34,16 +34,18 @@ class Accelerated(Interval):
     def __check_init__(self):
         require(self.replicates >= 40, f"BCa quantiles need at least 40 replicates, got {self.replicates}.")
 
-    def __call__(self, estimator, candidate, columns, weighing, key, level):
+    def __call__(self, estimator, case, key, level):
         assert isinstance(estimator, Statistic)
+        weighing = case.weighing
         weight_key, term_key = jax.random.split(key)
-        terms = jax.lax.stop_gradient(estimator.terms(candidate, columns, weighing, term_key))
+        terms = jax.lax.stop_gradient(estimator.terms(case, term_key))
         value, each, _ = influence(estimator, terms, weighing)
         drawn = resample(weight_key, weighing.weights, weighing.unit, self.replicates)
-        found = jax.lax.map(lambda row: estimator.combine(terms, weighing.reweighted(row)), drawn, batch_size=50)
-        share = (found < value).mean() + 0.5 * (found == value).mean()
+        replicates = jax.lax.map(lambda row: estimator.combine(terms, weighing.reweighted(row)), drawn, batch_size=50)
+        share = (replicates < value).mean() + 0.5 * (replicates == value).mean()
+        # a share of 0 or 1 would put both ends at infinity
         shift = ndtri(jnp.clip(share, 1e-3, 1 - 1e-3))
         bend = (each**3).sum() / jnp.maximum(6 * (each**2).sum() ** 1.5, 1e-30)
         ends = shift + ndtri(jnp.stack([(1 - jnp.asarray(level)) / 2, (1 + jnp.asarray(level)) / 2]))
-        low, high = jnp.quantile(found, ndtr(shift + ends / (1 - bend * ends)))
-        return Bounds(value, low, high, found.std(ddof=1), found)
+        low, high = jnp.quantile(replicates, ndtr(shift + ends / (1 - bend * ends)))
+        return Bounds(value, low, high, replicates.std(ddof=1), replicates)

@@ -6,8 +6,6 @@ X are the nonnegative terms of `weft.evaluation.bounded_terms` for the value and
 `largest` times the width of the range of returns. Clipping a nonnegative term only lowers its mean, so both bounds stay
 valid for every n; `largest` must be chosen before the data are seen.
 
-The estimate is a mean over units, as the bounds are, and never outside of them.
-
 What it covers: everything, for every n, if units are independent, propensities right and the declared ranges true.
 What it does not cover: it needs many units to say anything (the pilot: 2 to 90 times as wide as running the policy).
 Betting says more with the same assumptions.
@@ -18,9 +16,8 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from ...core.pytree import require, static
-from ..bounded_terms import Range, unit_means, value
-from ..interval import Bounds, Interval
-from ..trajectories import paths
+from ..bounded_terms import Range
+from ..interval import Interval, certain
 
 __all__ = ["Bernstein"]
 
@@ -41,20 +38,16 @@ class Bernstein(Interval):
         require(self.largest > 0, f"The clip must be positive, got {self.largest}.")
         require(self.reward_low < self.reward_high, "The declared range of rewards must have a width.")
 
-    def __call__(self, estimator, candidate, columns, weighing, key, level):
+    def __call__(self, estimator, case, key, level):
         declared = Range(self.reward_low, self.reward_high, self.discount, self.horizon)
-        span = (declared.high - declared.low) * declared.schedule().sum()
-        found = value(paths(candidate, columns, len(weighing.weights), self.discount), declared)
-        risk, least = (1 - jnp.asarray(level)) / 2, []
-        for terms in found:
-            each, there = unit_means(terms, weighing.starts, weighing.unit)
-            clipped, count = jnp.where(there, jnp.minimum(each, self.largest * span), 0.0), there.sum()
+        span, risk = (declared.high - declared.low) * declared.schedule().sum(), (1 - jnp.asarray(level)) / 2
+
+        def least(terms, there):
+            clipped, count = jnp.where(there, jnp.minimum(terms, self.largest * span), 0.0), there.sum()
             middle = clipped.sum() / count
             variance = (jnp.where(there, clipped - middle, 0.0) ** 2).sum() / jnp.maximum(count - 1, 1)
             slack = jnp.sqrt(2 * variance * jnp.log(2 / risk) / count)
             slack += 7 * jnp.log(2 / risk) * self.largest * span / (3 * jnp.maximum(count - 1, 1))
-            least.append(jnp.maximum(middle - slack, 0.0))
-        total = declared.schedule().sum()
-        low, high = least[0] + declared.low * total, declared.high * total - least[1]
-        estimate = estimator.value(candidate, columns, weighing.by_unit(), key)
-        return Bounds(jnp.clip(estimate, low, high), low, high, jnp.full((), jnp.nan), jnp.zeros(0))
+            return jnp.maximum(middle - slack, 0.0)
+
+        return certain(estimator, case, key, declared, least)

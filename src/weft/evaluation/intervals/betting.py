@@ -5,9 +5,6 @@ r"""Betting interval: finite samples, heavy weights, any stop (Waudby-Smith and 
 
 A fixed mixture of bets (`weft.evaluation.betting`) on nonnegative per-unit terms; no bound on the weights is needed.
 
-The estimate is a mean over units, as the bets are, and never outside its own bounds (weights alone can leave the range
-of returns).
-
 What it covers: everything, for every n and at every stop, if units are independent (or come in order of time with a
 constant mean given the past), propensities are right, and the declared range of rewards and horizon are true.
 What it does not cover: propensities that were estimated or changed, drift after the log. Missing overlap makes it wide,
@@ -20,9 +17,8 @@ import jax.numpy as jnp
 
 from ...core.pytree import require, static
 from ..betting import lower_bound
-from ..bounded_terms import Range, unit_means, value
-from ..interval import Bounds, Interval
-from ..trajectories import paths
+from ..bounded_terms import Range
+from ..interval import Interval, certain
 
 __all__ = ["Betting"]
 
@@ -41,14 +37,7 @@ class Betting(Interval):
     def __check_init__(self):
         require(self.reward_low < self.reward_high, "The declared range of rewards must have a width.")
 
-    def __call__(self, estimator, candidate, columns, weighing, key, level):
+    def __call__(self, estimator, case, key, level):
         declared = Range(self.reward_low, self.reward_high, self.discount, self.horizon)
-        found = value(paths(candidate, columns, len(weighing.weights), self.discount), declared)
-        risk, least = (1 - jnp.asarray(level)) / 2, []
-        for terms in found:
-            each, there = unit_means(terms, weighing.starts, weighing.unit)
-            least.append(lower_bound(each, 0.0, risk, there))
-        total = declared.schedule().sum()
-        low, high = least[0] + declared.low * total, declared.high * total - least[1]
-        estimate = estimator.value(candidate, columns, weighing.by_unit(), key)
-        return Bounds(jnp.clip(estimate, low, high), low, high, jnp.full((), jnp.nan), jnp.zeros(0))
+        risk = (1 - jnp.asarray(level)) / 2
+        return certain(estimator, case, key, declared, lambda terms, there: lower_bound(terms, 0.0, risk, there))

@@ -40,21 +40,22 @@ class Bootstrap(Interval):
     def __check_init__(self):
         require(self.replicates >= 2, f"A bootstrap needs at least two replicates, got {self.replicates}.")
 
-    def __call__(self, estimator, candidate, columns, weighing, key, level):
+    def __call__(self, estimator, case, key, level):
+        weighing = case.weighing
         weight_key, fit_key = jax.random.split(key)
         drawn = resample(weight_key, weighing.weights, weighing.unit, self.replicates)
         every = jnp.concatenate([weighing.weights[None], drawn])
         if isinstance(estimator, Statistic):
-            terms = estimator.terms(candidate, columns, weighing, fit_key)
-            found = jax.lax.map(lambda row: estimator.combine(terms, weighing.reweighted(row)), every, batch_size=50)
+            terms = estimator.terms(case, fit_key)
+            values = jax.lax.map(lambda row: estimator.combine(terms, weighing.reweighted(row)), every, batch_size=50)
         else:
             keys = jax.random.split(fit_key, len(every))
 
             def refit(row: Array, key: PRNGKeyArray) -> Array:
-                return estimator.value(candidate, columns, weighing.reweighted(row), key)
+                return estimator.value(case.reweighted(row), key)
 
-            found = over_runs(refit, mapping())(every, keys)
-        value, replicates = found[0], found[1:]
+            values = over_runs(refit, mapping())(every, keys)
+        value, replicates = values[0], values[1:]
         deviation = replicates.std(ddof=1)
         reach = stdtrit(self.replicates - 1, 0.5 + level / 2) * deviation
         return Bounds(value, value - reach, value + reach, deviation, replicates)

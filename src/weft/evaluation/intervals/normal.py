@@ -12,12 +12,10 @@ whatever all episodes share. With few units use Student's t.
 
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
-from ..estimator import Statistic
-from ..interval import Bounds, Interval, influence, spread
+from ..interval import Interval, linearised
 
 __all__ = ["Normal"]
 
@@ -28,10 +26,5 @@ class Normal(Interval):
     title: ClassVar[str] = "normal"
     statistic: ClassVar[bool] = True
 
-    def __call__(self, estimator, candidate, columns, weighing, key, level):
-        assert isinstance(estimator, Statistic)
-        terms = jax.lax.stop_gradient(estimator.terms(candidate, columns, weighing, key))
-        value, each, count = influence(estimator, terms, weighing)
-        deviation = spread(each, count)
-        reach = ndtri(0.5 + jnp.asarray(level) / 2) * deviation
-        return Bounds(value, value - reach, value + reach, deviation, value + count * each)
+    def __call__(self, estimator, case, key, level):
+        return linearised(estimator, case, key).bounds(ndtri(0.5 + jnp.asarray(level) / 2))

@@ -12,9 +12,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
+from jaxtyping import Array, Int
 
-from ..estimator import Statistic
-from ..interval import Bounds, Interval, influence, spread
+from ..interval import Interval, linearised
 
 __all__ = ["Student"]
 
@@ -25,13 +25,9 @@ class Student(Interval):
     title: ClassVar[str] = "Student's t"
     statistic: ClassVar[bool] = True
 
-    def __call__(self, estimator, candidate, columns, weighing, key, level):
-        assert isinstance(estimator, Statistic)
-        terms = jax.lax.stop_gradient(estimator.terms(candidate, columns, weighing, key))
-        value, each, count = influence(estimator, terms, weighing)
-        deviation = spread(each, count)
-        reach = quantile(0.5 + jnp.asarray(level) / 2, jnp.maximum(count - 1, 1)) * deviation
-        return Bounds(value, value - reach, value + reach, deviation, value + count * each)
+    def __call__(self, estimator, case, key, level):
+        estimate = linearised(estimator, case, key)
+        return estimate.bounds(quantile(0.5 + jnp.asarray(level) / 2, jnp.maximum(estimate.units - 1, 1)))
 
 
 def quantile(chance: jax.Array, freedom: jax.Array) -> jax.Array:
@@ -43,13 +39,14 @@ def quantile(chance: jax.Array, freedom: jax.Array) -> jax.Array:
         rest = freedom / (freedom + middle**2)
         return 1.0 - 0.5 * jax.scipy.special.betainc(freedom / 2, 0.5, rest) < chance
 
-    def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def halve(_: Int[Array, ""], ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends
         middle = (low + high) / 2
         up = below(middle)
         return jnp.where(up, middle, low), jnp.where(up, high, middle)
 
-    found = jax.lax.fori_loop(0, 50, halve, (jnp.zeros(()), jnp.full((), 2000.0)))[0]
+    # the incomplete beta function of float32 loses its digits where the degrees of freedom are many
+    exact = jax.lax.fori_loop(0, 50, halve, (jnp.zeros(()), jnp.full((), 2000.0)))[0]
     z = ndtri(chance)
     series = (
         z
@@ -57,4 +54,4 @@ def quantile(chance: jax.Array, freedom: jax.Array) -> jax.Array:
         + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
     )
-    return jnp.where(freedom > 50, series, found)
+    return jnp.where(freedom > 50, series, exact)
