@@ -7,7 +7,7 @@ one, a dropped `not` or term, + for -, min for max, another axis, a dropped call
 docstrings, messages, annotations, decorators or imports. Faults are drawn in turn from the packages of the old revision
 (`--seed`), and only on lines that stand once in a function of the same name in both revisions, so that the same fault
 can be planted in the new one. The old tests run first; a fault that they catch goes to the new ones, until so many are
-caught. A test file that fails without a fault is left out on either side.
+caught. What fails is run once more without the fault; a test that fails then, too, is left out.
 
 Which tests: `tests/<package>/test_<module>.py` (also `test_<module>_command.py`, and its twin), and what MORE names.
 Every result is a line of `--out`; the same command goes on where it was stopped, and `--minutes` stops it.
@@ -19,6 +19,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tarfile
@@ -30,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PASSED, FAILED, NOTHING = 0, 1, 5
-"""Exit codes of pytest; every other one is no verdict of a test, but the suite did not pass either."""
+PASSED, NOTHING, LATE = 0, 5, 124
+"""Exit codes of pytest (LATE: of nobody); with any other one the suite did not pass."""
 
 COMPARISONS = {
     ast.Lt: ("<", "<=", ">"), ast.LtE: ("<=", "<", ">="), ast.Gt: (">", ">=", "<"), ast.GtE: (">=", ">", "<="),
@@ -323,66 +324,78 @@ def drawn(old: Path, new: Path, seed: int) -> Iterator[tuple[Fault, Path, int]]:
 
 
 class Suite:
-    """The tests of one revision: its files in a folder, and which of them pass without a fault."""
+    """The tests of one revision: its files in a folder, and which tests fail there without a fault."""
 
     def __init__(self, revision: str, place: Path, seconds: float, options: list[str]) -> None:
         self.root, self.seconds, self.options = place, seconds, options
         archive = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=True).stdout
         with tarfile.open(fileobj=BytesIO(archive)) as files:
             files.extractall(place, filter="data")
-        self.sound: dict[Path, bool] = {}
+        self.sound: dict[str, bool] = {}
 
-    def tests(self, module: str) -> list[Path]:
-        """Return the test files of a module that pass without a fault."""
+    def tests(self, module: str) -> list[str]:
+        """Return the test files of a module."""
         *packages, stem = module.split(".")
         stem = stem.lstrip("_")
         folder = self.root / "tests"
         files = [folder.joinpath(*packages, f"test_{stem}{end}.py") for end in ("", "_command")]
         files = [path for path in [*files, folder / "twins" / f"test_{stem}.py"] if path.exists()]
         keys = [module] if files or module in MORE else [".".join(packages), packages[0]]
-        names = next((MORE[key] for key in keys if key in MORE), [])
-        for name in names:
-            files += sorted(path for path in folder.rglob(f"{name}.py") if "contracts" not in path.parts)
-        return [path for path in dict.fromkeys(files) if self.passes(path)]
+        for name in next((MORE[key] for key in keys if key in MORE), []):
+            files += sorted(folder.rglob(f"{name}.py"))
+        return list(dict.fromkeys(path.relative_to(self.root).as_posix() for path in files))
 
-    def passes(self, path: Path) -> bool:
-        """Say whether a test file passes as it is."""
-        if path not in self.sound:
-            self.sound[path] = self.run([path])[0] == PASSED
-        return self.sound[path]
-
-    def run(self, files: list[Path]) -> tuple[int, str]:
-        """Run test files until the first failure; return pytest's exit code and its last lines."""
-        source = str(self.root / "src")
+    def run(self, tests: list[str]) -> tuple[int, str]:
+        """Run tests until the first failure; return pytest's exit code and its words."""
+        left_out = [word for test, sound in self.sound.items() if not sound for word in ("--deselect", test)]
         line = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=line", *self.options]
+        environment = {**os.environ, "PYTHONPATH": str(self.root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is most of the tests' time
         try:
             ended = subprocess.run(
-                [*line, *map(str, files)], cwd=self.root, capture_output=True, text=True, check=False,
-                env={**os.environ, "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"}, timeout=self.seconds,
+                [*line, *tests, *left_out],
+                cwd=self.root, env=environment, capture_output=True, text=True, check=False, timeout=self.seconds,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            return 124, f"not done after {self.seconds:.0f} s"
-        return ended.returncode, " / ".join(ended.stdout.strip().splitlines()[-2:])[:300]
+            return LATE, f"not done after {self.seconds:.0f} s"
+        return ended.returncode, ended.stdout.strip()
 
     def verdict(self, fault: Fault, path: Path, row: int, module: str) -> dict[str, Any]:
-        """Plant a fault, run the module's tests, and take it out again."""
-        files = self.tests(module)
-        if not files:
+        """Plant a fault, run the module's tests, take it out again, and see that what failed passes without it."""
+        tests = self.tests(module)
+        if not tests:
             return {"caught": None, "words": "no tests"}
+        begun = time.monotonic()
+        while True:
+            code, words = self._planted(fault, path, row, tests)
+            failed = next(iter(re.findall(r"^(?:FAILED|ERROR) ([^\[\s]+)", words, re.MULTILINE)), None)
+            suspects = [failed] if failed else tests
+            if code in (PASSED, NOTHING) or self._passes(suspects):
+                break
+            if not failed:  # they are too slow, or fail at once, without a fault, too
+                return {"caught": None, "words": f"no verdict without the fault: {words[-200:]}", "tests": tests}
+        return {
+            "caught": code not in (PASSED, NOTHING), "by": failed, "words": " / ".join(words.splitlines()[-2:])[:300],
+            "tests": tests, "seconds": round(time.monotonic() - begun),
+        }  # fmt: skip
+
+    def _planted(self, fault: Fault, path: Path, row: int, tests: list[str]) -> tuple[int, str]:
         text = path.read_text(encoding="utf-8")
         lines = text.splitlines(keepends=True)
-        line = lines[row - 1]
-        assert line.strip() == fault.before
-        lines[row - 1] = line.replace(fault.before, fault.after)
-        begun = time.monotonic()
+        assert lines[row - 1].strip() == fault.before
+        lines[row - 1] = lines[row - 1].replace(fault.before, fault.after)
         try:
             path.write_text("".join(lines), encoding="utf-8")
-            code, words = self.run(files)
+            return self.run(tests)
         finally:
             path.write_text(text, encoding="utf-8")
-        tests = [file.relative_to(self.root).as_posix() for file in files]
-        seconds = round(time.monotonic() - begun)
-        return {"caught": code not in (PASSED, NOTHING), "words": words, "tests": tests, "seconds": seconds}
+
+    def _passes(self, tests: list[str]) -> bool:
+        """Say whether tests pass as they are; those that do not are left out from now on."""
+        for test in tests:
+            if test not in self.sound:
+                self.sound[test] = self.run([test])[0] == PASSED
+        return all(self.sound[test] for test in tests)
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
