@@ -62,7 +62,7 @@ class Tick(eqx.Module):
         """How far an opening phase has come that is as long as the run."""
         return self.fraction if self.opened is None else self.opened
 
-    def opens(self, length: float) -> Bool[Array, ""]:
+    def opens(self, length: int | float) -> Bool[Array, ""]:
         """Say whether an opening phase goes on that takes `length` steps, or below 1 that share of the run."""
         if length < 1:
             return self.opening < length

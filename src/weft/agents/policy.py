@@ -7,6 +7,7 @@ only ever sees the user's units. Exploration is a policy too.
 import abc
 import math
 from collections.abc import Callable
+from functools import reduce
 
 import equinox as eqx
 import jax
@@ -15,7 +16,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
 
 from ..core.errors import UserError
 from ..core.pytree import static
-from ..nn.critics import between, of_several
+from ..nn.critics import DiscreteCritic, between, of_several
 from ..nn.distributions import Categorical, Deterministic, Distribution, several
 from ..nn.optimise import PIECE
 
@@ -99,20 +100,20 @@ class GreedyPolicy(Policy):
 
     def distribution(self, memory: Memory, observation: PyTree) -> Categorical:
         del memory
-        values = sum(critic.all(observation) for critic in self.critics)
-        best = jax.nn.one_hot(values.argmax(-1), values.shape[-1], dtype=bool)  # type: ignore[union-attr]
+        values = reduce(jnp.add, [critic.all(observation) for critic in self.critics])
+        best = jax.nn.one_hot(values.argmax(-1), values.shape[-1], dtype=bool)
         return Categorical(jnp.where(best, 0.0, -jnp.inf))
 
 
 class EpsilonGreedy(Policy):
     """The best choice by a critic; with probability ε any choice, the best included."""
 
-    critic: Callable
+    critic: DiscreteCritic
     epsilon: Float[Array, ""]
 
     def distribution(self, memory: Memory, observation: PyTree) -> Categorical:
         del memory
-        values = self.critic.all(observation)  # type: ignore[attr-defined]
+        values = self.critic.all(observation)
         best = jax.nn.one_hot(values.argmax(-1), values.shape[-1])
         return Categorical(jnp.log((1.0 - self.epsilon) * best + self.epsilon / values.shape[-1]))
 

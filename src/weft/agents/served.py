@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from ..core.errors import UserError
@@ -106,11 +107,12 @@ class Served(Policy):
         images, begun, inside = memory
         return images, begun, self.inner.observe(inside, self.transform.unenact(action), reward, terminal)
 
-    def log_prob(self, memory: Memory, observation: PyTree, action: Array) -> Float[Array, "..."]:
+    def log_prob(self, memory: Memory, observation: PyTree, action: ArrayLike) -> Float[Array, "..."]:
         """Log-probability, or log-density in the user's units, of an action."""
         seen, within, _ = self._see(memory, observation)
         check_action(self.spec.action, action)
-        return self.inner.log_prob(within, seen, self.transform.unenact(action)) - self.transform.volume()
+        inner = self.transform.unenact(jnp.asarray(action))
+        return self.inner.log_prob(within, seen, inner) - self.transform.volume()
 
     def probabilities(self, observation: PyTree) -> Float[Array, "... choice"]:
         """Probability of every choice when it draws (discrete actions only, policies without memory)."""
@@ -140,7 +142,9 @@ class Served(Policy):
 
 
 @partial(jax.jit, static_argnames="greedy")
-def _act(policy: Served, memory: Memory, observation: PyTree, key: PRNGKeyArray, greedy: bool) -> tuple[Array, Memory]:
+def _act(
+    policy: Served, memory: Memory, observation: PyTree, key: PRNGKeyArray | None, greedy: bool
+) -> tuple[Array, Memory]:
     seen, within, keep = policy._see(memory, observation)
     action, following = policy.inner.act(within, seen, key, greedy)
     return policy.transform.enact(action), keep(following)

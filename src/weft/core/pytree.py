@@ -109,7 +109,7 @@ def run_axis(tree: PyTree, index: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def require(condition: bool, sentence: str) -> None:
+def require(condition: bool | np.bool_, sentence: str) -> None:
     """Raise UserError with the sentence unless the condition holds."""
     if not condition:
         raise UserError(sentence)

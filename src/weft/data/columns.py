@@ -97,18 +97,19 @@ class Batch(eqx.Module):
     """Some steps of a log, as a method sees them: transformed, with one reward each.
 
     `duration` is 1 unless the log says otherwise; every target uses `discount ** duration`. `row` is the index of
-    the step in the log, `outcome` what `Columns` says of it, `timeout` whether the log breaks off behind it.
+    the step in the log, `outcome` what `Columns` says of it, `timeout` whether the log breaks off behind it. There is
+    one leading axis, or two where steps are gathered in the order of time.
     """
 
-    observation: PyTree[Shaped[Array, "batch ..."]]
-    action: Shaped[Array, "batch *act"]
-    reward: Float[Array, "batch"]
-    next_observation: PyTree[Shaped[Array, "batch ..."]]
-    terminal: Bool[Array, "batch"]
-    duration: Float[Array, "batch"]
-    row: Int[Array, "batch"]
-    outcome: Float[Array, "batch"] | None = None
-    timeout: Bool[Array, "batch"] | None = None
+    observation: PyTree[Shaped[Array, "..."]]
+    action: Shaped[Array, "..."]
+    reward: Float[Array, "*batch"]
+    next_observation: PyTree[Shaped[Array, "..."]]
+    terminal: Bool[Array, "*batch"]
+    duration: Float[Array, "*batch"]
+    row: Int[Array, "*batch"]
+    outcome: Float[Array, "*batch"] | None = None
+    timeout: Bool[Array, "*batch"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree, Shaped
 
 from ..core import pytree
 from ..core.errors import UserError, nearest
@@ -120,17 +120,20 @@ class Environment(eqx.Module):
 
 
 class Trajectory(eqx.Module):
-    """One episode of a compiled roll-out, padded to the horizon; `alive` says which steps were really taken."""
+    """One episode of a compiled roll-out, padded to the horizon; `alive` says which steps were really taken.
 
-    observation: Shaped[Array, "time *obs"]
-    next_observation: Shaped[Array, "time *obs"]
-    action: Shaped[Array, "time *act"]
-    log_propensity: Float[Array, "time"]
-    reward: Float[Array, "time"]
-    terminal: Bool[Array, "time"]
-    alive: Bool[Array, "time"]
-    duration: Float[Array, "time"]
-    components: Float[Array, "time component"]
+    The first axis is time; a step that is just taken has none.
+    """
+
+    observation: Shaped[Array, "..."]
+    next_observation: Shaped[Array, "..."]
+    action: Shaped[Array, "..."]
+    log_propensity: Float[Array, "*time"]
+    reward: Float[Array, "*time"]
+    terminal: Bool[Array, "*time"]
+    alive: Bool[Array, "*time"]
+    duration: Float[Array, "*time"]
+    components: Float[Array, "*time component"]
 
     def total(self) -> Float[Array, ""]:
         """Return the undiscounted return."""
@@ -167,14 +170,14 @@ def unroll(
     return jax.lax.scan(body, start, jnp.arange(world.horizon))[1]
 
 
-def episode_keys(seed: Int[Array, ""], episodes: int) -> PRNGKeyArray:
+def episode_keys(seed: Int[Array, ""], episodes: int) -> Key[Array, "episode"]:
     """Return one key per episode: episode i has that of `seed + i`, whatever is run beside it."""
     return jax.vmap(jax.random.key)(jnp.arange(episodes) + seed)
 
 
 @partial(jax.jit, static_argnames="episodes")
 def _log(world: Environment, seed: Int[Array, ""], episodes: int) -> Trajectory:
-    def keys(number: Array) -> PRNGKeyArray:
+    def keys(number: Array) -> Key[Array, "2"]:
         return jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
 
     def one(number: Array) -> Trajectory:

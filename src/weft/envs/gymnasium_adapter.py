@@ -117,7 +117,7 @@ class Simulator:
             )
         return np.clip(taken, low, high).astype(taken.dtype)
 
-    def enact(self, action: np.ndarray) -> Any:
+    def enact(self, action: np.ndarray | np.generic) -> Any:
         """Return one action of a policy as the simulator takes it."""
         if self.kind == "discrete":
             return int(action) + self.start
@@ -149,7 +149,7 @@ class Watched:
             raise self._refuse("reset answers with an observation alone; Gymnasium's answers (observation, info)")
         return self._seen(answer[0])
 
-    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, Mapping]:
+    def step(self, action: np.ndarray | np.generic) -> tuple[Any, float, bool, bool, Mapping]:
         """Take one step; return a copy of the observation, reward, terminal, time-out and what else is told."""
         answer = self.env.step(self.simulator.enact(action))
         self.time += 1

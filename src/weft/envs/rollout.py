@@ -230,8 +230,8 @@ class Answers:
         if self.remembers:
             self.memory = jax.tree.map(lambda all_, one: all_.at[slot].set(one), self.memory, self.blank)
 
-    def act(self, seen: Any, episodes: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return actions and log-propensities of all slots."""
+    def act(self, seen: Any, episodes: np.ndarray, times: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Return the actions as the policy gives them, which may be anything, and log-propensities of all slots."""
         if self.compiled:
             numbers = np.asarray(episodes + self.seed, np.int32), np.asarray(times, np.int32)
             action, log_propensity, self.memory = _answer(self.policy, self.memory, seen, *numbers, self.greedy)

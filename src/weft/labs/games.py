@@ -84,7 +84,7 @@ class Game(eqx.Module):
 
     def seen(self, positions: Positions) -> Bool[Array, "game feature"]:
         """Return what the player to move sees: where the own stones are, and the other's, cell by cell."""
-        return positions.observation.reshape(positions.observation.shape[0], -1)
+        return jnp.reshape(positions.observation, (positions.observation.shape[0], -1))
 
     def after(self, positions: Positions, action: Int[Array, "game"]) -> tuple[Positions, Float[Array, "game"]]:
         """Return the positions after one move in each game, and its results for who made it: 0 while a game goes on."""
@@ -109,8 +109,10 @@ def _rules(name: str) -> Any:
         raise UserError("The games are not installed; run: pip install 'weft[games]'.") from None
 
 
-def masked(logits: Float[Array, "... choice"], legal: Bool[Array, "... choice"]) -> Float[Array, "... choice"]:
-    """Return logits whose softmax gives illegal moves exactly 0."""
+def masked(
+    logits: Float[Array, "... choice"] | Float[Array, ""], legal: Bool[Array, "... choice"]
+) -> Float[Array, "... choice"]:
+    """Return logits, or one for all moves, whose softmax gives illegal moves exactly 0."""
     return jnp.where(legal, logits, ILLEGAL)
 
 

@@ -79,7 +79,7 @@ def supervised(
     record: Record,
     key: PRNGKeyArray,
     steps: int = 2000,
-    learning_rate: float = 1e-3,
+    learning_rate: Float[Array, ""] | float = 1e-3,
     hidden: tuple[int, ...] = (128, 128),
     batch: int = 256,
 ) -> tuple[MLP, Float[Array, "step"]]:
@@ -126,7 +126,7 @@ def policy_gradient(
     key: PRNGKeyArray,
     rounds: int = 500,
     games: int = 128,
-    learning_rate: float = 3e-4,
+    learning_rate: Float[Array, ""] | float = 3e-4,
     snapshot_every: int = 25,
 ) -> tuple[MLP, Float[Array, "round"]]:
     """Improve a policy network by games against earlier snapshots of itself; return it and its mean results.
@@ -205,7 +205,7 @@ def value_network(
     known: Bool[Array, "row"],
     key: PRNGKeyArray,
     steps: int = 2000,
-    learning_rate: float = 1e-3,
+    learning_rate: Float[Array, ""] | float = 1e-3,
     hidden: tuple[int, ...] = (128, 128),
     batch: int = 256,
 ) -> tuple[MLP, Float[Array, "step"]]:

@@ -9,7 +9,10 @@ KERNELS = ("laplacian", "gaussian")
 
 
 def discrepancy(
-    first: Float[Array, "*any one act"], second: Float[Array, "*any two act"], kernel: str, width: float
+    first: Float[Array, "*any one act"],
+    second: Float[Array, "*any two act"],
+    kernel: str,
+    width: Float[Array, ""] | float,
 ) -> Float[Array, "*any"]:
     """Return `sqrt(MMD² + 1e-6)` of two sets of samples per state, the diagonals included.
 

@@ -173,9 +173,9 @@ def pick(values: Float[Array, "..."], action: Int[Array, "*any"]) -> Float[Array
 
 
 def gaussian(
-    values: Float[Array, "... act"], mean: Float[Array, "... act"], log_std: Float[Array, "... act"]
+    values: Float[Array, "... act"], mean: Float[Array, "... act"], log_std: Float[Array, "... act"] | Float[Array, ""]
 ) -> Float[Array, "..."]:
-    """Log-density of independent Gaussians, summed over the action dimensions."""
+    """Log-density of independent Gaussians, summed over the action dimensions; `log_std` may be one for all."""
     scaled = (values - mean) * jnp.exp(-log_std)
     return -(0.5 * jnp.square(scaled) + log_std + HALF_LOG_TWO_PI).sum(-1)
 

@@ -17,8 +17,8 @@ def divergence(chosen: Distribution, other: Distribution, key: PRNGKeyArray, cou
     action need be kept off its bounds (both must be squashed, or neither): densities read a little inside would let π,
     by going beyond, seem unlikely to itself and so nearer to β than it is, without a limit.
     """
-    if isinstance(chosen, Categorical):
-        return chosen.expected(chosen.log_probabilities() - other.log_probabilities())  # type: ignore[attr-defined]
+    if isinstance(chosen, Categorical) and isinstance(other, Categorical):
+        return chosen.expected(chosen.log_probabilities() - other.log_probabilities())
     if isinstance(chosen, TanhNormal) and isinstance(other, TanhNormal):
         chosen, other = (Normal(one.mean, one.log_std) for one in (chosen, other))
     own = several(chosen, count)

@@ -1,6 +1,5 @@
 """The two variants of the conservative penalty on Z3 (and Z9), and what continuous CQL backs up."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +7,10 @@ import pytest
 import zoo
 
 from weft.agents.parts.conservative import compared, log_prior, next_values, score_actions, soft_maximum
+from weft.data.spec import ActionSpec, ObservationSpec, Spec
+from weft.nn.critics import ContinuousCritic
 from weft.nn.distributions import TanhNormal, several
+from weft.nn.encoder import encoder
 from weft.nn.losses import proposals, sampled_logsumexp
 
 BEHAVIOUR = jnp.array([0.6, 0.3, 0.1])
@@ -81,24 +83,16 @@ def test_the_entropy_compares_with_the_proposals_of_always():
         assert (one == two).all()
 
 
-class Slope(eqx.Module):
-    """A critic that is linear in the one action."""
-
-    by: float
-
-    def __call__(self, observation, action):
-        return self.with_actions(self.state_half(observation), action)
-
-    def state_half(self, observation):
-        return observation
-
-    def with_actions(self, half, action):
-        return (half + self.by * action)[..., 0]
+def slope(by: float) -> ContinuousCritic:
+    """Return a critic that is the observation and so many times the action, one number each."""
+    spec = Spec((ObservationSpec((1,)),), ActionSpec("continuous", (1,)))
+    encode = encoder(jax.random.key(0), spec)
+    return ContinuousCritic(encode, jnp.ones((1, 1)), jnp.full((1, 1), by), jnp.zeros(1), None)
 
 
 def test_what_is_backed_up():
     seen, policy, key = jnp.ones((6, 1)), actor(0.2, -0.5, 6), jax.random.key(4)
-    critics, count = (Slope(1.0), Slope(-3.0)), 7
+    critics, count = (slope(1.0), slope(-3.0)), 7
 
     def backed(kind, several_critics=critics, count=count):
         return next_values(key, kind, several_critics, seen, policy, count, jnp.float32(0.5))
@@ -116,7 +110,7 @@ def test_what_is_backed_up():
 
 def test_the_logged_action_comes_first():
     seen, actions = jnp.ones((2, 1)), jnp.array([[[0.5], [0.1], [-0.1]], [[-0.5], [0.2], [0.4]]])
-    learned, logged, everywhere = score_actions(1, Slope(2.0), seen, actions, jnp.zeros((2, 2)), jnp.array([9.0, -9.0]))
+    learned, logged, everywhere = score_actions(1, slope(2.0), seen, actions, jnp.zeros((2, 2)), jnp.array([9.0, -9.0]))
     np.testing.assert_allclose(logged, [2.0, 0.0], atol=1e-6)
     np.testing.assert_allclose(learned, logged)
     raised = np.array([[9.0, 0.8], [1.4, 1.8]])  # what is known lifts the first sampled action, where it is above

@@ -38,7 +38,7 @@ def test_every_frame_shows_the_whole_state(size):
     world = Catch(size=size)
     shape = (world.cells - 1, world.cells, world.cells - 2)
     row, column, paddle = (jnp.asarray(part.reshape(-1), jnp.int32) for part in np.indices(shape))
-    seen = np.asarray(jax.jit(jax.vmap(world.observe))(Board(row, column, paddle + 1)))
+    seen = np.asarray(jax.jit(jax.vmap(lambda *parts: world.observe(Board(*parts))))(row, column, paddle + 1))
     assert len({picture.tobytes() for picture in seen}) == len(row)
 
 

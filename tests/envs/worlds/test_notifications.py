@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -184,8 +183,13 @@ def test_an_insider_does_what_no_policy_of_its_log_can():
 
 
 def test_policies_are_functions_or_have_probabilities():
-    served = SimpleNamespace(probabilities=always(0.25))
-    assert value(served) == value(always(0.25))
+    class Even:
+        probabilities = staticmethod(always(0.25))
+
+        def __call__(self, seen):
+            raise AssertionError("a policy that has probabilities is asked for those")
+
+    assert value(Even()) == value(always(0.25))
     with pytest.raises(UserError, match=r"must answer 100 observations with probabilities \(100, 2\)"):
         value(lambda seen: np.zeros(len(seen)))
     with pytest.raises(UserError, match="are no probabilities"):

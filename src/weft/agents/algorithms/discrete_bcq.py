@@ -19,6 +19,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from ...core.pytree import require, static
 from ...data.sampler import Sampler
@@ -45,7 +46,7 @@ class Allowed(eqx.Module):
 
     critic: DiscreteCritic
     behaviour: CategoricalActor
-    least_ratio: float
+    least_ratio: Float[Array, ""] | float
 
     def all(self, observation):
         """Return the value of every choice."""

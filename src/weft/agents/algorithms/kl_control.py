@@ -25,6 +25,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from ...core.pytree import require, static
 from ...data.sampler import Sampler
@@ -51,7 +52,7 @@ class Tilted(eqx.Module):
 
     behaviour: CategoricalActor
     critics: tuple
-    inverse_temperature: float
+    inverse_temperature: Float[Array, ""] | float
 
     def __call__(self, observation):
         """Return the distribution over choices."""

@@ -115,9 +115,12 @@ def score_actions(
     critic: ContinuousCritic,
     observation: PyTree,
     actions: Float[Array, "batch sample act"],
-    density: Float[Array, "batch sample"],
+    density: Float[Array, "batch other"],
     known: Float[Array, "batch"] | None,
 ) -> Scores:
-    """Return the same for the logged action, the first, and those that were `compared` with it, in one product."""
+    """Return the same for the logged action, the first, and those that were `compared` with it, in one product.
+
+    `density` is what `compared` subtracts, of all actions but the first; `own` says how many of these are a policy's.
+    """
     values = critic.with_actions(critic.state_half(observation)[:, None], actions)
     return values[:, 0], values[:, 0], sampled_logsumexp(calibrate(values[:, 1:], known, own), density)

@@ -88,7 +88,7 @@ class Notifications(Environment):
     logged: ClassVar[int] = 1000
 
     sharpness: float = 0.5
-    weights: tuple[float, float, float] = (0.625, 0.25, 0.125)
+    weights: tuple[float, ...] = (0.625, 0.25, 0.125)
     steps: int = static(default=5)
     per_user: int = static(default=1)
     hidden: bool = static(default=False)
@@ -178,7 +178,7 @@ class Rule(eqx.Module):
 
     table: Table
 
-    def __call__(self, observations: Float[Array, "n feature"]) -> Float[Array, "n choice"]:
+    def __call__(self, observations: Float[Array | np.ndarray, "n feature"]) -> Float[Array, "n choice"]:
         seen = jnp.asarray(observations)
         steps = len(self.table)
         time = jnp.clip(jnp.round(steps * (1.0 - seen[:, 2])), 0, steps - 1)  # none is left after the last decision
@@ -334,9 +334,11 @@ def _table(policy: Policy | None, world: Notifications) -> Table:
         return _logging_table(as_arrays(world))
     shape = (world.steps, 2, LEVELS, 2)
     time, kind, fatigue, moment = (part.reshape(-1) for part in np.indices(shape, np.int32))
-    none = np.zeros(len(time), np.float32)
-    states = User(kind, fatigue, moment, time, none, np.zeros((len(time), len(WEIGHTS)), np.float32))  # type: ignore
-    seen = np.asarray(jax.vmap(world.observe)(states))
+
+    def see(kind: Array, fatigue: Array, moment: Array, time: Array) -> Array:
+        return world.observe(User(kind, fatigue, moment, time, jnp.zeros(()), jnp.zeros(len(WEIGHTS))))
+
+    seen = np.asarray(jax.vmap(see)(kind, fatigue, moment, time))
     answer = np.asarray(getattr(policy, "probabilities", policy)(seen), np.float64)
     wanted = f"{len(seen)} observations with probabilities ({len(seen)}, 2)"
     require(answer.shape == (len(seen), 2), f"The policy must answer {wanted}, got the shape {answer.shape}.")

@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from ...core.pytree import as_arrays, require, static
 from ...data.spec import ActionSpec, ObservationSpec, Spec
@@ -90,7 +90,7 @@ class ModelWorld(Environment):
 
 def q_learning(
     world: Model | Environment,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | Key[Array, "seed"],
     steps: int,
     discount: float = 0.99,
     step_size: float = 1.0,
@@ -114,7 +114,7 @@ def q_learning(
 
 def sarsa(
     world: Model | Environment,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | Key[Array, "seed"],
     steps: int,
     discount: float = 0.99,
     step_size: float = 1.0,
@@ -143,7 +143,12 @@ class _Numbers(NamedTuple):
 
 
 def _learn(
-    source: Model | Environment, key: PRNGKeyArray, steps: int, numbers: _Numbers, begin: float | Table, target: str
+    source: Model | Environment,
+    key: PRNGKeyArray | Key[Array, "seed"],
+    steps: int,
+    numbers: _Numbers,
+    begin: float | Table,
+    target: str,
 ) -> Learned:
     """Learn a table; `target` says what is bootstrapped from: the `best` choice, the one `taken`, or `double`."""
     numbers.check()
@@ -187,7 +192,7 @@ def _walk(
     world: Environment,
     numbers: Float[Array, "4"],
     start: Float[Array, "table state choice"],
-    keys: PRNGKeyArray,
+    keys: Key[Array, "seed"],
     steps: Int[Array, ""],
     target: str,
     whole: bool,

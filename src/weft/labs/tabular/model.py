@@ -37,7 +37,7 @@ class Model:
 
     @classmethod
     def from_arrays(
-        cls, transition: Any, reward: Any, terminal: Sequence[int] | np.ndarray = (), first: Any = None
+        cls, transition: Any, reward: Any, terminal: Sequence[int | float] | np.ndarray = (), first: Any = None
     ) -> "Model":
         """Build a model from probabilities `(state, choice, next)` and rewards, whole or expected.
 
@@ -143,7 +143,7 @@ def distributions(chances: np.ndarray, what: str) -> None:
         raise UserError(f"{what.format(*at)} {fault}; probabilities are 0 or more and sum to 1.")
 
 
-def _mask(terminal: Sequence[int] | np.ndarray, size: int) -> Bool[np.ndarray, "state"]:
+def _mask(terminal: Sequence[int | float] | np.ndarray, size: int) -> Bool[np.ndarray, "state"]:
     states = np.asarray(terminal)
     if states.dtype == bool and states.shape == (size,):
         return states
