@@ -94,6 +94,7 @@ def test_declared_unit_is_split_by_default():
     [
         ({"fractions": (0.5, 0.6)}, "Split fractions must be positive and sum to at most 1, got (0.5, 0.6)."),
         ({"fractions": (-0.5, 0.6)}, "Split fractions must be positive and sum to at most 1, got (-0.5, 0.6)."),
+        ({"fractions": 0.8}, "A split takes one fraction for each part, such as (0.8, 0.2), got 0.8."),
         ({"fractions": ()}, "Split fractions must be positive and sum to at most 1, got ()."),
         ({"fractions": (0.99, 0.01)}, "A split of 3 episodes into (0.99, 0.01) leaves a part empty."),
         ({"by": "usr"}, "shop.csv has no column 'usr' of units. Did you mean 'user'? Known: user."),

@@ -83,12 +83,12 @@ def grid(module: Module, **choices: Sequence[Any]) -> list[Module]:
 def replace(module: Module, name: str, value: Any) -> Module:
     """Return the module with one (possibly dotted) field changed and every check of the class run again."""
     head, _, rest = name.partition(".")
-    names = [field.name for field in dataclasses.fields(module)]  # type: ignore[arg-type]
-    if head not in names:
-        raise UserError(f"{type(module).__name__} has no hyperparameter '{head}'.{nearest(head, names)}")
+    fields = [field.name for field in dataclasses.fields(module)]
+    if head not in fields:
+        raise UserError(f"{type(module).__name__} has no hyperparameter '{head}'.{nearest(head, fields)}")
     if rest:
         value = replace(getattr(module, head), rest, value)
-    return dataclasses.replace(module, **{head: value})  # type: ignore[type-var]
+    return dataclasses.replace(module, **{head: value})
 
 
 def groups(settings: Sequence[Module]) -> list[list[int]]:

@@ -190,7 +190,7 @@ class Dataset:
 
     # --- views -------------------------------------------------------------------------------------------------
 
-    def select(self, episodes: np.ndarray) -> "Dataset":
+    def select(self, episodes: np.ndarray | Sequence[Any]) -> "Dataset":
         """Return the view of some episodes, given by their numbers in this view or as a mask; nothing is copied.
 
         Raises UserError for a mask of another length, a number that is none of an episode, a repeated one, and none.
@@ -214,13 +214,18 @@ class Dataset:
             raise UserError(f"Episode {distinct[times > 1][0]} of {self.origin} is selected more than once.")
         return dataclasses.replace(self, chosen=self.chosen[distinct])
 
-    def split(self, fractions: Sequence[float] = (0.8, 0.2), seed: int = 0, by: str | None = None) -> list["Dataset"]:
+    def split(
+        self, fractions: Sequence[float] | float = (0.8, 0.2), seed: int = 0, by: str | None = None
+    ) -> list["Dataset"]:
         """Split into views by whole episodes, or by whole units when `by` names a column (a user, a device).
 
         `by="source"` splits by where the steps came from, unless a column has that name.
         Units are shuffled with the seed; every part gets the nearest whole number of them. Raises UserError for
-        fractions that are not positive or sum to more than one, an unknown column, or a part that would be empty.
+        one number instead of several, fractions that are not positive or sum to more than one, an unknown column, or a
+        part that would be empty.
         """
+        if isinstance(fractions, int | float | str):
+            raise UserError(f"A split takes one fraction for each part, such as (0.8, 0.2), got {fractions!r}.")
         if not fractions or min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
             raise UserError(f"Split fractions must be positive and sum to at most 1, got {tuple(fractions)}.")
         by = by or self.spec.unit

@@ -1,6 +1,7 @@
 """Single steps: uniform, inside the view, with the right successor."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo
@@ -19,7 +20,7 @@ def test_a_draw_is_uniform_over_the_rows_of_the_view():
 
 def test_a_step_leads_to_its_successor():
     data = zoo.stitching()
-    batch = gather(data.device(), np.arange(5))
+    batch = gather(data.device(), jnp.arange(5))
     np.testing.assert_array_equal(batch.observation.argmax(-1), [0, 2, 1, 2, 0])
     assert batch.next_observation[0].argmax() == 2
     np.testing.assert_array_equal(batch.terminal, [False, True, False, True, True])
