@@ -36,7 +36,7 @@ def test_actions_fill_the_unit_box_stay_off_its_ends_and_come_back():
     transform = fit_transform(data)
     inside = transform.unenact(jnp.array([[-2.0, 6.0], [2.0, 2.0]]))
     np.testing.assert_allclose(inside, [[EDGE - 1, 1 - EDGE], [0.0, 0.0]], atol=1e-7)
-    np.testing.assert_allclose(transform.enact(transform.unenact(data.actions)), data.actions, atol=1e-4)
+    np.testing.assert_allclose(transform.enact(transform.unenact(jnp.asarray(data.actions))), data.actions, atol=1e-4)
     np.testing.assert_allclose(transform.enact(jnp.array([[5.0, -5.0]])), [[6.0, -2.0]])
     assert float(transform.volume()) == pytest.approx(2 * np.log(4.0))
 

@@ -28,7 +28,7 @@ class Affine(eqx.Module):
     shift: Float[Array, "..."]
     scale: Float[Array, "..."]
 
-    def __call__(self, values: Shaped[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, values: Shaped[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
         return (values.astype(jnp.float32) - self.shift) / self.scale
 
     def undo(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -113,7 +113,7 @@ def _reach(change: Affine | None) -> tuple[np.ndarray, np.ndarray] | None:
     return np.reshape(middle - half, -1), np.reshape(middle + half, -1)
 
 
-def _apply(change: Affine | None, values: Array) -> Array:
+def _apply(change: Affine | None, values: Array | np.ndarray) -> Array | np.ndarray:
     return values if change is None else change(values)
 
 
