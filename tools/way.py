@@ -7,8 +7,8 @@ A *stop* is a call from one module of weft to another: the module of the called 
 nearest function of weft below it on the stack (functions of JAX and others between the two are passed over). Each
 triple (calling module, called module, function) counts once, however often it is called. Not counted: properties, which
 read as attributes; what Python or a dataclass generated (`__init__`, comprehensions); what runs while a module is
-imported; calls into `core`, the ground that every module stands on; and what a policy does inside when it acts (calls
-from `agents` and `nn`).
+imported; calls into `core`, the ground that every module stands on; and what a policy or a log does inside (calls from
+`agents`, `nn` and `data`). Functions inside functions, such as what a decorator returns, are passed over like JAX's.
 
 A *return* is a stop in a module where the way has stopped before, or where it began: the reader turns back to a page.
 So stops = modules + returns, with as many modules as are reached besides the first. Needs Python and weft alone.
@@ -31,16 +31,16 @@ import weft
 ROOT = Path(weft.__file__).parent
 GENERATED = ("<module>", "<lambda>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 
-INSIDE = ("agents.", "nn.")
-"""Packages whose calls are a policy's own affair."""
+INSIDE = ("agents.", "data.", "nn.")
+"""Packages whose calls are the own affair of a policy or a log."""
 
 Stop = tuple[str, str, str]
 
 
 def module_of(code: CodeType) -> str:
-    """Return the dotted name below weft of the module that holds some code; empty for code of others and of `core`."""
+    """Return the dotted name below weft of the module that holds some code; empty for what is passed over."""
     path = Path(code.co_filename)
-    if not path.is_relative_to(ROOT) or path.is_relative_to(ROOT / "core"):
+    if "<locals>" in code.co_qualname or not path.is_relative_to(ROOT) or path.is_relative_to(ROOT / "core"):
         return ""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
