@@ -351,7 +351,7 @@ def _advice(
     subject: _Setting, findings: Mapping[str, Finding], checkpoint: int | None, compared: bool
 ) -> Iterator[str]:
     """Yield what to do next. compared: whether a larger run was there to compare with."""
-    verdicts = {check: finding.verdict for check, finding in findings.items()}
+    verdicts: dict[str, Verdict] = {check: finding.verdict for check, finding in findings.items()}
     over = findings["over-fitting"]
     if verdicts["divergence"] == "alarm":
         yield _against_divergence(subject, findings["divergence"])
