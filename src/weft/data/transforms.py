@@ -28,7 +28,7 @@ class Affine(eqx.Module):
     shift: Float[Array, "..."]
     scale: Float[Array, "..."]
 
-    def __call__(self, values: Shaped[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
+    def __call__(self, values: Shaped[Array, "..."]) -> Float[Array, "..."]:
         return (values.astype(jnp.float32) - self.shift) / self.scale
 
     def undo(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -114,7 +114,7 @@ def _reach(change: Affine | None) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _apply(change: Affine | None, values: Array | np.ndarray) -> Array | np.ndarray:
-    return values if change is None else change(values)
+    return values if change is None else change(jnp.asarray(values, jnp.float32))  # host arrays, too
 
 
 def _undone(change: Affine | None, values: np.ndarray) -> np.ndarray:
