@@ -77,8 +77,8 @@ def _step(current: Learner[Model], optimiser: optax.GradientTransformation, grad
 
 
 def update_every(
-    every: int, step: Int[Array, ""], online: Model, target: Model, rate: Float[Array, ""] | float
-) -> Model:
+    every: int, step: Int[Array, ""], online: PyTree, target: PyTree, rate: Float[Array, ""] | float
+) -> PyTree:
     """Move the target as `optax.incremental_update` does, in every `every`-th update; `step` counts them from 0.
 
     (`optax.periodic_update` copies the online model and knows no rate.)
