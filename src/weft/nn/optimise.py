@@ -12,9 +12,10 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ..core.pytree import zeros
 
-__all__ = ["Learner", "descend", "descend_in_pieces", "learner", "update_every"]
+__all__ = ["Learner", "descend", "descend_in_pieces", "incremental_update", "learner", "update_every"]
 
 PIECE = 1000  # rows: 1 MB of activations in a layer of 256
+incremental_update: Callable[..., PyTree] = optax.incremental_update  # whose own types know arrays, no modules
 
 Model = TypeVar("Model")
 
@@ -84,6 +85,6 @@ def update_every(
     (`optax.periodic_update` copies the online model and knows no rate.)
     """
     if every == 1:
-        return optax.incremental_update(online, target, rate)
+        return incremental_update(online, target, rate)
     due = (step + 1) % every == 0
-    return jax.lax.cond(due, lambda slow: optax.incremental_update(online, slow, rate), lambda slow: slow, target)
+    return jax.lax.cond(due, lambda slow: incremental_update(online, slow, rate), lambda slow: slow, target)

@@ -31,7 +31,7 @@ from ...nn.actors import behaviour_actor
 from ...nn.critics import critics, lowest, lowest_of_all, of_several
 from ...nn.distributions import Categorical, several
 from ...nn.losses import advantage_weight, backup, batch_weight, imitation
-from ...nn.optimise import Learner, descend, learner
+from ...nn.optimise import Learner, descend, incremental_update, learner
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy
 
@@ -99,7 +99,7 @@ class AWAC(Algorithm):
             return jnp.mean(weight * imitation(pi(batch.observation), batch.action))
 
         actor, pi_loss = descend(state.actor, adam, actor_loss)
-        target = optax.incremental_update(pair.model, state.target, self.target_rate)
+        target = incremental_update(pair.model, state.target, self.target_rate)
         metrics = {
             "actor_loss": pi_loss,
             "critic_loss": q_loss,

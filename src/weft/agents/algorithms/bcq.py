@@ -29,7 +29,7 @@ from ...data.samplers.transitions import Transitions
 from ...nn.critics import between, critics, of_several
 from ...nn.joint import Joint, joint
 from ...nn.losses import backup
-from ...nn.optimise import Learner, descend, learner
+from ...nn.optimise import Learner, descend, incremental_update, learner
 from ...nn.variational import Variational, variational
 from ..algorithm import Algorithm
 from ..policy import BestOfSamples
@@ -122,8 +122,8 @@ class BCQ(Algorithm):
             return -jnp.mean(pair.model[0](batch.observation, moved[..., 0, :]))
 
         mover, xi_loss = descend(state.mover, adam, mover_loss)
-        target = optax.incremental_update(pair.model, state.target, self.target_rate)
-        target_mover = optax.incremental_update(mover.model, state.target_mover, self.target_rate)
+        target = incremental_update(pair.model, state.target, self.target_rate)
+        target_mover = incremental_update(mover.model, state.target_mover, self.target_rate)
         metrics = {"model_loss": g_loss, "critic_loss": q_loss, "mover_loss": xi_loss, "mean_q": mean_q}
         return State(model, pair, mover, target, target_mover), metrics
 

@@ -35,7 +35,7 @@ from ...nn.discrepancy import KERNELS, discrepancy
 from ...nn.distributions import several
 from ...nn.losses import backup
 from ...nn.multipliers import Fixed, Lagrange
-from ...nn.optimise import Learner, descend, learner
+from ...nn.optimise import Learner, descend, incremental_update, learner
 from ...nn.variational import variational
 from ..algorithm import Algorithm
 from ..policy import BestOfSamples, Draws
@@ -122,8 +122,8 @@ class BEAR(Algorithm):
         adam = optax.adam(self.actor_learning_rate)
         actor, (pi_loss, apart) = descend(state.actor, adam, actor_loss, auxiliary=True)
         weight = self.weight.follow(state.weight, apart)
-        target = optax.incremental_update(pair.model, state.target, self.target_rate)
-        target_actor = optax.incremental_update(actor.model, state.target_actor, self.target_rate)
+        target = incremental_update(pair.model, state.target, self.target_rate)
+        target_actor = incremental_update(actor.model, state.target_actor, self.target_rate)
         metrics = {"model_loss": g_loss, "critic_loss": q_loss, "actor_loss": pi_loss, "mean_q": mean_q}
         metrics |= {"discrepancy": apart, "weight": self.weight.at(weight)}
         return State(model, pair, actor, target, target_actor, weight), metrics

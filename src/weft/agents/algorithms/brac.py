@@ -32,7 +32,7 @@ from ...nn.critics import believed, critics, lowest, lowest_of_all
 from ...nn.divergences import EDGE, divergence
 from ...nn.losses import backup
 from ...nn.multipliers import Fixed, Lagrange
-from ...nn.optimise import Learner, descend, learner
+from ...nn.optimise import Learner, descend, incremental_update, learner
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy
 
@@ -94,8 +94,7 @@ class BRAC(Algorithm):
             return -jnp.mean(b(batch.observation).log_prob(action))
 
         behaviour, b_loss = descend(state.behaviour, optax.adam(self.learning_rate), loss)
-        actor = learner(behaviour.model, optax.adam(self.learning_rate))
-        nothing = jnp.zeros(())
+        actor, nothing = learner(behaviour.model, optax.adam(self.learning_rate)), jnp.zeros(())
         metrics = {"behaviour_loss": b_loss, "critic_loss": nothing, "actor_loss": nothing, "mean_q": nothing}
         metrics |= {"divergence": nothing, "weight": self.weight.at(state.weight)}
         return State(behaviour, actor, state.critics, state.target, state.weight), metrics
@@ -141,7 +140,7 @@ class BRAC(Algorithm):
         actor, pi_loss = descend(state.actor, adam, actor_loss)
         metrics = {"behaviour_loss": jnp.zeros(()), "critic_loss": q_loss, "actor_loss": pi_loss, "mean_q": mean_q}
         metrics |= {"divergence": jnp.mean(distance), "weight": self.weight.at(pressed)}
-        target = optax.incremental_update(pair.model, state.target, self.target_rate)
+        target = incremental_update(pair.model, state.target, self.target_rate)
         return State(state.behaviour, actor, pair, target, pressed), metrics
 
     def policy(self, state):

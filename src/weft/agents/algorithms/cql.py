@@ -19,7 +19,6 @@ Differs from the reference: the estimate subtracts log(3 samples), so thresholds
 not multiplied by a weight; one multiplier for both critics; no warm-up, there 40 000 updates.
 """
 
-from functools import partial
 from typing import ClassVar
 
 import equinox as eqx
@@ -35,7 +34,7 @@ from ...nn.critics import believed, critics, lowest
 from ...nn.distributions import pick
 from ...nn.losses import backup, check_loss, imitation, td_loss
 from ...nn.multipliers import Fixed, Lagrange
-from ...nn.optimise import Learner, descend_in_pieces, learner
+from ...nn.optimise import Learner, descend_in_pieces, incremental_update, learner
 from ...nn.returns import with_outcomes
 from ..algorithm import Algorithm
 from ..parts.conservative import BACKUPS, REGULARISERS, compared, log_prior, next_values, score_actions, score_choices
@@ -114,7 +113,7 @@ class CQL(Algorithm):
         adam, parts = optax.adam(self.learning_rate), (goal, *examples, batch.outcome if self.calibrated else None)
         models, (q_loss, metrics) = descend_in_pieces(state.critics, adam, critic_loss, parts, rows)
         weight = self.weight.follow(state.weight, metrics["gap"])
-        target = optax.incremental_update(models.model, state.target, self.target_rate)
+        target = incremental_update(models.model, state.target, self.target_rate)
         metrics |= {"critic_loss": q_loss, "weight": self.weight.at(weight)}
         if state.actor is None:
             return State(None, models, target, weight, ()), metrics
@@ -142,7 +141,7 @@ class CQL(Algorithm):
         after = next_values(next_key, self.backup, state.target, batch.next_observation, there, count, heat)
         sampled, density, own = compared(sample_key, self.regulariser, here, there, count)
         actions = jnp.concatenate([batch.action[:, None], sampled], axis=1)
-        return after, partial(score_actions, own), (batch.observation, actions, density), actions.shape[1]
+        return after, lambda *parts: score_actions(own, *parts), (batch.observation, actions, density), actions.shape[1]
 
     def policy(self, state):
         return GreedyPolicy(state.critics.model) if state.actor is None else ActorPolicy(state.actor.model)

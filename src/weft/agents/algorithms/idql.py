@@ -35,7 +35,7 @@ from ...data.samplers.transitions import Transitions
 from ...nn.critics import critics, lowest, value
 from ...nn.denoiser import Denoiser, denoiser
 from ...nn.losses import backup
-from ...nn.optimise import Learner, descend, learner
+from ...nn.optimise import Learner, descend, incremental_update, learner
 from ..algorithm import Algorithm
 from ..parts.implicit import Expectile, Exponential, Implied, Quantile
 from ..policy import BestOfSamples
@@ -105,7 +105,8 @@ class IDQL(Algorithm):
 
     def update(self, state, batch, tick):
         adam = optax.adam(self.learning_rate)
-        rate = self.behaviour_rate * (optax.cosine_decay_schedule(1.0, 1)(tick.fraction) if self.decay else 1.0)
+        decay = jnp.asarray(optax.cosine_decay_schedule(1.0, 1)(tick.fraction)) if self.decay else 1.0
+        rate = self.behaviour_rate * decay
         logged = lowest(state.target, batch.observation, batch.action)
 
         def value_loss(v):
@@ -119,14 +120,14 @@ class IDQL(Algorithm):
             return sum(jnp.mean(jnp.square(q(batch.observation, batch.action) - goal)) for q in pair)
 
         pair, q_loss = descend(state.critics, adam, critic_loss)
-        target = optax.incremental_update(pair.model, state.target, self.target_rate)
+        target = incremental_update(pair.model, state.target, self.target_rate)
 
         def behaviour_loss(model):
             return model.loss(batch.observation, batch.action, tick.key, self.dropout)
 
         behaviour, phi_loss = descend(state.behaviour, optax.adam(self.learning_rate * rate), behaviour_loss)
         average_rate = jnp.where(self.behaviour_rate > 0, self.average_rate, 0.0)  # a model that stays has no average
-        average = optax.incremental_update(behaviour.model, state.average, average_rate)
+        average = incremental_update(behaviour.model, state.average, average_rate)
         metrics = {
             "value_loss": v_loss,
             "critic_loss": q_loss,

@@ -26,7 +26,7 @@ from ...data.samplers.transitions import Transitions
 from ...nn.actors import behaviour_actor
 from ...nn.critics import critics, lowest, value
 from ...nn.losses import advantage_weight, backup, expectile
-from ...nn.optimise import Learner, descend, learner
+from ...nn.optimise import Learner, descend, incremental_update, learner
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy
 
@@ -75,7 +75,7 @@ class IQL(Algorithm):
 
     def update(self, state, batch, tick):
         adam = optax.adam(self.learning_rate)
-        rate = optax.cosine_decay_schedule(1.0, 1)(tick.fraction) if self.decay else 1.0
+        rate = jnp.asarray(optax.cosine_decay_schedule(1.0, 1)(tick.fraction)) if self.decay else 1.0
         logged = lowest(state.target, batch.observation, batch.action)
 
         def value_loss(v):
@@ -96,7 +96,7 @@ class IQL(Algorithm):
             return sum(jnp.mean(jnp.square(q(batch.observation, batch.action) - goal)) for q in pair)
 
         pair, q_loss = descend(state.critics, adam, critic_loss)
-        target = optax.incremental_update(pair.model, state.target, self.target_rate)
+        target = incremental_update(pair.model, state.target, self.target_rate)
         metrics = {
             "value_loss": v_loss,
             "actor_loss": pi_loss,

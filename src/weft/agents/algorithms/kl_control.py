@@ -34,7 +34,7 @@ from ...nn.actors import CategoricalActor, behaviour_actor
 from ...nn.critics import between, critics, lowest_of_all, of_several
 from ...nn.distributions import Categorical
 from ...nn.losses import backup
-from ...nn.optimise import Learner, descend, learner
+from ...nn.optimise import Learner, descend, incremental_update, learner
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy, BestOfSamples, Boltzmann, Draws
 
@@ -110,11 +110,8 @@ class KLControl(Algorithm):
 
         behaviour, b_loss = descend(state.behaviour, optax.adam(self.learning_rate), loss)
         nothing = jnp.zeros(())
-        return State(behaviour, state.critics, state.target), {
-            "behaviour_loss": b_loss,
-            "critic_loss": nothing,
-            "mean_q": nothing,
-        }
+        metrics = {"behaviour_loss": b_loss, "critic_loss": nothing, "mean_q": nothing}
+        return State(behaviour, state.critics, state.target), metrics
 
     def _improve(self, state, batch, tick):
         sharp = self.inverse_temperature * (tick.fraction if self.scheduled else 1.0)
@@ -126,7 +123,7 @@ class KLControl(Algorithm):
             return sum(jnp.mean(jnp.square(q - goal)) for q in logged), jnp.mean(logged[0])
 
         pair, (q_loss, mean_q) = descend(state.critics, optax.adam(self.learning_rate), critic_loss, auxiliary=True)
-        target = optax.incremental_update(pair.model, state.target, self.target_rate)
+        target = incremental_update(pair.model, state.target, self.target_rate)
         metrics = {"behaviour_loss": jnp.zeros(()), "critic_loss": q_loss, "mean_q": mean_q}
         return State(state.behaviour, pair, target), metrics
 

@@ -30,7 +30,7 @@ from ...data.samplers.quintuples import Quintuples
 from ...nn.actors import behaviour_actor
 from ...nn.critics import critics, lowest, value
 from ...nn.losses import advantage_weight, backup
-from ...nn.optimise import Learner, descend, learner
+from ...nn.optimise import Learner, descend, incremental_update, learner
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy, BestOfSamples, Draws
 
@@ -114,7 +114,7 @@ class OneStep(Algorithm):
             "mean_q": jnp.mean(logged),
             "clipped_weights": jnp.mean(weight >= self.largest_weight * 0.999),
         }
-        return State(actor, pair, value, optax.incremental_update(pair.model, state.target, self.target_rate)), metrics
+        return State(actor, pair, value, incremental_update(pair.model, state.target, self.target_rate)), metrics
 
     def policy(self, state):
         if self.extraction == "weights":

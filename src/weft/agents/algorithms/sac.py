@@ -30,7 +30,7 @@ from ...nn.actors import CategoricalActor, exploring_actor
 from ...nn.critics import believed, critics, lowest, lowest_of_all
 from ...nn.losses import backup
 from ...nn.multipliers import Fixed, Lagrange
-from ...nn.optimise import Learner, descend, learner
+from ...nn.optimise import Learner, descend, incremental_update, learner
 from ..algorithm import Algorithm
 from ..parts.soft import improve
 from ..policy import ActorPolicy, UniformAtFirst
@@ -95,7 +95,7 @@ class SAC(Algorithm):
             return sum(jnp.mean(jnp.square(q - goal)) for q in logged), jnp.mean(logged[0])
 
         models, (q_loss, mean_q) = descend(state.critics, adam, critic_loss, auxiliary=True)
-        target = optax.incremental_update(models.model, state.target, self.target_rate)
+        target = incremental_update(models.model, state.target, self.target_rate)
         if discrete:
             actor, heat, more = self._weigh(state, batch.observation, lowest_of_all(models.model, batch.observation))
         else:

@@ -27,7 +27,7 @@ from ...data.samplers.transitions import Transitions
 from ...nn.actors import deterministic_actor
 from ...nn.critics import believed, critics, lowest
 from ...nn.losses import backup, imitation
-from ...nn.optimise import Learner, descend, learner
+from ...nn.optimise import Learner, descend, incremental_update, learner
 from ..algorithm import Algorithm
 from ..policy import ActorPolicy
 
@@ -99,8 +99,8 @@ class TD3BC(Algorithm):
 
         def move(state):
             actor, pi_loss = descend(state.actor, adam, actor_loss)
-            target_actor = optax.incremental_update(actor.model, state.target_actor, self.target_rate)
-            target = optax.incremental_update(pair.model, state.target, self.target_rate)
+            target_actor = incremental_update(actor.model, state.target_actor, self.target_rate)
+            target = incremental_update(pair.model, state.target, self.target_rate)
             return State(actor, pair, target_actor, target, pi_loss)
 
         def wait(state):
