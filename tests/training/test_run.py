@@ -377,7 +377,7 @@ def test_another_processor_or_number_of_threads_is_said_and_kept(tmp_path, monke
     began = weft.load_run(tmp_path / "run").record["computed"]
     assert began["threads"] == len(os.sched_getaffinity(0))
     assert began["processor"]
-    monkeypatch.setattr("weft.training.session._computed", lambda: {**began, "threads": 64, "flags": "--some"})
+    monkeypatch.setattr("weft.training.record._computed", lambda: {**began, "threads": 64, "flags": "--some"})
     with caplog.at_level(logging.WARNING, "weft"):
         weft.fit(bc(), continuous(), 8, 1, tmp_path / "run", resume=True)
     words = f"threads ({began['threads']} then, 64 now), flags ( then, --some now); its bits may differ from here on"

@@ -35,6 +35,7 @@ from ..envs.environment import Environment
 from ..envs.gymnasium_adapter import check_form, simulator_versions
 from ..envs.rollout import rollout, simulator_of
 from ..training.fit import fit
+from ..training.options import Options
 from ..training.plan import plan_of, seeds_of, whole
 from ..training.run import Run
 from ..training.run_folder import RECORD as RUN_RECORD
@@ -179,7 +180,7 @@ class _Comparison:
             _check_world(name, task)
             for method in self.methods.values():
                 if not _refusal(method, task.data):
-                    plan_of([method], task.data.spec, self.protocol.steps, seeds, None, self.protocol.moments, None)
+                    plan_of([method], task.data.spec, Options(self.protocol.steps, seeds, keep=self.protocol.moments))
 
     def request(self) -> dict[str, Any]:
         """Return what a folder is compared with before it is gone on with, as JSON has it."""

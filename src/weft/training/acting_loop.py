@@ -29,6 +29,8 @@ from ..envs.environment import Environment
 from .loop import over_runs
 
 __all__ = [
+    "Course",
+    "Experience",
     "Live",
     "Scene",
     "advance",
@@ -56,6 +58,36 @@ class Live(eqx.Module):
     taken: Int[Array, ""]
     clock: Int[Array, ""]
     updates: Int[Array, ""]
+
+
+class Course(eqx.Module):
+    """What holds of a run from its first step to its last: its units, its key, and how many steps there are to be.
+
+    planned: the total that the run began with, 0 where it goes on from another.
+    """
+
+    transform: Transform
+    key: PRNGKeyArray
+    total: Int[Array, ""]
+    planned: Int[Array, ""]
+
+    def fold(self, purpose: int, count: Array) -> PRNGKeyArray:
+        """Return the key of one purpose at one count."""
+        return jax.random.fold_in(jax.random.fold_in(self.key, purpose), count)
+
+    def tick(self, key: PRNGKeyArray, step: Array, taken: Array) -> Tick:
+        """Return the tick of a step after so many environment steps were taken."""
+        return Tick.at(key, step, taken, self.total, self.planned)
+
+
+class Experience(eqx.Module):
+    """What simulators answered: `count` steps of all lanes, leaves `(step, lane, ...)`, and for whole episodes the
+    observations that they began at.
+    """
+
+    steps: Step
+    count: Int[Array, ""]
+    opening: PyTree | None
 
 
 class Scene(eqx.Module):
@@ -100,15 +132,16 @@ def blank_memory(setting: Algorithm, state: PyTree, transform: Transform, lanes:
 
 
 def choose(
-    setting: Algorithm, state: PyTree, memory: Memory, fresh: Bool[Array, "lane"], seen: PyTree, transform: Transform,
-    key: PRNGKeyArray, clock: Array, taken: Array, total: Array, planned: Array,
+    setting: Algorithm, state: PyTree, memory: Memory, fresh: Bool[Array, "lane"], seen: PyTree, course: Course,
+    clock: Array, taken: Array,
 ) -> tuple[Array, Array, Memory]:  # fmt: skip
     """Return the explorer's actions in all lanes in the user's units, their log-propensities and the memories.
 
-    `seen` are observations `(lane, ...)` in the user's units; where an episode is `fresh` the memory is.
+    `seen` are observations `(lane, ...)` in the user's units; where an episode is `fresh` the memory is. `clock` and
+    `taken` count the steps of a lane and of the run, which simulators may have taken before the ring has them.
     """
-    tick_key, *keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, ACTING), clock), len(fresh) + 1)
-    policy = _explorer(setting, state, transform, Tick.at(tick_key, taken, taken, total, planned))
+    tick_key, *keys = jax.random.split(course.fold(ACTING, clock), len(fresh) + 1)
+    policy = _explorer(setting, state, course.transform, course.tick(tick_key, taken, taken))
     blank = policy.reset()
 
     def one(memory: Memory, fresh: Array, seen: PyTree, key: PRNGKeyArray) -> tuple[Array, Array, Memory]:
@@ -142,21 +175,14 @@ def _with(live: Live, outcome: Float[Array, "row"] | None) -> Live:
 
 
 def _learned(
-    setting: Algorithm,
-    live: Live,
-    log: Columns | None,
-    key: PRNGKeyArray,
-    total: Array,
-    planned: Array,
-    rounds: Rounds,
+    setting: Algorithm, live: Live, log: Columns | None, course: Course, rounds: Rounds
 ) -> tuple[Live, dict[str, Array]]:
     """Update `rounds.updates` times; return the sums of the metrics."""
 
     def update(number: Array, state: PyTree) -> tuple[PyTree, dict[str, Array]]:
-        sample_key, update_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, LEARNING), number))
+        sample_key, update_key = jax.random.split(course.fold(LEARNING, number))
         batch = drawn(setting, live.ring.columns, log, rounds.logged_share, sample_key)
-        tick = Tick.at(update_key, number, live.taken, total, planned)
-        state, metrics = setting.update(state, batch, tick)
+        state, metrics = setting.update(state, batch, course.tick(update_key, number, live.taken))
         return state, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 
     def body(offset: Array, carry: tuple[PyTree, dict]) -> tuple[PyTree, dict]:
@@ -189,55 +215,52 @@ def drawn(setting: Algorithm, ring: Columns, log: Columns | None, share: float, 
 
 
 def _opened(
-    setting: Algorithm, live: Live, world: Environment, key: PRNGKeyArray, transform: Transform, lanes: int, again: bool
+    setting: Algorithm, live: Live, world: Environment, course: Course, lanes: int, again: bool
 ) -> tuple[Live, Scene]:
-    key = jax.random.fold_in(jax.random.fold_in(key, OPENING), live.clock)
-    states = jax.vmap(world.reset)(jax.random.split(key, lanes))
-    seen = transform.observe(jax.vmap(world.observe)(states))
+    states = jax.vmap(world.reset)(jax.random.split(course.fold(OPENING, live.clock), lanes))
+    seen = course.transform.observe(jax.vmap(world.observe)(states))
     ring = (rings.restarted if again else rings.first)(live.ring, seen)
-    memory = blank_memory(setting, live.state, transform, lanes)
+    memory = blank_memory(setting, live.state, course.transform, lanes)
     scene = Scene(states, memory, jnp.ones(lanes, bool), jnp.zeros(lanes))
     return dataclasses.replace(live, ring=ring), scene
 
 
 @partial(jax.jit, static_argnames=("rounds", "how"))
 def open_scenes(
-    settings: Algorithm, lives: Live, world: Environment, keys: PRNGKeyArray, transform: Transform, rounds: Rounds,
-    how: str,
-) -> tuple[Live, Scene]:  # fmt: skip
+    settings: Algorithm, lives: Live, world: Environment, course: Course, rounds: Rounds, how: str
+) -> tuple[Live, Scene]:
     """Reset the worlds of all runs and show their first observations to the rings."""
 
     def opened(setting: Algorithm, live: Live, key: PRNGKeyArray) -> tuple[Live, Scene]:
-        return _opened(setting, live, world, key, transform, rounds.lanes, False)
+        own = dataclasses.replace(course, key=key)
+        return _opened(setting, live, world, own, rounds.lanes, False)
 
-    return over_runs(opened, how)(settings, lives, keys)
+    return over_runs(opened, how)(settings, lives, course.key)
 
 
 def _played(
-    setting: Algorithm, live: Live, scene: Scene, world: Environment, transform: Transform, key: PRNGKeyArray,
-    total: Array, planned: Array, whole: bool,
-) -> tuple[Live, Scene, dict[str, Array]]:  # fmt: skip
+    setting: Algorithm, live: Live, scene: Scene, world: Environment, course: Course, whole: bool
+) -> tuple[Live, Scene, dict[str, Array]]:
     """Take one step in every lane that is alive; begin anew where an episode ends, unless `whole` ones are wanted."""
     lanes = len(scene.alive)
     seen = jax.vmap(world.observe)(scene.world)
     action, log_propensity, memory = choose(
-        setting, live.state, scene.memory, live.ring.elapsed == 0, seen, transform, key, live.clock, live.taken, total,
-        planned,
-    )  # fmt: skip
-    step_key, reset_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, OPENING + 1), live.clock))
+        setting, live.state, scene.memory, live.ring.elapsed == 0, seen, course, live.clock, live.taken
+    )
+    step_key, reset_key = jax.random.split(course.fold(OPENING + 1, live.clock))
     following, reward, terminal = jax.vmap(world.step)(scene.world, action, jax.random.split(step_key, lanes))
     over = scene.alive & (terminal | (live.ring.elapsed + 1 >= world.horizon))
     fresh = jax.vmap(world.reset)(jax.random.split(reset_key, lanes))
     after, start = jax.vmap(world.observe)(following), jax.vmap(world.observe)(fresh)
     step = Step(action, log_propensity, reward, terminal, over, scene.alive, after, start)
-    live = _noted(live, step, transform)
+    live = _noted(live, step, course.transform)
     total_return = scene.total + jnp.where(scene.alive, reward, 0.0)
     ended = over.astype(jnp.float32)
-    told = _finite((seen, action)) & ~_finite((after, reward))  # a step whose fault is the world's
+    astray = _finite((seen, action)) & ~_finite((after, reward))  # a step whose fault is the world's
     sums = {
         "episode_return": (ended * total_return).sum(),
         "episodes": ended.sum(),
-        "astray": (scene.alive & told).sum().astype(jnp.float32),
+        "astray": (scene.alive & astray).sum().astype(jnp.float32),
     }
 
     def pick(first: Array, next_: Array) -> Array:
@@ -258,70 +281,76 @@ def _finite(values: PyTree) -> Bool[Array, "lane"]:
     return jnp.stack(leaves).all(0)
 
 
-@partial(jax.jit, static_argnames=("rounds", "how"), donate_argnames=("lives", "scenes"))
+@partial(jax.jit, static_argnames=("rounds", "how"), donate_argnames="runs")
 def advance(
     settings: Algorithm,
-    lives: Live,
-    scenes: Scene,
+    runs: tuple[Live, Scene],
     log: Columns | None,
     world: Environment,
-    transform: Transform,
-    keys: PRNGKeyArray,
+    course: Course,
     stop: Int[Array, ""],
-    total: Int[Array, ""],
-    planned: Int[Array, ""],
     rounds: Rounds,
     how: str,
-) -> tuple[Live, Scene, dict[str, Float[Array, "run"]]]:
-    """Take all runs, in whole rounds, until `stop` of `total` environment steps; return sums of what was measured.
+) -> tuple[tuple[Live, Scene], dict[str, Float[Array, "run"]]]:
+    """Take all runs, in whole rounds, until `stop` environment steps; return sums of what was measured.
 
-    planned: the total that the runs began with, 0 where they go on from others. The sums of the metrics of updates come
-    with `updates`, those of ended episodes with `episodes`, their counts, and `astray`, the steps in which a world
-    answered finite actions with what is not finite.
+    Settings, runs and the course's key carry the run axis. The sums of the metrics of updates come with `updates`,
+    those of ended episodes with `episodes`, their counts, and `astray`, the steps in which a world answered finite
+    actions with what is not finite.
     """
-    whole = rounds.steps == 0
 
-    def run(setting: Algorithm, live: Live, scene: Scene, key: PRNGKeyArray) -> tuple[Live, Scene, dict]:
+    def run(setting: Algorithm, live: Live, scene: Scene, key: PRNGKeyArray) -> tuple[tuple[Live, Scene], dict]:
+        own = dataclasses.replace(course, key=key)
         shared = None if log is None else setting.focus(log)
         live = _with(live, setting.focus(live.ring.columns).outcome)
-        play = partial(
-            _played, setting, world=world, transform=transform, key=key, total=total, planned=planned, whole=whole
-        )
-
-        def once(_: Any, carry: tuple) -> tuple:
-            live, scene, sums = carry
-            live, scene, more = play(live, scene)
-            return live, scene, jax.tree.map(jnp.add, sums, more)
-
-        def acted(live: Live, scene: Scene) -> tuple[Live, Scene, dict]:
-            sums = {name: jnp.zeros(()) for name in ("episode_return", "episodes", "astray")}
-            if whole:
-                live, scene = _opened(setting, live, world, key, transform, rounds.lanes, True)
-                return jax.lax.while_loop(lambda c: c[1].alive.any(), lambda c: once(0, c), (live, scene, sums))
-            if rounds.steps == 1:
-                return once(0, (live, scene, sums))
-            return jax.lax.fori_loop(0, rounds.steps, once, (live, scene, sums))
 
         def improved(live: Live) -> tuple[PyTree, Array, dict]:
-            after, sums = _learned(setting, live, shared, key, total, planned, rounds)
+            after, sums = _learned(setting, live, shared, own, rounds)
             return after.state, after.updates, sums
 
         blank = pytree.zeros(jax.eval_shape(improved, live)[2])
 
         def take(carry: tuple[Live, Scene, dict]) -> tuple[Live, Scene, dict]:
             live, scene, sums = carry
-            live, scene, played = acted(live, scene)
+            live, scene, played = _acted(setting, live, scene, world, own, rounds)
             due = live.taken >= max(rounds.warm_up, 1)
             state, updates, learned = jax.lax.cond(due, improved, lambda old: (old.state, old.updates, blank), live)
             live = dataclasses.replace(live, state=state, updates=updates)
             return live, scene, jax.tree.map(jnp.add, sums, {**played, **learned})
 
-        zero = {**{name: jnp.zeros(()) for name in ("episode_return", "episodes", "astray")}, **blank}
         before = live.updates
-        live, scene, sums = jax.lax.while_loop(lambda c: c[0].taken < stop, take, (live, scene, zero))
-        return _with(live, None), scene, {**sums, "updates": (live.updates - before).astype(jnp.float32)}
+        live, scene, sums = jax.lax.while_loop(
+            lambda carry: carry[0].taken < stop, take, (live, scene, {**_nothing(), **blank})
+        )
+        sums["updates"] = (live.updates - before).astype(jnp.float32)
+        return (_with(live, None), scene), sums
 
-    return over_runs(run, how)(settings, lives, scenes, keys)
+    return over_runs(run, how)(settings, *runs, course.key)
+
+
+def _nothing() -> dict[str, Array]:
+    """Return the sums of what is measured of acting, before anyone acted."""
+    return {name: jnp.zeros(()) for name in ("episode_return", "episodes", "astray")}
+
+
+def _acted(
+    setting: Algorithm, live: Live, scene: Scene, world: Environment, course: Course, rounds: Rounds
+) -> tuple[Live, Scene, dict[str, Array]]:
+    """Take the steps of one round; return the sums of what was measured."""
+    whole = rounds.steps == 0
+
+    def once(_: Any, carry: tuple) -> tuple:
+        live, scene, sums = carry
+        live, scene, more = _played(setting, live, scene, world, course, whole)
+        return live, scene, jax.tree.map(jnp.add, sums, more)
+
+    if whole:
+        live, scene = _opened(setting, live, world, course, rounds.lanes, True)
+        begun = live, scene, _nothing()
+        return jax.lax.while_loop(lambda carry: carry[1].alive.any(), lambda carry: once(0, carry), begun)
+    if rounds.steps == 1:
+        return once(0, (live, scene, _nothing()))
+    return jax.lax.fori_loop(0, rounds.steps, once, (live, scene, _nothing()))
 
 
 # --- simulators on the host: one run at a time, because a ring must be written in place; see `engines` --------------
@@ -348,33 +377,28 @@ def show(live: Live, seen: PyTree, transform: Transform) -> Live:
 def learn(
     setting: Algorithm,
     live: Live,
-    known: Float[Array, "row"] | None,
+    outcome: Float[Array, "row"] | None,
     log: Columns | None,
-    transform: Transform,
-    key: PRNGKeyArray,
-    steps: Step,
-    count: Int[Array, ""],
-    opening: PyTree | None,
-    total: Int[Array, ""],
-    planned: Int[Array, ""],
+    course: Course,
+    experience: Experience,
     rounds: Rounds,
     due: bool,
 ) -> tuple[Live, Float[Array, "row"] | None, dict[str, Float[Array, ""]]]:
-    """Write `count` steps of all lanes, leaves `(step, lane, ...)`, into the ring; update if `due`.
+    """Write what simulators answered into the ring; update if `due`.
 
-    `opening` are the observations that whole episodes began at; the ring forgets what it held. `known` are the returns
-    to go in the ring (`outcomes`). Returns the sums of the metrics.
+    `outcome` are the returns to go in the ring (`outcomes`). Where whole episodes were played the ring forgets what it
+    held. Returns the sums of the metrics.
     """
-    live = _with(live, known)
-    if opening is not None:
-        live = dataclasses.replace(live, ring=rings.restarted(live.ring, transform.observe(opening)))
+    live, transform, steps = _with(live, outcome), course.transform, experience.steps
+    if experience.opening is not None:
+        live = dataclasses.replace(live, ring=rings.restarted(live.ring, transform.observe(experience.opening)))
 
     def note(index: Array, live: Live) -> Live:
         return _noted(live, jax.tree.map(lambda leaf: leaf[index], steps), transform)
 
     many = jax.tree.leaves(steps)[0].shape[0] > 1
-    live = jax.lax.fori_loop(0, count, note, live) if many else note(jnp.int32(0), live)
+    live = jax.lax.fori_loop(0, experience.count, note, live) if many else note(jnp.int32(0), live)
     sums: dict[str, Array] = {}
     if due:
-        live, sums = _learned(setting, live, log, key, total, planned, rounds)
+        live, sums = _learned(setting, live, log, course, rounds)
     return _with(live, None), live.ring.columns.outcome, sums

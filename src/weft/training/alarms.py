@@ -53,8 +53,8 @@ def largest_return(setting: Algorithm, data: Dataset, transform: Transform) -> f
         parts @ np.asarray(transform.weights, np.float64) * float(transform.reward_scale)
         + float(transform.reward_shift)
     )
-    kept = float(discount) ** np.asarray(data.durations, np.float64)
-    often = np.where(kept < 1.0, 1.0 / np.maximum(1.0 - kept, 1e-12), _horizon(data.spec))
+    factor = float(discount) ** np.asarray(data.durations, np.float64)
+    often = np.where(factor < 1.0, 1.0 / np.maximum(1.0 - factor, 1e-12), _horizon(data.spec))
     return float(np.max(np.where(data.terminals, size, size * often)))
 
 
@@ -188,7 +188,7 @@ class Watch:
 
     def take(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Take note of rows, in the order of their steps; return one sentence for every kind of alarm that is new."""
-        found: dict[str, list[tuple[Mapping[str, Any], str]]] = {}
+        alarms: dict[str, list[tuple[Mapping[str, Any], str]]] = {}
         for row in rows:
             place = (row["setting"], row["seed"])
             if place not in self.streak:
@@ -199,8 +199,8 @@ class Watch:
                 self.words[place] = raised[1]
             raised = raised or (strain(row, self.limits[row["setting"]]) if self.limits else None)
             if raised:
-                found.setdefault(raised[0], []).append((row, raised[1]))
-        fresh = {kind: raising for kind, raising in found.items() if kind not in self.said}
+                alarms.setdefault(raised[0], []).append((row, raised[1]))
+        fresh = {kind: raising for kind, raising in alarms.items() if kind not in self.said}
         self.said |= set(fresh)
         return [self._sentence(raising) for raising in fresh.values()]
 

@@ -24,79 +24,101 @@ from ..data import replay as rings
 from ..data.columns import Columns
 from ..data.replay import Step
 from ..data.transforms import Transform
-from ..envs.environment import name_of
+from ..envs.environment import Environment, name_of
+from ..envs.gymnasium_adapter import Simulator
 from ..envs.rollout import rollout
 from ..envs.vector_simulators import HostedLanes
 from . import acting_loop as interaction
-from .acting_loop import Live
-from .plan import Plan
+from .acting_loop import Course, Experience, Live, Scene
+from .options import Turns
 from .session import Engine
 
-__all__ = ["Acting", "Compiled", "Hosted"]
+__all__ = ["Acting", "Arena", "Compiled", "Hosted"]
 
 EVALUATION = 1_000_000  # the first episode's seed in every evaluation
 
 
-class Acting(Engine):
-    """What both kinds of engine share: settings, keys, units, the log if there is one, and evaluation."""
+@dataclasses.dataclass(frozen=True)
+class Arena:
+    """Where runs act, and what they share there.
 
-    def __init__(
-        self, settings: list[Algorithm], seeds: list[int], plan: Plan, env: Any, world: Any, transform: Transform,
-        rounds: Rounds, log: Columns | None, first: PyTree, evaluate: tuple[int | None, int], how: str, planned: int,
-    ) -> None:  # fmt: skip
-        self.each, self.seeds, self.plan, self.env, self.world = settings, seeds, plan, env, world
-        self.transform, self.rounds, self.log, self.first, self.how = transform, rounds, log, first, how
-        self.every, self.episodes = evaluate
+    env is what was given, for evaluations; world is the weft world with arrays for numbers, or the simulators. turns:
+    with rounds, and evaluations that the run can have. log: in the units of the method, None without one. steps: how
+    many there are to be; planned: how many there were to be first, 0 for runs that go on from others.
+    """
+
+    env: Any
+    world: Environment | Simulator
+    turns: Turns
+    transform: Transform
+    log: Columns | None
+    steps: int
+    planned: int
+    mapping: str
+
+    @property
+    def rounds(self) -> Rounds:
+        """How acting and learning take turns."""
+        assert self.turns.rounds is not None
+        return self.turns.rounds
+
+
+class Acting(Engine):
+    """What both kinds of engine share: settings, keys, where they act, and evaluation. first: states to begin with."""
+
+    def __init__(self, settings: list[Algorithm], seeds: list[int], arena: Arena, first: PyTree = None) -> None:
+        self.each, self.seeds, self.arena, self.first = settings, seeds, arena, first
         self.settings = pytree.stack(settings)
-        self.keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        self.total, self.planned = jnp.int32(plan.steps), jnp.int32(planned)
-        self.horizon = world.horizon
-        fresh = rounds.lanes * (rounds.steps or self.horizon or 0)
-        kept = fresh if "replay" not in settings[0].learns_from else min(rounds.capacity, plan.steps)
-        self.kept = max(kept, rounds.lanes * 2)
+        keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+        self.course = Course(arena.transform, keys, jnp.int32(arena.steps), jnp.int32(arena.planned))
+        rounds = arena.rounds
+        fresh = rounds.lanes * (rounds.steps or arena.world.horizon or 0)
+        room = fresh if "replay" not in settings[0].learns_from else min(rounds.capacity, arena.steps)
+        self.room = max(room, rounds.lanes * 2)
 
     def _fresh(self) -> Live:
-        states = self.first
+        arena, states = self.arena, self.first
         if states is None:
-            states = interaction.first_states(self.settings, self.keys, self.transform.inner, self.how)
-        return interaction.begin(states, self.transform, self.rounds, self.kept, self.how)
+            states = interaction.first_states(self.settings, self.course.key, arena.transform.inner, arena.mapping)
+        return interaction.begin(states, arena.transform, arena.rounds, self.room, arena.mapping)
 
     def before(self) -> list[dict[str, float]] | None:
-        return [{"evaluation": score} for score in self._evaluated()] if self.every else None
+        return [{"evaluation": score} for score in self._evaluated()] if self.arena.turns.evaluate_every else None
 
     def _evaluated(self) -> list[float]:
-        scores, states = [], self.states
+        scores, states, arena = [], self.states, self.arena
         for place, setting in enumerate(self.each):
-            policy = Served(setting.policy(pytree.run_axis(states, place)), self.transform)
-            scores.append(float(rollout(policy, self.env, self.episodes, EVALUATION).mean()))
+            policy = Served(setting.policy(pytree.run_axis(states, place)), arena.transform)
+            scores.append(float(rollout(policy, arena.env, arena.turns.evaluate_episodes, EVALUATION).mean()))
         return scores
 
-    def _told(self, begin: int, end: int, rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    def _with_evaluation(self, begin: int, end: int, rows: list[dict[str, float]]) -> list[dict[str, float]]:
         """Add the evaluation to the rows of a chunk, where one is due."""
-        due = self.every and (end // self.every > begin // self.every or end == self.plan.steps)
+        every = self.arena.turns.evaluate_every
+        due = every and (end // every > begin // every or end == self.arena.steps)
         scores = self._evaluated() if due else []
         return [{**row, "evaluation": score} for row, score in zip(rows, scores, strict=True)] if due else rows
 
 
 def _means(sums: dict[str, float], updates: float, episodes: float) -> dict[str, float]:
     """Return means of sums over updates and over episodes; what never happened has none."""
-    found = {"episodes": episodes, "updates": updates}
+    counts = {"episodes": episodes, "updates": updates}
     if episodes:
-        found["episode_return"] = sums["episode_return"] / episodes
+        counts["episode_return"] = sums["episode_return"] / episodes
     learned = {name: value / updates for name, value in sums.items() if name != "episode_return"} if updates else {}
-    return {**learned, **found}
+    return {**learned, **counts}
 
 
 class Compiled(Acting):
     """Acting in a world written in JAX, in one program with the updates."""
 
     lives: Live
-    scenes: Any
+    scenes: Scene
 
     def begin(self) -> None:
-        lives = self._fresh()
+        arena = self.arena
         self.lives, self.scenes = interaction.open_scenes(
-            self.settings, lives, self.world, self.keys, self.transform, self.rounds, self.how
+            self.settings, self._fresh(), arena.world, self.course, arena.rounds, arena.mapping
         )
 
     @property
@@ -105,35 +127,35 @@ class Compiled(Acting):
 
     def others(self) -> PyTree:
         held = pytree.host(self.lives.ring)
-        kept = [rings.trimmed(pytree.run_axis(held, place)) for place in range(len(self.each))]
+        trimmed = [rings.trimmed(pytree.run_axis(held, place)) for place in range(len(self.each))]
         counts = dataclasses.replace(self.lives, state=(), ring=())
-        return {"ring": kept, "worlds": (counts, self.scenes)}
+        return {"ring": trimmed, "worlds": (counts, self.scenes)}
 
     def restore(self, states: PyTree, read: Callable[[str, PyTree], PyTree]) -> None:
         self.first = states
         self.begin()
         like = self.others()
-        kept, (counts, self.scenes) = read("ring", like["ring"]), read("worlds", like["worlds"])
+        trimmed, (counts, self.scenes) = read("ring", like["ring"]), read("worlds", like["worlds"])
         blank = pytree.run_axis(self.lives.ring, 0)
-        ring = pytree.stack([rings.refilled(one, blank) for one in kept])
+        ring = pytree.stack([rings.refilled(one, blank) for one in trimmed])
         self.lives = dataclasses.replace(counts, state=states, ring=ring)
 
     def advance(self, begin: int, end: int) -> list[dict[str, float]]:
-        self.lives, self.scenes, sums = interaction.advance(
-            self.settings, self.lives, self.scenes, self.log, self.world, self.transform, self.keys, jnp.int32(end),
-            self.total, self.planned, self.rounds, self.how,
-        )  # fmt: skip
+        arena, runs = self.arena, (self.lives, self.scenes)
+        (self.lives, self.scenes), sums = interaction.advance(
+            self.settings, runs, arena.log, arena.world, self.course, jnp.int32(end), arena.rounds, arena.mapping
+        )
         host = {name: np.asarray(values, np.float64) for name, values in sums.items()}
         if host.pop("astray").any():
             raise UserError(
-                f"{name_of(self.world)} answered an action between the steps {begin} and {end} with a reward or an "
+                f"{name_of(arena.world)} answered an action between the steps {begin} and {end} with a reward or an "
                 "observation that is not finite."
             )
         rows = []
         for place in range(len(self.each)):
             one = {name: float(values[place]) for name, values in host.items()}
             rows.append(_means(one, one.pop("updates"), one.pop("episodes")))
-        return self._told(begin, end, rows)
+        return self._with_evaluation(begin, end, rows)
 
 
 class Hosted(Acting):
@@ -143,7 +165,8 @@ class Hosted(Acting):
 
     def begin(self) -> None:
         lives = self._fresh()
-        logs = [self.log if self.log is None else interaction.focused(one, self.log) for one in self.each]
+        log = self.arena.log
+        logs = [log if log is None else interaction.focused(one, log) for one in self.each]
         self.runs = [
             HostedRun(self, place, pytree.run_axis(lives, place), logs[place]) for place in range(len(self.each))
         ]
@@ -162,9 +185,9 @@ class Hosted(Acting):
         self.first = states
         self.begin()
         like = self.others()
-        kept, snapshots = read("ring", like["ring"]), read("worlds", like["worlds"])
+        trimmed, snapshots = read("ring", like["ring"]), read("worlds", like["worlds"])
         for place, run in enumerate(self.runs):
-            run.restore(pytree.run_axis(states, place), kept[place], snapshots[place])
+            run.restore(pytree.run_axis(states, place), trimmed[place], snapshots[place])
 
     def advance(self, begin: int, end: int) -> list[dict[str, float]]:
         for run in self.runs:
@@ -173,7 +196,7 @@ class Hosted(Acting):
             for run in self.runs:
                 if run.taken < end:
                     run.round()
-        return self._told(begin, end, [run.told() for run in self.runs])
+        return self._with_evaluation(begin, end, [run.means() for run in self.runs])
 
     def close(self) -> None:
         for run in getattr(self, "runs", ()):
@@ -184,17 +207,17 @@ class HostedRun:
     """One run with its simulators: the same round, over and over."""
 
     def __init__(self, engine: Hosted, place: int, live: Live, log: Columns | None) -> None:
-        self.engine, self.setting, self.key, self.log = engine, engine.each[place], engine.keys[place], log
-        self.lanes = HostedLanes(engine.world, engine.seeds[place], engine.rounds.lanes, engine.transform.spec)
-        self.transform, self.rounds = engine.transform, engine.rounds
+        arena, self.setting = engine.arena, engine.each[place]
+        self.course = dataclasses.replace(engine.course, key=engine.course.key[place])
+        self.lanes = HostedLanes(arena.world, engine.seeds[place], arena.rounds.lanes, arena.transform.spec)
+        self.rounds = arena.rounds
         self._hold(live)
-        fixed = (self.setting, self.transform, self.key, engine.total, engine.planned, log)
-        self.fixed, structure = jax.tree.flatten(fixed)
+        self.fixed, structure = jax.tree.flatten((self.setting, self.course, log))
         self.programs = _programs(structure, self.structure, self.rounds)
-        self.memory = interaction.blank_memory(self.setting, live.state, self.transform, self.lanes.count)
+        self.memory = interaction.blank_memory(self.setting, live.state, arena.transform, self.lanes.count)
         self.whole = self.rounds.steps == 0
         self.late = "replay" in self.setting.learns_from
-        self.known: Any = None
+        self.outcome: Any = None
         self.taken = self.clock = 0
         self.fresh = np.ones(self.lanes.count, bool)
         self.pending: tuple | None = None
@@ -203,7 +226,7 @@ class HostedRun:
         self.seen: Any = None
         if not self.whole:
             self.seen = self.lanes.begin()
-            self._hold(interaction.show(self.live, self.seen, self.transform))
+            self._hold(interaction.show(self.live, self.seen, arena.transform))
 
     def _hold(self, live: Live) -> None:
         """Keep the run as leaves: taking a tree apart at every step would cost more than many a simulator's step."""
@@ -216,7 +239,7 @@ class HostedRun:
 
     def refocus(self) -> None:
         """Bring up to date what the method wants to know of the whole ring."""
-        self.known = interaction.outcomes(self.setting, self.live.ring.columns)
+        self.outcome = interaction.outcomes(self.setting, self.live.ring.columns)
 
     def _choose(self) -> tuple[np.ndarray, np.ndarray]:
         choose, _ = self.programs
@@ -228,7 +251,9 @@ class HostedRun:
     def _learn(self, steps: tuple, count: int, opening: Any = None) -> None:
         due = self.taken >= max(self.rounds.warm_up, 1)
         _, learn = self.programs
-        self.leaves, self.known, sums = learn(self.fixed, self.leaves, self.known, steps, np.int32(count), opening, due)
+        self.leaves, self.outcome, sums = learn(
+            self.fixed, self.leaves, self.outcome, steps, np.int32(count), opening, due
+        )
         if due:
             self.sums.append(sums)
 
@@ -266,25 +291,22 @@ class HostedRun:
         room = min(2 ** max(len(steps) - 1, 1).bit_length(), self.live.ring.columns.lanes.steps)  # type: ignore[union-attr]
         self._learn(_stacked(steps, room), len(steps), opening)
 
-    def told(self) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """Return the means since the last time."""
-        found = jax.device_get(self.sums)
-        sums = {name: float(sum(np.float64(one[name]) for one in found)) for name in (found[0] if found else ())}
-        row = _means(
-            {**sums, "episode_return": float(sum(self.ended))},
-            len(found) * self.rounds.updates,
-            len(self.ended),
-        )
+        learned = jax.device_get(self.sums)
+        sums = {name: float(sum(np.float64(one[name]) for one in learned)) for name in (learned[0] if learned else ())}
+        sums["episode_return"] = float(sum(self.ended))
+        row = _means(sums, len(learned) * self.rounds.updates, len(self.ended))
         self.sums, self.ended = [], []
         return row
 
     def snapshot(self) -> PyTree:
         """Return what goes on beside state and ring."""
         counts = np.array([self.taken, self.clock, int(self.live.taken), int(self.live.clock), int(self.live.updates)])
-        kept = {"counts": counts, "memory": self.memory, "lanes": self.lanes.snapshot()}
+        snapshot = {"counts": counts, "memory": self.memory, "lanes": self.lanes.snapshot()}
         if self.whole:
-            return kept
-        return {**kept, "fresh": self.fresh, "seen": self.seen, "pending": self.pending or self._no_step()}
+            return snapshot
+        return {**snapshot, "fresh": self.fresh, "seen": self.seen, "pending": self.pending or self._no_step()}
 
     def _no_step(self) -> tuple:
         """Return a step of no lane, that stands where none is waiting."""
@@ -294,10 +316,10 @@ class HostedRun:
         fields = (done, zero, zero, none, none, none, self.seen, self.seen)
         return _stacked([dict(zip(FIELDS, fields, strict=True))], self.rounds.steps)
 
-    def restore(self, state: PyTree, kept: Any, snapshot: PyTree) -> None:
+    def restore(self, state: PyTree, trimmed: Any, snapshot: PyTree) -> None:
         """Take over what was saved, and play the running episodes again."""
         self.taken, self.clock, *counts = (int(count) for count in np.asarray(snapshot["counts"]))
-        ring = rings.refilled(kept, self.live.ring)
+        ring = rings.refilled(trimmed, self.live.ring)
         self._hold(Live(state, ring, *(jnp.int32(count) for count in counts)))
         self.memory = snapshot["memory"]
         self.lanes.restore(snapshot["lanes"])
@@ -314,18 +336,16 @@ def _programs(fixed: Any, live: Any, rounds: Rounds) -> tuple[Callable[..., Any]
 
     @jax.jit
     def choose(constant: list, leaves: list, memory: PyTree, fresh: Any, seen: PyTree, clock: Any, taken: Any) -> tuple:
-        setting, transform, key, total, planned, _ = jax.tree.unflatten(fixed, constant)
+        setting, course, _ = jax.tree.unflatten(fixed, constant)
         state = jax.tree.unflatten(live, leaves).state
-        return interaction.choose(setting, state, memory, fresh, seen, transform, key, clock, taken, total, planned)
+        return interaction.choose(setting, state, memory, fresh, seen, course, clock, taken)
 
     @functools.partial(jax.jit, static_argnums=6, donate_argnums=(1, 2))
-    def learn(constant: list, leaves: list, known: Any, steps: Any, count: Any, opening: Any, due: bool) -> tuple:
-        setting, transform, key, total, planned, log = jax.tree.unflatten(fixed, constant)
-        one = jax.tree.unflatten(live, leaves)
-        one, known, sums = interaction.learn(
-            setting, one, known, log, transform, key, Step(*steps), count, opening, total, planned, rounds, due
-        )
-        return jax.tree.leaves(one), known, sums
+    def learn(constant: list, leaves: list, outcome: Any, steps: Any, count: Any, opening: Any, due: bool) -> tuple:
+        setting, course, log = jax.tree.unflatten(fixed, constant)
+        one, experience = jax.tree.unflatten(live, leaves), Experience(Step(*steps), count, opening)
+        one, outcome, sums = interaction.learn(setting, one, outcome, log, course, experience, rounds, due)
+        return jax.tree.leaves(one), outcome, sums
 
     return choose, learn
 

@@ -28,14 +28,14 @@ from ..envs.environment import Environment
 from ..envs.gymnasium_adapter import Simulator
 from ..envs.rollout import simulator_of
 from .alarms import largest_return
-from .engines import Compiled, Hosted
-from .plan import Plan, plan_of, whole
+from .engines import Arena, Compiled, Hosted
+from .options import Options, Turns
+from .plan import evaluations, plan_of
+from .record import record_of, source_of
 from .run import Run
-from .session import Engine, record_of, source_of, train_runs, transformed
+from .session import Make, train_runs, transformed
 
 __all__ = ["finetune", "fit_online", "switch"]
-
-EVALUATION = 1_000_000  # the first episode's seed in every evaluation
 
 
 def _world(env: Any) -> Any:
@@ -56,36 +56,36 @@ def _changed(setting: Algorithm, changes: Mapping[str, Any], spec: Spec) -> Algo
     """Return a setting with other hyperparameters that takes the same states; raise UserError if it does not."""
     if not changes:
         return setting
-    found = applied(setting, changes)
-    if not eqx.tree_equal(*(one.init(jax.random.key(0), spec) for one in (setting, found))):
+    changed = applied(setting, changes)
+    if not eqx.tree_equal(*(one.init(jax.random.key(0), spec) for one in (setting, changed))):
         raise UserError(
             f"{', '.join(changes)} cannot change between log and world: it is where learning begins, or needs other "
             "networks."
         )
-    return found
+    return changed
 
 
-def _checked(settings: Sequence[Algorithm], world: Any, rounds: Rounds | None, runs: int) -> Rounds:
+def _checked(settings: Sequence[Algorithm], world: Any, rounds: Any, runs: int) -> Rounds:
     """Return how acting and learning take turns; raise UserError for what cannot be learned by acting."""
     method = settings[0]
-    found = method.rounds if rounds is None else rounds
-    if not isinstance(found, Rounds):
+    rounds = method.rounds if rounds is None else rounds
+    if not isinstance(rounds, Rounds):
         raise UserError(f"rounds says how acting and learning take turns, as in weft.Rounds(lanes=2), got {rounds!r}.")
     if not method.learns_from & {"replay", "fresh"}:
         raise UserError(
             f"{method.title} cannot learn by acting; dqn, sac, iql, idql, awac, cql, reinforce, actor-critic can."
         )
     name = _name(world)
-    if "replay" not in method.learns_from and found.logged_share > 0:
+    if "replay" not in method.learns_from and rounds.logged_share > 0:
         raise UserError(f"{method.title} learns from fresh steps only; it has no use for a share of a log.")
-    if "replay" in method.learns_from and found.steps == 0:
+    if "replay" in method.learns_from and rounds.steps == 0:
         raise UserError(f"{method.title} learns from a buffer; rounds of whole episodes (steps 0) are for fresh steps.")
-    if found.steps == 0 and world.horizon is None:
+    if rounds.steps == 0 and world.horizon is None:
         raise UserError(f"{name} has no time limit, so that an episode may never end; give rounds with steps.")
-    count = found.lanes * runs
+    count = rounds.lanes * runs
     if isinstance(world, Simulator) and world.single and count > 1:
         raise UserError(f"{name} is a single environment; give its name or a function to have {count}.")
-    return found
+    return rounds
 
 
 def _check_warm_up(method: Algorithm, rounds: Rounds, steps: int) -> None:
@@ -97,63 +97,55 @@ def _check_warm_up(method: Algorithm, rounds: Rounds, steps: int) -> None:
         )
 
 
-def _engines(
-    run: Run, plan: Plan, env: Any, world: Any, rounds: Rounds, evaluate: tuple[int | None, int], data: Dataset | None,
-    first: list[PyTree],
-) -> Callable[[], Callable[..., Engine]]:  # fmt: skip
-    def prepare() -> Callable[..., Engine]:
+def _maker(
+    run: Run, env: Any, world: Environment | Simulator, turns: Turns, data: Dataset | None = None,
+    first: Sequence[PyTree] = (),
+) -> Callable[[], Make]:  # fmt: skip
+    """Return what prepares the making of engines. first: the states of every group to begin with, if there are any."""
+
+    def prepare() -> Make:
         log = None if data is None else transformed(run.transform, data.device())
         kind = Compiled if isinstance(world, Environment) else Hosted
-        how, planned = run.record["computed"]["mapping"], run.planned
-
-        def make(group: int, settings: list[Algorithm], seeds: list[int]) -> Engine:
-            start = first[group] if first else None
-            inside = pytree.as_arrays(world) if isinstance(world, Environment) else world
-            return kind(settings, seeds, plan, env, inside, run.transform, rounds, log, start, evaluate, how, planned)
-
-        return make
+        inside = pytree.as_arrays(world) if isinstance(world, Environment) else world
+        steps, mapping = run.record["steps"], run.record["computed"]["mapping"]
+        arena = Arena(env, inside, turns, run.transform, log, steps, run.planned, mapping)
+        return lambda group, settings, seeds: kind(settings, seeds, arena, first[group] if first else None)
 
     return prepare
 
 
-def fit_online(
-    settings: list[Algorithm], env: Any, steps: int, seeds: int | Sequence[int], out: str | Path | None,
-    rounds: Rounds | None, evaluate: tuple[int | None, int], batch_size: int | None, stack: int, keep: Sequence[int],
-    log_every: int | None, how: dict[str, Any],
-) -> Run:  # fmt: skip
-    """Train by acting in `env` from nothing; arguments as for `weft.fit`, `how` is passed on to `train_runs`."""
-    keep_compiled_programs()
+def fit_online(settings: Sequence[Algorithm], env: Any, options: Options, turns: Turns) -> Run:
+    """Train every setting with every seed by acting in `env` from nothing; see `weft.fit`."""
     world = _world(env)
     spec = _form(world)
-    evaluate = _evaluation(evaluate, steps)
-    plan = plan_of(settings, spec, steps, seeds, batch_size, keep, log_every or evaluate[0])
-    rounds = _checked(plan.settings, world, rounds, len(plan.settings) * len(plan.seeds))
+    turns = evaluations(turns, options.steps)
+    plan = plan_of(settings, spec, _logged_with(options, turns))
+    rounds = _checked(plan.settings, world, turns.rounds, len(plan.settings) * len(plan.seeds))
     _check_warm_up(plan.settings[0], rounds, plan.steps)
-    transform = declared_units(spec, stack)
+    turns = dataclasses.replace(turns, rounds=rounds)
+    transform = declared_units(spec, options.stack)
     origin = f"env:{_name(world)}"
     source = {"origin": origin, "fingerprint": origin, "steps": 0, "episodes": 0, "notes": []}
-    record = record_of(plan, spec, source, {"stack": stack})
-    record["online"] = _online_record(world, rounds, evaluate)
+    record = record_of(plan, spec, source, {"stack": options.stack})
+    record["online"] = _online_record(world, rounds, turns)
     record["largest_returns"] = [_largest(setting, spec) for setting in plan.settings]
-    run = Run.fresh(record, plan.settings, plan.seeds, transform, out)
-    train_runs(run, plan, _engines(run, plan, env, world, rounds, evaluate, None, []), [], **how)
+    run = Run.fresh(record, plan.settings, plan.seeds, transform, options.out)
+    train_runs(run, plan, options, _maker(run, env, world, turns))
     return run
 
 
-def _evaluation(evaluate: tuple[int | None, int], steps: int) -> tuple[int | None, int]:
-    every, episodes = evaluate
-    every = None if every is None else whole(every, "The distance of evaluations in steps")
-    episodes = whole(episodes, "The number of episodes of an evaluation")
-    if every is not None and every < 1:
-        raise UserError(f"Policies are evaluated after 1 step or more, got {every}.")
-    if episodes < 1:
-        raise UserError(f"An evaluation needs at least one episode, got {episodes}.")
-    return (None if every is None else min(every, whole(steps, "The number of steps"))), episodes
+def _logged_with(options: Options, turns: Turns) -> Options:
+    """Return options whose metrics come with the evaluations, where nothing else was asked for."""
+    return dataclasses.replace(options, log_every=options.log_every or turns.evaluate_every)
 
 
-def _online_record(world: Any, rounds: Rounds, evaluate: tuple[int | None, int]) -> dict[str, Any]:
-    turns = {field.name: getattr(rounds, field.name) for field in dataclasses.fields(rounds)}
-    return {"environment": _name(world), "rounds": turns, "evaluate_every": evaluate[0], "episodes": evaluate[1]}
+def _online_record(world: Any, rounds: Rounds, turns: Turns) -> dict[str, Any]:
+    return {
+        "environment": _name(world),
+        "rounds": {field.name: getattr(rounds, field.name) for field in dataclasses.fields(rounds)},
+        "evaluate_every": turns.evaluate_every,
+        "episodes": turns.evaluate_episodes,
+    }
 
 
 def _largest(setting: Algorithm, spec: Spec) -> float | None:
@@ -200,14 +192,19 @@ def finetune(
     environment of another form, and whatever `fit` raises it for.
     """
     keep_compiled_programs()
+    options = Options(
+        steps, run.seeds, out, resume, progress, keep=keep, log_every=log_every, checkpoint_seconds=checkpoint_seconds,
+        stop_when_hopeless=stop_when_hopeless,
+    )  # fmt: skip
     world = _world(env)
     check_same(run.spec, _form(world), _name(world))
     limits = world.limits if isinstance(world, Simulator) else limits_of(world.spec.action)
     check_reach(run.transform.reach, limits, _name(world))
-    evaluate = _evaluation((evaluate_every, evaluate_episodes), steps)
+    turns = evaluations(Turns(rounds, evaluate_every, evaluate_episodes), steps)
     settings = [_changed(setting, changes or {}, run.transform.inner) for setting in run.settings]
-    plan = plan_of(settings, run.spec, steps, run.seeds, None, keep, log_every or evaluate[0], begins=False)
+    plan = plan_of(settings, run.spec, _logged_with(options, turns), begins=False)
     rounds = _checked(plan.settings, world, rounds or Rounds(), len(plan.settings) * len(plan.seeds))
+    turns = dataclasses.replace(turns, rounds=rounds)
     if "replay" not in plan.settings[0].learns_from:
         raise UserError(
             f"{plan.settings[0].title} learns from fresh steps only; fine-tune iql, idql, awac, cql, sac or dqn."
@@ -216,42 +213,40 @@ def finetune(
     begun = step if step is not None else max(run.steps, default=0)
     source = source_of(log) if log is not None else {**run.record["data"]}
     record = record_of(plan, run.spec, source, run.record["units"])
-    record["online"] = {**_online_record(world, rounds, evaluate), "from": _origin(run, begun)}
+    record["online"] = {**_online_record(world, rounds, turns), "from": _origin(run, begun)}
     record["largest_returns"] = run.record["largest_returns"]
     if changes:
         bounds = [None if log is None else largest_return(one, log, run.transform) for one in settings]
         record["largest_returns"] = bounds
-    made = Run.fresh(record, plan.settings, plan.seeds, run.transform, out)
-    made.trained_on = run.trained_on
+    successor = Run.fresh(record, plan.settings, plan.seeds, run.transform, out)
+    successor.trained_on = run.trained_on
     first = [
         pytree.stack([run.state(setting, seed, step) for setting in members for seed in range(len(run.seeds))])
-        for members in made.groups
+        for members in successor.groups
     ]
-    how = {"resume": resume, "progress": progress, "checkpoint_seconds": checkpoint_seconds}
-    prepare = _engines(made, plan, env, world, rounds, evaluate, log, first)
-    train_runs(made, plan, prepare, [], stop_when_hopeless=stop_when_hopeless, **how)
-    return made
+    train_runs(successor, plan, options, _maker(successor, env, world, turns, log, first))
+    return successor
 
 
 def _origin(run: Run, step: int) -> dict[str, Any]:
-    found = {"step": step, "data": run.record["data"]["fingerprint"], "settings": run.record["settings"]}
-    return json.loads(json.dumps(found))
+    origin = {"step": step, "data": run.record["data"]["fingerprint"], "settings": run.record["settings"]}
+    return json.loads(json.dumps(origin))
 
 
 def _log_of(run: Run, data: Dataset | None) -> Dataset:
     """Return the log that a run was trained on, given or loaded again; raise UserError if it is another."""
-    known = run.record["data"]
+    source = run.record["data"]
     if data is None:
         from ..data.load import load
 
         try:
-            data = load(known["origin"])
+            data = load(source["origin"])
         except UserError as problem:
             raise UserError(
-                f"The log of {run.name} cannot be loaded again from '{known['origin']}' ({problem}) Give it as data=."
+                f"The log of {run.name} cannot be loaded again from '{source['origin']}' ({problem}) Give it as data=."
             ) from None
-    if data.fingerprint != known["fingerprint"]:
-        raise UserError(f"{data.origin} is not the log that {run.name} was trained on ({known['origin']}); give that.")
+    if data.fingerprint != source["fingerprint"]:
+        raise UserError(f"{data.origin} is not the log that {run.name} was trained on ({source['origin']}); give that.")
     return data
 
 

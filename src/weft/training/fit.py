@@ -1,5 +1,6 @@
 """Train: many settings and seeds of one method on one log or in one environment, killed and resumed at will."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,14 +25,13 @@ from ..data.units import fit_transform
 from . import loop as train
 from .alarms import largest_return, smallest_gap
 from .finetune import fit_online
+from .options import Options, Turns, Units
 from .plan import listed, plan_of
+from .record import record_of, source_of
 from .run import Run
-from .session import Engine, record_of, source_of, train_runs, transformed
+from .session import Engine, Make, train_runs, transformed
 
 __all__ = ["check_options", "fit"]
-
-OF_A_LOG = ("observations", "rewards", "reward_shift")
-OF_ACTING = ("rounds", "evaluate_every", "evaluate_episodes")
 
 
 def fit(
@@ -87,90 +87,97 @@ def fit(
     settings = list(algorithm) if isinstance(algorithm, Sequence) else [algorithm]
     if (data is None) == (env is None):
         raise UserError("fit learns from a log (data) or from acting (env): give one of them; see finetune for both.")
-    given: dict[str, Any] = {"observations": observations, "rewards": rewards, "reward_shift": reward_shift}
-    given |= {"rounds": rounds, "evaluate_every": evaluate_every, "evaluate_episodes": evaluate_episodes}
-    _check_mode(given, acts=data is None)
-    how: dict[str, Any] = {"resume": resume, "progress": progress, "checkpoint_seconds": checkpoint_seconds}
-    how["stop_when_hopeless"] = stop_when_hopeless
+    options = Options(
+        steps, seeds, out, resume, progress, batch_size, stack, keep, log_every, checkpoint_seconds, stop_when_hopeless
+    )
+    units, turns = Units(observations, rewards, reward_shift), Turns(rounds, evaluate_every, evaluate_episodes)
     if data is None:
-        evaluate = evaluate_every, evaluate_episodes
-        return fit_online(settings, env, steps, seeds, out, rounds, evaluate, batch_size, stack, keep, log_every, how)
-    plan = plan_of(settings, data.spec, steps, seeds, batch_size, keep, log_every)
+        units.check_unused()
+        return fit_online(settings, env, options, turns)
+    turns.check_unused()
+    return fit_log(settings, data, options, units)
+
+
+def fit_log(settings: Sequence[Algorithm], data: Dataset, options: Options, units: Units) -> Run:
+    """Train every setting with every seed on a log; see `fit`."""
+    plan = plan_of(settings, data.spec, options)
     for setting in plan.settings:
         if "log" not in setting.learns_from:
             raise UserError(
                 f"{setting.title} learns from what it just did itself, not from a log; give it env, or take awr or iql."
             )
-    transform = fit_transform(data, observations, rewards, reward_shift, stack)
-    units = {"observations": observations, "rewards": rewards, "reward_shift": reward_shift}
-    record = record_of(plan, data.spec, source_of(data), units)
+    words = dataclasses.asdict(units)
+    transform = fit_transform(data, **words, stack=options.stack)
+    record = record_of(plan, data.spec, source_of(data), words)
     record["largest_returns"] = [largest_return(setting, data, transform) for setting in plan.settings]
     record["smallest_gaps"] = [smallest_gap(setting, data) for setting in plan.settings]
-    run = Run.fresh(record, plan.settings, plan.seeds, transform, out)
+    run = Run.fresh(record, plan.settings, plan.seeds, transform, options.out)
     run.trained_on = Trace(fingerprints(data))
 
-    def prepare() -> Callable[[int, list[Algorithm], list[int]], Engine]:
-        columns, mapped = transformed(run.transform, data.device()), run.record["computed"]["mapping"]
-        inner, totals = run.transform.inner, (plan.steps, run.planned)
-        return lambda group, settings, seeds: Logged(settings, seeds, columns, inner, totals, mapped)
+    def prepare() -> Make:
+        logged = Lesson(transformed(run.transform, data.device()), run.transform.inner, plan.steps, run.planned)
+        mapping = run.record["computed"]["mapping"]
+        return lambda group, settings, seeds: Logged(settings, seeds, logged, mapping)
 
-    train_runs(run, plan, prepare, _discounts(run), **how)
+    train_runs(run, plan, options, prepare, _discounts(run))
     return run
-
-
-def _check_mode(given: Mapping[str, Any], acts: bool) -> None:
-    """Raise UserError for an argument that only the other way of learning has a use for."""
-    defaults = inspect.signature(fit).parameters
-    for name in OF_A_LOG if acts else OF_ACTING:
-        if given[name] != defaults[name].default:
-            why = "a log that is learned from (data), not for acting (env)" if acts else "methods that act (env)"
-            more = "" if acts else ", and for finetune"
-            raise UserError(f"{name} is for {why}{more}; leave it out.")
 
 
 def check_options(caller: str, options: Mapping[str, Any]) -> None:
     """Raise UserError for options that `caller` would pass on to `fit` and that learning from a log does not have."""
+    acting = ["env", *(field.name for field in dataclasses.fields(Turns))]
     parameters = inspect.signature(fit).parameters.values()
-    known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.name not in (*OF_ACTING, "env")]
+    names = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.name not in acting]
     for name in options:
-        if name not in known:
+        if name not in names:
             raise UserError(
-                f"{caller} has no option '{name}'.{nearest(name, known)} It passes on {', '.join(known)} to weft.fit."
+                f"{caller} has no option '{name}'.{nearest(name, names)} It passes on {', '.join(names)} to weft.fit."
             )
     listed(options.get("keep", ()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What runs on a log learn from: the log in the units of the method, its form there, and for how many steps.
+
+    planned: the number of steps that was planned first, where it was another.
+    """
+
+    columns: Columns
+    spec: Spec
+    steps: int
+    planned: int
 
 
 class Logged(Engine):
     """Runs that learn from a log alone, which lies on the device in the units of the method."""
 
-    def __init__(
-        self, settings: list[Algorithm], seeds: list[int], columns: Columns, spec: Spec, totals: tuple[int, int],
-        how: str,
-    ) -> None:  # fmt: skip
+    def __init__(self, settings: list[Algorithm], seeds: list[int], lesson: Lesson, mapping: str) -> None:
         self.settings = pytree.stack(settings)
         self.keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        self.columns, self.spec, self.how = columns, spec, how
-        self.total, self.planned = (jnp.int32(total) for total in totals)
-        self.found: PyTree = None
+        self.lesson, self.mapping = lesson, mapping
+        self.total, self.planned = jnp.int32(lesson.steps), jnp.int32(lesson.planned)
+        self.current: PyTree = None
 
     @property
     def states(self) -> PyTree:
-        return self.found
+        return self.current
 
     def begin(self) -> None:
-        self.found = train.begin(self.settings, self.keys, self.columns, self.spec, self.how)
+        lesson = self.lesson
+        self.current = train.begin(self.settings, self.keys, lesson.columns, lesson.spec, self.mapping)
 
     def restore(self, states: PyTree, read: Callable[[str, PyTree], PyTree]) -> None:
         del read
-        self.found = states
+        self.current = states
 
     def advance(self, begin: int, end: int) -> list[dict[str, float]]:
         counts = jnp.int32(begin), jnp.int32(end), self.total
-        self.found, metrics = train.advance(
-            self.settings, self.found, self.columns, self.keys, *counts, self.how, self.planned
+        self.current, metrics = train.advance(
+            self.settings, self.current, self.lesson.columns, self.keys, *counts, self.mapping, self.planned
         )
-        values = {name: np.asarray(found) for name, found in metrics.items()}
-        return [{name: float(found[place]) for name, found in values.items()} for place in range(len(self.keys))]
+        columns = {name: np.asarray(values) for name, values in metrics.items()}
+        return [{name: float(values[place]) for name, values in columns.items()} for place in range(len(self.keys))]
 
 
 def _discounts(run: Run) -> list[str]:

@@ -11,8 +11,9 @@ from ..agents.algorithm import Algorithm
 from ..core import pytree
 from ..core.errors import UserError
 from ..data.spec import Spec
+from .options import Options, Turns
 
-__all__ = ["Plan", "listed", "plan_of", "seeds_of", "whole"]
+__all__ = ["Plan", "evaluations", "listed", "plan_of", "seeds_of", "whole"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,29 +27,19 @@ class Plan:
     log_every: int | None
 
 
-def plan_of(
-    settings: list[Any], spec: Spec, steps: int, seeds: int | Sequence[int], batch_size: int | None,
-    keep: Sequence[int], log_every: int | None, begins: bool = True,
-) -> Plan:  # fmt: skip
-    """Check the arguments of training; raise UserError for the first that is wrong.
+def plan_of(settings: Sequence[Any], spec: Spec, options: Options, begins: bool = True) -> Plan:
+    """Check what is asked of training; raise UserError for the first that is wrong.
 
     begins: whether the runs begin, and do not go on from others, which have no opening phase.
     """
-    if not settings:
-        raise UserError("There is no setting to train; give an algorithm or a grid with at least one.")
-    for setting in settings:
-        if not isinstance(setting, Algorithm):
-            raise UserError(f"fit needs an algorithm such as weft.IQL(), got {type(setting).__name__}.")
-        setting.check(spec)
-    if not pytree.all_equal(type(setting) for setting in settings):
-        raise UserError("All settings of one run must be of one algorithm; start one run for each.")
-    steps = whole(steps, "The number of steps")
-    keep = [whole(step, "A step to keep") for step in listed(keep)]
-    log_every = None if log_every is None else whole(log_every, "The distance of metrics in steps")
-    batch_size = None if batch_size is None else whole(batch_size, "The batch size")
+    _check_methods(settings, spec)
+    steps = whole(options.steps, "The number of steps")
+    keep = [whole(step, "A step to keep") for step in listed(options.keep)]
+    log_every = _whole_or_none(options.log_every, "The distance of metrics in steps")
+    batch_size = _whole_or_none(options.batch_size, "The batch size")
     if steps < 1:
         raise UserError(f"The number of steps must be at least 1, got {steps}.")
-    numbers = seeds_of(seeds)
+    seeds = seeds_of(options.seeds)
     for step in keep:
         if not 1 <= step <= steps:
             raise UserError(f"The step to keep must be between 1 and {steps}, got {step}.")
@@ -58,7 +49,31 @@ def plan_of(
         setting.check_openings(steps)
     if batch_size is not None:
         settings = [pytree.replace(setting, "sampler.batch_size", batch_size) for setting in settings]
-    return Plan(settings, steps, numbers, sorted(set(keep)), log_every)
+    return Plan(list(settings), steps, seeds, sorted(set(keep)), log_every)
+
+
+def _check_methods(settings: Sequence[Any], spec: Spec) -> None:
+    """Raise UserError for settings that are none, not of one method, or that cannot learn from data of this form."""
+    if not settings:
+        raise UserError("There is no setting to train; give an algorithm or a grid with at least one.")
+    for setting in settings:
+        if not isinstance(setting, Algorithm):
+            raise UserError(f"fit needs an algorithm such as weft.IQL(), got {type(setting).__name__}.")
+        setting.check(spec)
+    if not pytree.all_equal(type(setting) for setting in settings):
+        raise UserError("All settings of one run must be of one algorithm; start one run for each.")
+
+
+def evaluations(turns: Turns, steps: int) -> Turns:
+    """Return turns with the evaluations that a run of so many steps can have; raise UserError for others."""
+    every = _whole_or_none(turns.evaluate_every, "The distance of evaluations in steps")
+    episodes = whole(turns.evaluate_episodes, "The number of episodes of an evaluation")
+    if every is not None and every < 1:
+        raise UserError(f"Policies are evaluated after 1 step or more, got {every}.")
+    if episodes < 1:
+        raise UserError(f"An evaluation needs at least one episode, got {episodes}.")
+    every = None if every is None else min(every, whole(steps, "The number of steps"))
+    return dataclasses.replace(turns, evaluate_every=every, evaluate_episodes=episodes)
 
 
 def seeds_of(seeds: int | Sequence[int]) -> list[int]:
@@ -88,3 +103,7 @@ def whole(value: Any, what: str) -> int:
         return operator.index(value)
     except TypeError:
         raise UserError(f"{what} must be a whole number, got {value!r}.") from None
+
+
+def _whole_or_none(value: Any, what: str) -> int | None:
+    return None if value is None else whole(value, what)

@@ -80,16 +80,16 @@ class Run:
     @property
     def steps(self) -> list[int]:
         """The steps whose states are kept, ascending; what was stopped early is later as it was then."""
-        known = [self._known(group) for group in range(len(self.groups))]
+        every = [self._kept(group) for group in range(len(self.groups))]
         return sorted(
             step
-            for step in set.union(*known)
-            if all(self._at(group, step) in found for group, found in enumerate(known))
+            for step in set.union(*every)
+            if all(self._at(group, step) in steps for group, steps in enumerate(every))
         )
 
     def kept(self, setting: int = 0) -> list[int]:
         """Return the steps whose states are kept of one setting, ascending."""
-        return sorted(self._known(self._group(setting)))
+        return sorted(self._kept(self._group(setting)))
 
     def lasting(self, setting: int = 0) -> list[int]:
         """Return the steps of one setting that are kept for good, ascending: those asked for, and where it ended.
@@ -112,14 +112,14 @@ class Run:
         group = self._group(setting)
         if not 0 <= seed < len(self.seeds):
             raise UserError(f"{self.name} has seeds 0 to {len(self.seeds) - 1}, not {seed}.")
-        known = self.kept(setting)
-        if not known:
+        steps = self.kept(setting)
+        if not steps:
             raise UserError(f"{self.name} has no checkpoint yet.")
-        step = known[-1] if step is None else step
-        if step not in known and step in self.steps:
+        step = steps[-1] if step is None else step
+        if step not in steps and step in self.steps:
             step = self._at(group, step)
-        if step not in known:
-            raise UserError(f"{self.name} keeps no state of step {step}; kept are {', '.join(map(str, known))}.")
+        if step not in steps:
+            raise UserError(f"{self.name} keeps no state of step {step}; kept are {', '.join(map(str, steps))}.")
         if step not in self.states[group]:
             assert self.folder is not None
             like = structure(self.settings[setting], self.transform.inner)
@@ -145,7 +145,7 @@ class Run:
             raise UserError(f"{self.name} learned from a log; it collected nothing.")
         if group not in self.others:
             assert self.folder is not None
-            last = max(self._known(group), default=None)
+            last = max(self._kept(group), default=None)
             if last is None:
                 raise UserError(f"{self.name} has no checkpoint yet.")
             lanes = Lanes(self.record["online"]["rounds"]["lanes"], 1, 1)
@@ -176,12 +176,12 @@ class Run:
         }
         storage.write_tree(Path(path), (policy, self.trained_on.packed()), **about)
 
-    def _known(self, group: int) -> set[int]:
+    def _kept(self, group: int) -> set[int]:
         return {*folders.kept_steps(self.folder, group), *self.states[group]}
 
     def _at(self, group: int, step: int) -> int:
         """Return where a group stood when the others had reached a step: at its last if it was stopped early."""
-        stops = [found["step"] for found in self.record.get("stopped", []) if found["group"] == group]
+        stops = [stop["step"] for stop in self.record.get("stopped", []) if stop["group"] == group]
         return min([step, *stops])
 
     def _group(self, setting: int) -> int:

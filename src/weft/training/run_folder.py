@@ -70,8 +70,8 @@ def kept_steps(folder: Path | None, group: int) -> list[int]:
     """Return the steps of a group's checkpoints, ascending."""
     if folder is None or not (folder / CHECKPOINTS).is_dir():
         return []
-    found = (NUMBER.fullmatch(path.name) for path in (folder / CHECKPOINTS).iterdir())
-    return sorted(int(match[2]) for match in found if match and int(match[1]) == group)
+    matches = (NUMBER.fullmatch(path.name) for path in (folder / CHECKPOINTS).iterdir())
+    return sorted(int(match[2]) for match in matches if match and int(match[1]) == group)
 
 
 def last_states(folder: Path, group: int, like: PyTree, run: str) -> Iterator[tuple[int, PyTree | storage.DamagedFile]]:
@@ -150,29 +150,31 @@ def replace_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 def _lines(rows: list[dict[str, Any]], before: int) -> list[str]:
     """Return rows as lines, each with a checksum over it and all before it."""
-    made = []
+    lines = []
     for row in rows:
         line = json.dumps(row)
         before = zlib.crc32(line.encode(), before)
-        made.append(f'{line[:-1]}{CHECK.decode()}{before:08x}"}}')
-    return made
+        lines.append(f'{line[:-1]}{CHECK.decode()}{before:08x}"}}')
+    return lines
 
 
 def difference(then: Any, now: Any) -> str:
     """Name the first place where two records differ, and both values there."""
     place = ""
-    while True:
-        if isinstance(then, dict) and isinstance(now, dict) and then.keys() == now.keys():
-            pairs = [(f".{key}" if place else key, then[key], now[key]) for key in then]
-        elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now) > 1:
-            pairs = [(f"[{index}]", *pair) for index, pair in enumerate(zip(then, now, strict=True))]
-        elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now) == 1:
-            pairs = [("", then[0], now[0])]
-        else:
-            break
-        step, then, now = next(pair for pair in pairs if pair[1] != pair[2])
-        place += step
+    while parts := _parts(then, now):
+        step, then, now = next(part for part in parts if part[1] != part[2])
+        place += step if place else step.removeprefix(".")
     return f"{place + ': ' if place else ''}{_short(then)} then, {_short(now)} now"
+
+
+def _parts(then: Any, now: Any) -> list[tuple[str, Any, Any]]:
+    """Return what two values of one form are made of: the way to each part, and both parts. Others have none."""
+    if isinstance(then, dict) and isinstance(now, dict) and then.keys() == now.keys():
+        return [(f".{key}", then[key], now[key]) for key in then]
+    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        alone = len(then) == 1  # a list of one names no place
+        return [("" if alone else f"[{index}]", *pair) for index, pair in enumerate(zip(then, now, strict=True))]
+    return []
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What training is whoever acts: checked arguments, the run's record, chunks, rows of metrics, checkpoints, resuming.
+"""What training is, whoever acts: chunks, rows of metrics, checkpoints, resuming.
 
 An `Engine` takes the runs of one compiled program from one step to another: on a log (`fit`), or acting (`online`).
 """
@@ -7,12 +7,8 @@ import abc
 import contextlib
 import dataclasses
 import itertools
-import json
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +16,23 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ..agents.algorithm import Algorithm, describe
+from ..agents.algorithm import Algorithm
 from ..core import pytree, storage
-from ..core.errors import UserError
 from ..core.progress import Progress, Silent
 from ..data.columns import Columns
-from ..data.dataset import Dataset
-from ..data.spec import Spec
 from ..data.transforms import Transform
-from . import loop as train
 from . import run_folder as folders
 from .alarms import Watch, effective_steps, limits_of
+from .options import Options
 from .plan import Plan
-from .run import Run, load_run, structure
+from .record import agreed
+from .run import Run, structure
 
-__all__ = [
-    "Engine",
-    "record_of",
-    "source_of",
-    "train_runs",
-    "transformed",
-]
+__all__ = ["Engine", "Make", "train_runs", "transformed"]
 
 Row = dict[str, float]
+Make = Callable[[int, list[Algorithm], list[int]], "Engine"]
+"""Makes the engine of a group: of its number, and of the setting and the seed of each of its runs."""
 
 
 class Engine(abc.ABC):
@@ -77,45 +67,6 @@ class Engine(abc.ABC):
         """Let go of what is open."""
 
 
-def record_of(plan: Plan, spec: Spec, source: dict[str, Any], units: dict[str, Any]) -> dict[str, Any]:
-    """Return a new run's record. `source` says what it learns from (origin, fingerprint, steps, episodes, notes)."""
-    return {
-        "format": storage.FORMAT,
-        "settings": [describe(setting) for setting in plan.settings],
-        "seeds": plan.seeds,
-        "steps": plan.steps,
-        "keep": plan.keep,
-        "log_every": plan.log_every or max(1, plan.steps // 100),
-        "units": units,
-        "data": source,
-        "spec": json.loads(spec.to_json()),
-        "computed": _computed(),
-        "versions": {name: version(name) for name in ("weft", "jax", "equinox", "optax", "numpy")},
-    }
-
-
-def _computed() -> dict[str, Any]:
-    """Return what decides the bits of a run beside versions: larger sums are split by threads, and by processor."""
-    known = hasattr(os, "sched_getaffinity")
-    return {
-        "mapping": train.mapping(),
-        "device": str(jax.devices()[0].device_kind),
-        "processor": _processor(),
-        "threads": len(os.sched_getaffinity(0)) if known else os.cpu_count(),
-        "flags": os.environ.get("XLA_FLAGS", ""),
-        "python": platform.python_version(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
 def headline(run: Run) -> str:
     """Say what is about to be trained."""
     settings, seeds = len(run.settings), len(run.seeds)
@@ -129,79 +80,6 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def agreed(run: Run, folder: Path, resume: bool) -> tuple[list[str], list[str]]:
-    """Check that a run may begin or go on in a folder, and take over what resuming must not change.
-
-    Returns what the person should know, and what nobody should miss. Nothing is written. Raises UserError that names
-    what differs.
-    """
-    if not (resume and (folder / folders.RECORD).exists()):
-        folders.check_free(folder)
-        return ([f"There is nothing to resume in {folder}: starting at step 0."] if resume else []), []
-    old = load_run(folder)
-    new, was = run.record, old.record
-    parts = ("settings", "seeds", "units", "spec", "online")
-    pairs = {"data": (new["data"]["fingerprint"], was["data"]["fingerprint"])}
-    pairs |= {part: (new.get(part), was.get(part)) for part in parts}
-    pairs["spec"] = _as_then(new["spec"], was["spec"]), was["spec"]
-    for what, (now, then) in pairs.items():
-        if now != then:
-            raise UserError(f"{folder} cannot be resumed: its {what} differ ({folders.difference(then, now)}).")
-    if new["steps"] < was["steps"]:
-        raise UserError(f"{folder} was planned for {was['steps']} steps; resume it with at least as many.")
-    said = []
-    if new["steps"] > was["steps"]:
-        said.append(f"Extended from {was['steps']:,} to {new['steps']:,} steps; schedules go by the new total.")
-    here = {"versions": new["versions"], "computed": _computed()}  # not the record's: it holds how the run began
-    moved = _moved(was, here)
-    run.transform = old.transform
-    run.metrics[:] = old.metrics
-    # how runs are mapped stays as it was; rows of metrics keep their distance
-    ended = [*was.get("extended_from", []), *([was["steps"]] if new["steps"] > was["steps"] else [])]
-    run.record = {**new, "computed": was["computed"], "log_every": was["log_every"], "extended_from": ended}
-    resumed = was.get("resumed_on", [])
-    if resumed := [*resumed, *([here] if moved and here not in resumed else [])]:
-        run.record["resumed_on"] = resumed
-    run.record["keep"] = sorted({*was["keep"], *new["keep"], *ended})  # what was kept for good stays
-    return said, moved
-
-
-def _moved(was: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """Say what is another than when a run began and may change its bits."""
-    pairs = [(name, was[part], value) for part in here for name, value in here[part].items()]
-    changed = [f"{name} ({then[name]} then, {now} now)" for name, then, now in pairs if then.get(name, now) != now]
-    unknown = [name for name, then, _ in pairs if name not in then]
-    words = []
-    if changed:
-        words.append(f"This run began with another {', '.join(changed)}; its bits may differ from here on.")
-    if unknown:
-        words.append(f"This run does not say with which {', '.join(unknown)} it began; if others, its bits may differ.")
-    return words
-
-
-def _as_then(spec: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
-    """Return a spec's record without the names of columns where an older weft wrote none."""
-    spec = json.loads(json.dumps(spec))
-    parts, olds = ([*found["observations"], found["action"]] for found in (spec, then))
-    for part, old in zip(parts, olds, strict=False):
-        if "names" not in old:
-            part.pop("names", None)
-        elif not old["names"]:
-            part["names"] = old["names"]
-    return spec
-
-
-def source_of(data: Dataset) -> dict[str, Any]:
-    """Return what a record says of a log."""
-    return {
-        "origin": data.origin,
-        "fingerprint": data.fingerprint,
-        "steps": data.steps,
-        "episodes": data.episodes,
-        "notes": list(data.notes),
-    }
-
-
 @jax.jit
 def transformed(change: Transform, raw: Columns) -> Columns:
     """Return a log in the units of the method."""
@@ -209,146 +87,164 @@ def transformed(change: Transform, raw: Columns) -> Columns:
 
 
 def train_runs(
-    run: Run,
-    plan: Plan,
-    prepare: Callable[[], Callable[[int, list[Algorithm], list[int]], Engine]],
-    said: Sequence[str],
-    resume: bool,
-    progress: bool,
-    checkpoint_seconds: float,
-    stop_when_hopeless: bool,
+    run: Run, plan: Plan, options: Options, prepare: Callable[[], Make], sentences: Sequence[str] = ()
 ) -> None:
     """Train all runs of a record into its folder, which is checked, locked and made before anything is trained.
 
     `prepare()` is called once, after the record agrees with what is resumed, and returns what makes engines of settings
-    and seeds. `said` are sentences to show first.
+    and seeds. `sentences` are shown first.
     """
-    folder = run.folder
-    with Progress() if progress else Silent() as shown, contextlib.ExitStack() as stack:
-        more, moved = [], []
-        if folder is not None:
-            agreed(run, folder, resume)  # before anything is written
-            storage.make_folder(folder / folders.CHECKPOINTS)
-            busy = f"{folder} is in use by another process; wait for it or choose another folder."
-            stack.enter_context(storage.locked(folder / folders.LOCK, busy))
-            more, moved = agreed(run, folder, resume)
-            folders.tidy(folder)
-            if not (folder / folders.RECORD).exists():
-                storage.write_tree(folder / folders.TRANSFORM, run.transform, run=run.identity)
-                storage.write_tree(folder / folders.EPISODES, run.trained_on.packed(), run=run.identity)
-            elif (folder / folders.METRICS).exists():
-                folders.replace_rows(folder, run.metrics)  # before the record says that every row has a checksum
-            storage.write_record(folder / folders.RECORD, run.record)
-        for sentence in (headline(run), *said, *more):
-            shown.say(sentence)
+    with Progress() if options.progress else Silent() as screen, contextlib.ExitStack() as stack:
+        news, moved = _opened(run, options.resume, stack) if run.folder is not None else ([], [])
+        for sentence in (headline(run), *sentences, *news):
+            screen.say(sentence)
         for sentence in moved:
-            shown.warn(sentence)
+            screen.warn(sentence)
         make = prepare()
         plan = dataclasses.replace(plan, log_every=run.record["log_every"], keep=run.record["keep"])
-        for group in range(len(run.groups)):
-            train_group(run, plan, group, make, checkpoint_seconds, shown, stop_when_hopeless)
+        for number in range(len(run.groups)):
+            _train_group(run, plan, options, number, make, screen)
 
 
-def train_group(
-    run: Run,
-    plan: Plan,
-    group: int,
-    make: Callable[[int, list[Algorithm], list[int]], Engine],
-    checkpoint_seconds: float,
-    shown: Silent,
-    stop: bool,
-) -> None:
-    """Train the runs of one compiled program to the end, or until they are hopeless if `stop`.
+def _opened(run: Run, resume: bool, stack: contextlib.ExitStack) -> tuple[list[str], list[str]]:
+    """Make a run's folder ready, locked until `stack` is closed; return what `agreed` has to say."""
+    folder = run.folder
+    assert folder is not None
+    agreed(run, folder, resume)  # before anything is written
+    storage.make_folder(folder / folders.CHECKPOINTS)
+    busy = f"{folder} is in use by another process; wait for it or choose another folder."
+    stack.enter_context(storage.locked(folder / folders.LOCK, busy))
+    news, moved = agreed(run, folder, resume)
+    folders.tidy(folder)
+    if not (folder / folders.RECORD).exists():
+        storage.write_tree(folder / folders.TRANSFORM, run.transform, run=run.identity)
+        storage.write_tree(folder / folders.EPISODES, run.trained_on.packed(), run=run.identity)
+    elif (folder / folders.METRICS).exists():
+        folders.replace_rows(folder, run.metrics)  # before the record says that every row has a checksum
+    storage.write_record(folder / folders.RECORD, run.record)
+    return news, moved
 
-    `make(group, settings, seeds)` returns the engine of a group, for runs of these settings and seeds.
-    """
-    members = run.groups[group]
-    chosen = [(pytree.as_arrays(run.settings[index]), seed) for index in members for seed in plan.seeds]
-    engine = make(group, [setting for setting, _ in chosen], [seed for _, seed in chosen])
+
+def _train_group(run: Run, plan: Plan, options: Options, number: int, make: Make, screen: Silent) -> None:
+    """Train the runs of one compiled program to the end, or until they are hopeless if that is to stop them."""
+    members = run.groups[number]
+    pairs = [(pytree.as_arrays(run.settings[index]), seed) for index in members for seed in plan.seeds]
+    engine = make(number, [setting for setting, _ in pairs], [seed for _, seed in pairs])
     with contextlib.closing(engine):
-        start = _started(run, group, engine, shown)
-        _drop_later_rows(run, group, start)
+        start = _started(run, number, engine, screen)
+        _drop_later_rows(run, number, start)
         if run.folder is not None:
-            folders.forget(run.folder, group, plan.keep)  # what a kill left between a checkpoint and this
-        place = f" {group + 1}/{len(run.groups)}" if len(run.groups) > 1 else ""
-        shown.begin(f"{run.settings[0].name}{place}", start, plan.steps, len(chosen))
-        watch = _watch(run, members)
-        _train(run, plan, group, engine, start, watch, checkpoint_seconds, shown, stop)
+            folders.forget(run.folder, number, plan.keep)  # what a kill left between a checkpoint and this
+        place = f" {number + 1}/{len(run.groups)}" if len(run.groups) > 1 else ""
+        screen.begin(f"{run.settings[0].name}{place}", start, plan.steps, len(pairs))
+        _Group(run, plan, number, engine, screen, _watch(run, members)).train(start, options)
 
 
-def _train(
-    run: Run, plan: Plan, group: int, engine: Engine, start: int, watch: Watch, checkpoint_seconds: float,
-    shown: Silent, stop: bool,
-) -> None:  # fmt: skip
-    why = watch.hopeless() if stop and start < plan.steps else None
-    end, saved = start, time.monotonic()
-    if start == 0 and (first := engine.before()):
-        _note(run, _rows(run, group, plan, 0, first), durable=False)
-    for begin, end in _chunks(plan, start) if why is None else ():
-        found = engine.advance(begin, end)
-        rows = _rows(run, group, plan, end, found)
-        shown.update(end, _means(found))
-        for sentence in watch.take(rows):
-            shown.warn(sentence)
-        why = watch.hopeless() if stop and end < plan.steps else None
-        kept = end in plan.keep or end == plan.steps or why is not None
-        due = kept or time.monotonic() - saved >= checkpoint_seconds
-        _note(run, rows, durable=due)
-        if run.folder is not None:
-            if due:
-                about: dict[str, Any] = {"run": run.identity, "step": end}
-                for name, tree in engine.others().items():
-                    storage.write_tree(folders.other_path(run.folder, name, group, end), tree, **about)
-                storage.write_tree(folders.checkpoint_path(run.folder, group, end), engine.states, **about)
-                folders.forget(run.folder, group, plan.keep)
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """The runs of one compiled program while they are trained: what moves them, who watches, where it is shown."""
+
+    run: Run
+    plan: Plan
+    number: int
+    engine: Engine
+    screen: Silent
+    watch: Watch
+
+    def train(self, start: int, options: Options) -> None:
+        """Go on from a step to the end, or, if the options say so, until no run has any hope."""
+        saved, end, why = time.monotonic(), start, self._hopeless(start, options)
+        if start == 0 and (first := self.engine.before()):
+            self._note(self._rows(0, first), durable=False)
+        for begin, end in _chunks(self.plan, start) if why is None else ():
+            rows = self._rows(end, self._measured(begin, end))
+            for sentence in self.watch.take(rows):
+                self.screen.warn(sentence)
+            why = self._hopeless(end, options)
+            lasting = end in {*self.plan.keep, self.plan.steps} or why is not None
+            due = lasting or time.monotonic() - saved >= options.checkpoint_seconds
+            self._note(rows, durable=due)
+            if due and self.run.folder is not None:
+                self._checkpoint(self.run.folder, end)
                 saved = time.monotonic()
-        elif kept and end < plan.steps:
-            run.states[group][end] = pytree.host(engine.states)
+            elif lasting and end < self.plan.steps:
+                self.run.states[self.number][end] = pytree.host(self.engine.states)
+            if why is not None:
+                break
+        self.run.states[self.number][end] = pytree.host(self.engine.states)
+        self.run.others[self.number] = pytree.host(self.engine.others())
         if why is not None:
-            break
-    run.states[group][end] = pytree.host(engine.states)
-    run.others[group] = pytree.host(engine.others())
-    if why is not None:
-        _stopped(run, group, end, why, shown)
+            self._stopped(end, why)
+
+    def _hopeless(self, step: int, options: Options) -> str | None:
+        """Return why to stop at a step before the last, where that was asked for."""
+        return self.watch.hopeless() if options.stop_when_hopeless and step < self.plan.steps else None
+
+    def _measured(self, begin: int, end: int) -> list[Row]:
+        """Take all runs from one step to another, and show what was measured of them."""
+        measures = self.engine.advance(begin, end)
+        self.screen.update(end, _means(measures))
+        return measures
+
+    def _rows(self, step: int, measures: list[Row]) -> list[dict[str, Any]]:
+        places = [(setting, seed) for setting in self.run.groups[self.number] for seed in self.plan.seeds]
+        return [
+            {"step": step, "setting": setting, "seed": seed, **values}
+            for (setting, seed), values in zip(places, measures, strict=True)
+        ]
+
+    def _note(self, rows: list[dict[str, Any]], durable: bool) -> None:
+        self.run.metrics.extend(rows)
+        if self.run.folder is not None:
+            folders.append_rows(self.run.folder, rows, durable)
+
+    def _checkpoint(self, folder: Path, step: int) -> None:
+        """Write the states, after all that they need beside them, and forget the checkpoint before the last."""
+        about: dict[str, Any] = {"run": self.run.identity, "step": step}
+        for name, tree in self.engine.others().items():
+            storage.write_tree(folders.other_path(folder, name, self.number, step), tree, **about)
+        storage.write_tree(folders.checkpoint_path(folder, self.number, step), self.engine.states, **about)
+        folders.forget(folder, self.number, self.plan.keep)
+
+    def _stopped(self, step: int, why: str) -> None:
+        """Keep in the record that and why the group was stopped early, and say so."""
+        run = self.run
+        stop = {"group": self.number, "settings": run.groups[self.number], "step": step, "reason": why}
+        run.record.setdefault("stopped", []).append(stop)
+        if run.folder is not None:
+            storage.write_record(run.folder / folders.RECORD, run.record)
+        self.screen.warn(f"Stopped at step {step:,} of {run.record['steps']:,}: {why}. The last states are kept.")
 
 
-def _means(found: list[Row]) -> Row:
+def _means(measures: list[Row]) -> Row:
     """Return the mean of every metric over the runs that have it: one that acts need not learn in every chunk."""
-    names = dict.fromkeys(name for row in found for name in row)
-    return {name: float(np.mean([row[name] for row in found if name in row])) for name in names}
+    names = dict.fromkeys(name for row in measures for name in row)
+    return {name: float(np.mean([row[name] for row in measures if name in row])) for name in names}
 
 
-def _note(run: Run, rows: list[dict[str, Any]], durable: bool) -> None:
-    run.metrics.extend(rows)
-    if run.folder is not None:
-        folders.append_rows(run.folder, rows, durable)
-
-
-def _started(run: Run, group: int, engine: Engine, shown: Silent) -> int:
+def _started(run: Run, group: int, engine: Engine, screen: Silent) -> int:
     """Restore the last states that can be read, or make fresh ones if there are none; return their step."""
-    if run.folder is not None:
-        folder = run.folder
-        like = structure(run.settings[run.groups[group][0]], run.transform.inner)
-        problems = []
-        for step, found in folders.last_states(folder, group, like, run.identity):
-            try:
-                if isinstance(found, storage.DamagedFile):
-                    raise found
-                engine.restore(
-                    found,
-                    lambda name, tree, step=step: storage.read_tree(
-                        folders.other_path(folder, name, group, step), tree, run=run.identity, step=step
-                    ),
-                )
-            except storage.DamagedFile as problem:
-                problems.append(problem)
-                continue
-            for problem in problems:
-                shown.say(str(problem))
-            shown.say(f"Resuming at step {step:,}.")
-            return step
-        if problems:
-            raise problems[0]
+    folder, problems = run.folder, []
+    like = structure(run.settings[run.groups[group][0]], run.transform.inner)
+    for step, states in folders.last_states(folder, group, like, run.identity) if folder is not None else ():
+
+        def read(name: str, tree: PyTree, step: int = step) -> PyTree:
+            path = folders.other_path(folder, name, group, step)
+            return storage.read_tree(path, tree, run=run.identity, step=step)
+
+        try:
+            if isinstance(states, storage.DamagedFile):
+                raise states
+            engine.restore(states, read)
+        except storage.DamagedFile as problem:
+            problems.append(problem)
+            continue
+        for problem in problems:
+            screen.say(str(problem))
+        screen.say(f"Resuming at step {step:,}.")
+        return step
+    if problems:
+        raise problems[0]
     engine.begin()
     return 0
 
@@ -365,29 +261,12 @@ def _watch(run: Run, members: list[int]) -> Watch:
     return watch
 
 
-def _stopped(run: Run, group: int, step: int, why: str, shown: Silent) -> None:
-    """Keep in the record that and why a group was stopped early, and say so."""
-    found = {"group": group, "settings": run.groups[group], "step": step, "reason": why}
-    run.record.setdefault("stopped", []).append(found)
-    if run.folder is not None:
-        storage.write_record(run.folder / folders.RECORD, run.record)
-    shown.warn(f"Stopped at step {step:,} of {run.record['steps']:,}: {why}. The last states are kept.")
-
-
 def _chunks(plan: Plan, start: int) -> list[tuple[int, int]]:
     """Return the chunks to go: they end at logging steps, at steps to keep and at the end."""
     every = plan.log_every or plan.steps
     ends = {*range(every, plan.steps, every), *plan.keep, plan.steps}
     edges = [start, *sorted(end for end in ends if end > start)]
     return list(itertools.pairwise(edges))
-
-
-def _rows(run: Run, group: int, plan: Plan, step: int, found: list[Row]) -> list[dict[str, Any]]:
-    places = [(setting, seed) for setting in run.groups[group] for seed in plan.seeds]
-    return [
-        {"step": step, "setting": setting, "seed": seed, **values}
-        for (setting, seed), values in zip(places, found, strict=True)
-    ]
 
 
 def _drop_later_rows(run: Run, group: int, step: int) -> None:
