@@ -51,12 +51,12 @@ def updating(method: Algorithm, data: Dataset) -> tuple[Run, Run]:
     columns = fit_transform(data)(data.device())
     settings, keys = pytree.stack([pytree.as_arrays(method)]), jax.random.split(jax.random.key(0), 1)
     states = train.begin(settings, keys, columns, data.spec, "sequential")
-    ends = [jnp.int32(end) for end in (0, 1, 1_000_000)]
-    program = train.advance.lower(settings, states, columns, keys, *ends, "sequential").compile()
+    span = train.Span.of(0, 1, 1_000_000)
+    program = train.advance.lower(settings, states, columns, keys, span, "sequential").compile()
 
     def run(steps: int) -> None:
         nonlocal states
-        states, _ = program(settings, states, columns, keys, ends[0], jnp.int32(steps), ends[2])
+        states, _ = program(settings, states, columns, keys, train.Span.of(0, steps, 1_000_000))
         jax.block_until_ready(states)
 
     return run, products_alone(products(program.as_text()))

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from floor import products, products_alone
 
@@ -79,8 +78,7 @@ class Ours:
         self.compile_seconds = time.perf_counter() - began
 
     def _inputs(self, start: int, stop: int) -> tuple:
-        ends = (jnp.int32(start), jnp.int32(stop), jnp.int32(1_000_000))
-        return (self.settings, self.states, self.columns, self.keys, *ends)
+        return (self.settings, self.states, self.columns, self.keys, train.Span.of(start, stop, 1_000_000))
 
     def run(self, steps: int) -> float:
         """Take some steps and return the seconds."""

@@ -164,8 +164,8 @@ class Case:
 
     def advance(self, setting, states, start, stop, probe="", steps=STEPS):
         (stacked, keys), columns = zoo.plan([setting], (0,)), columns_for(self.name, self.kind, probe)
-        counts = [jnp.int32(count) for count in (start, stop, steps)]
-        return train.advance(stacked, jax.tree.map(jnp.copy, states), columns, keys, *counts, "sequential")
+        span = train.Span.of(start, stop, steps)
+        return train.advance(stacked, jax.tree.map(jnp.copy, states), columns, keys, span, "sequential")
 
     def changed_in(self, field: str) -> algorithm.State:
         """Return where the run ends with one number changed from its first step on."""

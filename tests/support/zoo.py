@@ -106,8 +106,9 @@ def begin(settings: Sequence[Algorithm], data: Dataset, seeds: Sequence[int] = (
 def continued(settings, states, data, start, stop, total, seeds=(0,)):
     """Take stacked states from one step to another; return them (the old ones stay whole) and their metrics."""
     stacked, keys = plan(settings, seeds)
-    counts = [jnp.int32(count) for count in (start, stop, total)]
-    return train.advance(stacked, jax.tree.map(jnp.copy, states), data.device(), keys, *counts, "sequential")
+    span, states = train.Span.of(start, stop, total), jax.tree.map(jnp.copy, states)
+    states, sums = train.advance(stacked, states, data.device(), keys, span, "sequential")
+    return states, {name: values / (stop - start) for name, values in sums.items()}
 
 
 def plan(settings: Sequence[Algorithm], seeds: Sequence[int]) -> tuple[Algorithm, jax.Array]:

@@ -39,11 +39,10 @@ def test_side_by_side_equals_one_after_another():
     data = zoo.stitching()
     settings = pytree.as_arrays(pytree.stack([TINY, pytree.replace(TINY, "learning_rate", 0.1)]))
     keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
-    counts = [jnp.int32(count) for count in (0, 10, 10)]
     found = []
     for how in ("sequential", "parallel"):
         states = train.begin(settings, keys, data.device(), data.spec, how)
-        found.append(train.advance(settings, states, data.device(), keys, *counts, how)[0])
+        found.append(train.advance(settings, states, data.device(), keys, train.Span.of(0, 10, 10), how)[0])
     for one, two in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
 

@@ -386,3 +386,17 @@ def test_another_processor_or_number_of_threads_is_said_and_kept(tmp_path, monke
     record = weft.load_run(tmp_path / "run").record
     assert record["computed"] == began
     assert [there["computed"]["threads"] for there in record["resumed_on"]] == [64]
+
+
+def test_a_notebook_shows_what_was_trained_and_how_far(tmp_path):
+    folder = tmp_path / "a<b>&c"
+    run = weft.fit(weft.grid(bc(), learning_rate=[1e-3, 1e-4]), continuous(), 10, 2, folder)
+    page = run._repr_html_()
+    assert "Behaviour cloning" in page
+    assert "4 (2 × 2: settings × seeds)" in page
+    assert "10 of 10" in page
+    assert "a&lt;b&gt;&amp;c" in page
+    assert "a<b>" not in page
+    assert "loss" in page
+    assert "src=" not in page
+    assert "href=" not in page

@@ -21,7 +21,7 @@ from ..core import pytree
 from ..core.errors import UserError
 from ..data.columns import Columns
 from ..data.sampler import Sampler
-from ..data.spec import Spec, fits
+from ..data.spec import Spec, check_types, fits
 from .policy import Policy
 from .schedule import Rounds
 
@@ -99,6 +99,7 @@ class Algorithm(eqx.Module):
 
     def __check_init__(self) -> None:
         """Check what every method's numbers of these names must be; methods add their own checks."""
+        check_types(self)
         for path, value in pytree.named_leaves(self):
             if not isinstance(value, int | float):
                 continue

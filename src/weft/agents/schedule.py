@@ -3,6 +3,7 @@
 import equinox as eqx
 
 from ..core.pytree import require, static
+from ..data.spec import check_types
 
 __all__ = ["Rounds"]
 
@@ -23,6 +24,7 @@ class Rounds(eqx.Module):
     logged_share: float = static(default=-1.0)
 
     def __check_init__(self) -> None:
+        check_types(self)
         require(self.lanes >= 1, f"A round needs at least one lane, got {self.lanes}.")
         require(self.steps >= 0, f"A lane takes 0 (a whole episode) or more steps a round, got {self.steps}.")
         require(self.updates >= 0, f"A round has 0 or more updates, got {self.updates}.")

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any
 
-__all__ = ["Progress", "Silent"]
+__all__ = ["Progress", "Silent", "screen_of"]
 
 
 class Silent:
@@ -86,6 +86,19 @@ class Progress(Silent):
 
     def warn(self, sentence: str) -> None:
         self.console.print(sentence, style="bold yellow", soft_wrap=True, markup=False)
+
+
+def screen_of(progress: bool | None) -> Silent:
+    """Return what shows progress, or nothing; None asks for it where somebody looks: in a terminal or a notebook."""
+    if progress is None:
+        progress = sys.stderr is not None and (sys.stderr.isatty() or _in_notebook())
+    return Progress() if progress else Silent()
+
+
+def _in_notebook() -> bool:
+    """Say whether a notebook's kernel runs this."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
 
 
 def clock(seconds: float) -> str:

@@ -4,7 +4,9 @@ A `Spec` is enough to rebuild every network and to serve a policy; it is plain J
 """
 
 import dataclasses
+import functools
 import json
+import numbers
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 
 from ..core.errors import UserError
 
-__all__ = ["ActionSpec", "ObservationSpec", "Spec", "fits"]
+__all__ = ["ActionSpec", "ObservationSpec", "Spec", "check_types", "fits"]
 
 VERSION = 1
 
@@ -163,6 +165,40 @@ def _typed(kind: type, fields: dict[str, Any]) -> Any:
     return kind(**fields)
 
 
+def check_types(module: Any) -> None:
+    """Raise UserError where a setting is of another type than its field declares, in nested modules, too.
+
+    Only plain values are looked at: an array in the place of a number is what a sweep made of it.
+    """
+    for name, hint in _hints(type(module)).items():
+        value = getattr(module, name)
+        if dataclasses.is_dataclass(value):
+            check_types(value)
+        elif _plain(value) and not fits(value, hint):
+            wanted = getattr(hint, "__name__", str(hint)) if not typing.get_args(hint) else str(hint)
+            raise UserError(f"{type(module).__name__}: {name} must be of type {wanted}, got {value!r:.80}.")
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Return the declared types of the settings of a class, those of arrays and what cannot be told left out."""
+    try:
+        hints = typing.get_type_hints(kind)
+    except NameError:  # a class made inside a function
+        return {}
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if _settles(hints[field.name])}
+
+
+def _settles(hint: Any) -> bool:
+    """Say whether a declared type is one of settings: plain values, tuples of them, modules."""
+    parts = [part for part in typing.get_args(hint) if part not in (..., type(None))]
+    return all(map(_settles, parts)) if parts else hint in (int, float, bool, str) or dataclasses.is_dataclass(hint)
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | bytes | bool | int | float | list | dict | set | tuple)
+
+
 def fits(value: Any, hint: Any) -> bool:
     """Say whether a plain value is of a declared type; whole numbers are fractions, too, truth values are neither."""
     parts = typing.get_args(hint)
@@ -172,4 +208,4 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, part) for part in parts)
     if isinstance(value, bool):
         return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
+    return isinstance(value, {int: numbers.Integral, float: numbers.Real}.get(hint, hint))

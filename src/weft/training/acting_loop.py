@@ -13,7 +13,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from ..agents.algorithm import Algorithm, Tick
 from ..agents.policy import Memory
@@ -40,6 +40,7 @@ __all__ = [
     "first_states",
     "focused",
     "learn",
+    "nothing",
     "open_scenes",
     "outcomes",
     "show",
@@ -55,19 +56,20 @@ class Live(eqx.Module):
 
     state: PyTree
     ring: Ring
-    taken: Int[Array, ""]
-    clock: Int[Array, ""]
-    updates: Int[Array, ""]
+    taken: Int[Array, "*run"]
+    clock: Int[Array, "*run"]
+    updates: Int[Array, "*run"]
 
 
 class Course(eqx.Module):
-    """What holds of a run from its first step to its last: its units, its key, and how many steps there are to be.
+    """What holds of a run from its first step to its last: its units, its key (of several runs: theirs), and how many
+    steps there are to be.
 
     planned: the total that the run began with, 0 where it goes on from another.
     """
 
     transform: Transform
-    key: PRNGKeyArray
+    key: Key[Array, "*run"]
     total: Int[Array, ""]
     planned: Int[Array, ""]
 
@@ -102,7 +104,7 @@ class Scene(eqx.Module):
 
 
 @partial(jax.jit, static_argnames=("spec", "how"))
-def first_states(settings: Algorithm, keys: PRNGKeyArray, spec: Spec, how: str) -> PyTree:
+def first_states(settings: Algorithm, keys: Key[Array, "run"], spec: Spec, how: str) -> PyTree:
     """Return the first states of all runs, for methods that need no log."""
     return over_runs(lambda setting, key: setting.init(jax.random.fold_in(key, 0), spec), how)(settings, keys)
 
@@ -281,25 +283,29 @@ def _finite(values: PyTree) -> Bool[Array, "lane"]:
     return jnp.stack(leaves).all(0)
 
 
+Playing = tuple[Live, Scene, dict[str, Array]]
+"""A run with its worlds, and the sums of what was measured of it."""
+
+
 @partial(jax.jit, static_argnames=("rounds", "how"), donate_argnames="runs")
 def advance(
     settings: Algorithm,
-    runs: tuple[Live, Scene],
+    runs: Playing,
     log: Columns | None,
     world: Environment,
     course: Course,
     stop: Int[Array, ""],
     rounds: Rounds,
     how: str,
-) -> tuple[tuple[Live, Scene], dict[str, Float[Array, "run"]]]:
-    """Take all runs, in whole rounds, until `stop` environment steps; return sums of what was measured.
+) -> Playing:
+    """Take all runs, in whole rounds, until `stop` environment steps, and add up what is measured (see `nothing`).
 
     Settings, runs and the course's key carry the run axis. The sums of the metrics of updates come with `updates`,
     those of ended episodes with `episodes`, their counts, and `astray`, the steps in which a world answered finite
     actions with what is not finite.
     """
 
-    def run(setting: Algorithm, live: Live, scene: Scene, key: PRNGKeyArray) -> tuple[tuple[Live, Scene], dict]:
+    def run(setting: Algorithm, live: Live, scene: Scene, sums: dict[str, Array], key: PRNGKeyArray) -> Playing:
         own = dataclasses.replace(course, key=key)
         shared = None if log is None else setting.focus(log)
         live = _with(live, setting.focus(live.ring.columns).outcome)
@@ -310,7 +316,7 @@ def advance(
 
         blank = pytree.zeros(jax.eval_shape(improved, live)[2])
 
-        def take(carry: tuple[Live, Scene, dict]) -> tuple[Live, Scene, dict]:
+        def take(carry: Playing) -> Playing:
             live, scene, sums = carry
             live, scene, played = _acted(setting, live, scene, world, own, rounds)
             due = live.taken >= max(rounds.warm_up, 1)
@@ -318,14 +324,27 @@ def advance(
             live = dataclasses.replace(live, state=state, updates=updates)
             return live, scene, jax.tree.map(jnp.add, sums, {**played, **learned})
 
-        before = live.updates
-        live, scene, sums = jax.lax.while_loop(
-            lambda carry: carry[0].taken < stop, take, (live, scene, {**_nothing(), **blank})
-        )
-        sums["updates"] = (live.updates - before).astype(jnp.float32)
-        return (_with(live, None), scene), sums
+        before, updates = live.updates, sums.pop("updates")
+        live, scene, sums = jax.lax.while_loop(lambda carry: carry[0].taken < stop, take, (live, scene, sums))
+        sums["updates"] = updates + (live.updates - before).astype(jnp.float32)
+        return _with(live, None), scene, sums
 
     return over_runs(run, how)(settings, *runs, course.key)
+
+
+@partial(jax.jit, static_argnames="rounds")
+def nothing(
+    settings: Algorithm, lives: Live, log: Columns | None, course: Course, rounds: Rounds
+) -> dict[str, Float[Array, "run"]]:
+    """Return the sums of what `advance` measures of all runs, before anything was measured."""
+
+    def sums(setting: Algorithm, live: Live, key: PRNGKeyArray) -> dict[str, Array]:
+        shared = None if log is None else setting.focus(log)
+        live = _with(live, setting.focus(live.ring.columns).outcome)
+        learned = _learned(setting, live, shared, dataclasses.replace(course, key=key), rounds)[1]
+        return {**_nothing(), **learned, "updates": jnp.zeros(())}
+
+    return pytree.zeros(jax.eval_shape(jax.vmap(sums), settings, lives, course.key))
 
 
 def _nothing() -> dict[str, Array]:
@@ -333,13 +352,11 @@ def _nothing() -> dict[str, Array]:
     return {name: jnp.zeros(()) for name in ("episode_return", "episodes", "astray")}
 
 
-def _acted(
-    setting: Algorithm, live: Live, scene: Scene, world: Environment, course: Course, rounds: Rounds
-) -> tuple[Live, Scene, dict[str, Array]]:
+def _acted(setting: Algorithm, live: Live, scene: Scene, world: Environment, course: Course, rounds: Rounds) -> Playing:
     """Take the steps of one round; return the sums of what was measured."""
     whole = rounds.steps == 0
 
-    def once(_: Any, carry: tuple) -> tuple:
+    def once(_: Any, carry: Playing) -> Playing:
         live, scene, sums = carry
         live, scene, more = _played(setting, live, scene, world, course, whole)
         return live, scene, jax.tree.map(jnp.add, sums, more)

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +32,7 @@ from ..envs.vector_simulators import HostedLanes
 from . import acting_loop as interaction
 from .acting_loop import Course, Experience, Live, Scene
 from .options import Turns
-from .session import Engine
+from .session import Engine, Looks, Row
 
 __all__ = ["Acting", "Arena", "Compiled", "Hosted"]
 
@@ -82,7 +83,7 @@ class Acting(Engine):
             states = interaction.first_states(self.settings, self.course.key, arena.transform.inner, arena.mapping)
         return interaction.begin(states, arena.transform, arena.rounds, self.room, arena.mapping)
 
-    def before(self) -> list[dict[str, float]] | None:
+    def before(self) -> list[Row] | None:
         return [{"evaluation": score} for score in self._evaluated()] if self.arena.turns.evaluate_every else None
 
     def _evaluated(self) -> list[float]:
@@ -92,7 +93,7 @@ class Acting(Engine):
             scores.append(float(rollout(policy, arena.env, arena.turns.evaluate_episodes, EVALUATION).mean()))
         return scores
 
-    def _with_evaluation(self, begin: int, end: int, rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    def _with_evaluation(self, begin: int, end: int, rows: list[Row]) -> list[Row]:
         """Add the evaluation to the rows of a chunk, where one is due."""
         every = self.arena.turns.evaluate_every
         due = every and (end // every > begin // every or end == self.arena.steps)
@@ -100,9 +101,9 @@ class Acting(Engine):
         return [{**row, "evaluation": score} for row, score in zip(rows, scores, strict=True)] if due else rows
 
 
-def _means(sums: dict[str, float], updates: float, episodes: float) -> dict[str, float]:
+def _means(sums: dict[str, float], updates: int | float, episodes: int | float) -> Row:
     """Return means of sums over updates and over episodes; what never happened has none."""
-    counts = {"episodes": episodes, "updates": updates}
+    counts: Row = {"episodes": episodes, "updates": updates}
     if episodes:
         counts["episode_return"] = sums["episode_return"] / episodes
     learned = {name: value / updates for name, value in sums.items() if name != "episode_return"} if updates else {}
@@ -117,9 +118,13 @@ class Compiled(Acting):
 
     def begin(self) -> None:
         arena = self.arena
+        self.looks = Looks(len(self.each))
         self.lives, self.scenes = interaction.open_scenes(
             self.settings, self._fresh(), arena.world, self.course, arena.rounds, arena.mapping
         )
+        # returns to go are looked up at the beginning of a chunk, so that cutting one would change them
+        live = pytree.run_axis(self.lives, 0)
+        self.divisible = jax.eval_shape(interaction.outcomes, self.each[0], live.ring.columns) is None
 
     @property
     def states(self) -> PyTree:
@@ -128,7 +133,7 @@ class Compiled(Acting):
     def others(self) -> PyTree:
         held = pytree.host(self.lives.ring)
         trimmed = [rings.trimmed(pytree.run_axis(held, place)) for place in range(len(self.each))]
-        counts = dataclasses.replace(self.lives, state=(), ring=())
+        counts = eqx.tree_at(lambda lives: (lives.state, lives.ring), self.lives, ((), ()))
         return {"ring": trimmed, "worlds": (counts, self.scenes)}
 
     def restore(self, states: PyTree, read: Callable[[str, PyTree], PyTree]) -> None:
@@ -138,13 +143,17 @@ class Compiled(Acting):
         trimmed, (counts, self.scenes) = read("ring", like["ring"]), read("worlds", like["worlds"])
         blank = pytree.run_axis(self.lives.ring, 0)
         ring = pytree.stack([rings.refilled(one, blank) for one in trimmed])
-        self.lives = dataclasses.replace(counts, state=states, ring=ring)
+        self.lives = Live(states, ring, counts.taken, counts.clock, counts.updates)
 
-    def advance(self, begin: int, end: int) -> list[dict[str, float]]:
-        arena, runs = self.arena, (self.lives, self.scenes)
-        (self.lives, self.scenes), sums = interaction.advance(
-            self.settings, runs, arena.log, arena.world, self.course, jnp.int32(end), arena.rounds, arena.mapping
-        )
+    def advance(self, begin: int, end: int) -> list[Row]:
+        arena, rounds = self.arena, self.arena.rounds
+        sums = interaction.nothing(self.settings, self.lives, arena.log, self.course, rounds)
+        for _, stop in self.looks(begin, end, rounds.warm_up) if self.divisible else [(begin, end)]:
+            runs = self.lives, self.scenes, sums
+            self.lives, self.scenes, sums = interaction.advance(
+                self.settings, runs, arena.log, arena.world, self.course, jnp.int32(stop), rounds, arena.mapping
+            )
+            jax.block_until_ready(sums)
         host = {name: np.asarray(values, np.float64) for name, values in sums.items()}
         if host.pop("astray").any():
             raise UserError(
@@ -189,7 +198,7 @@ class Hosted(Acting):
         for place, run in enumerate(self.runs):
             run.restore(pytree.run_axis(states, place), trimmed[place], snapshots[place])
 
-    def advance(self, begin: int, end: int) -> list[dict[str, float]]:
+    def advance(self, begin: int, end: int) -> list[Row]:
         for run in self.runs:
             run.refocus()
         while any(run.taken < end for run in self.runs):
@@ -291,7 +300,7 @@ class HostedRun:
         room = min(2 ** max(len(steps) - 1, 1).bit_length(), self.live.ring.columns.lanes.steps)  # type: ignore[union-attr]
         self._learn(_stacked(steps, room), len(steps), opening)
 
-    def means(self) -> dict[str, float]:
+    def means(self) -> Row:
         """Return the means since the last time."""
         learned = jax.device_get(self.sums)
         sums = {name: float(sum(np.float64(one[name]) for one in learned)) for name in (learned[0] if learned else ())}

@@ -5,6 +5,7 @@ What is collected is a log like any other: `Run.collected()`.
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from ..envs.environment import Environment
 from ..envs.gymnasium_adapter import Simulator
 from ..envs.rollout import simulator_of
 from .alarms import largest_return
+from .arguments import check_log, methods_that
 from .engines import Arena, Compiled, Hosted
 from .options import Options, Turns
 from .plan import evaluations, plan_of
@@ -72,9 +74,8 @@ def _checked(settings: Sequence[Algorithm], world: Any, rounds: Any, runs: int) 
     if not isinstance(rounds, Rounds):
         raise UserError(f"rounds says how acting and learning take turns, as in weft.Rounds(lanes=2), got {rounds!r}.")
     if not method.learns_from & {"replay", "fresh"}:
-        raise UserError(
-            f"{method.title} cannot learn by acting; dqn, sac, iql, idql, awac, cql, reinforce, actor-critic can."
-        )
+        others = methods_that(lambda kind: bool(kind.learns_from & {"replay", "fresh"}))
+        raise UserError(f"{method.title} cannot learn by acting; {others} can.")
     name = _name(world)
     if "replay" not in method.learns_from and rounds.logged_share > 0:
         raise UserError(f"{method.title} learns from fresh steps only; it has no use for a share of a log.")
@@ -168,7 +169,7 @@ def finetune(
     evaluate_every: int | None = None,
     evaluate_episodes: int = 10,
     resume: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
     keep: Sequence[int] = (),
     log_every: int | None = None,
     checkpoint_seconds: float = 60.0,
@@ -192,6 +193,11 @@ def finetune(
     environment of another form, and whatever `fit` raises it for.
     """
     keep_compiled_programs()
+    _check_run(run)
+    if data is not None:
+        check_log(data, "finetune")
+    if not isinstance(changes, Mapping | None):
+        raise UserError(f"changes is a dictionary of hyperparameters by name, got {changes!r:.80}.")
     options = Options(
         steps, run.seeds, out, resume, progress, keep=keep, log_every=log_every, checkpoint_seconds=checkpoint_seconds,
         stop_when_hopeless=stop_when_hopeless,
@@ -206,9 +212,8 @@ def finetune(
     rounds = _checked(plan.settings, world, rounds or Rounds(), len(plan.settings) * len(plan.seeds))
     turns = dataclasses.replace(turns, rounds=rounds)
     if "replay" not in plan.settings[0].learns_from:
-        raise UserError(
-            f"{plan.settings[0].title} learns from fresh steps only; fine-tune iql, idql, awac, cql, sac or dqn."
-        )
+        others = methods_that(lambda kind: "replay" in kind.learns_from)
+        raise UserError(f"{plan.settings[0].title} learns from fresh steps only; fine-tune one of {others}.")
     log = _log_of(run, data) if rounds.logged_share != 0.0 else None
     begun = step if step is not None else max(run.steps, default=0)
     source = source_of(log) if log is not None else {**run.record["data"]}
@@ -226,6 +231,15 @@ def finetune(
     ]
     train_runs(successor, plan, options, _maker(successor, env, world, turns, log, first))
     return successor
+
+
+def _check_run(run: Any) -> None:
+    """Raise UserError unless this is a run."""
+    if isinstance(run, str | os.PathLike):
+        path = os.fspath(run)
+        raise UserError(f"finetune goes on from a Run, got {path!r}; read it first: weft.load_run({path!r}).")
+    if not isinstance(run, Run):
+        raise UserError(f"finetune goes on from a Run, as weft.fit returns it, got {type(run).__name__}.")
 
 
 def _origin(run: Run, step: int) -> dict[str, Any]:

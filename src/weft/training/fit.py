@@ -2,34 +2,28 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import PyTree
-
 from ..agents.algorithm import Algorithm
 from ..agents.schedule import Rounds
-from ..core import pytree
 from ..core.compilation import keep_compiled_programs
 from ..core.errors import UserError, nearest
-from ..data.columns import Columns
 from ..data.dataset import Dataset
 from ..data.fingerprints import fingerprints
-from ..data.spec import Spec
 from ..data.trace import Trace
 from ..data.units import fit_transform
-from . import loop as train
 from .alarms import largest_return, smallest_gap
+from .arguments import check_log, methods_that, settings_of
 from .finetune import fit_online
+from .lesson import Lesson, Logged
 from .options import Options, Turns, Units
 from .plan import listed, plan_of
-from .record import record_of, source_of
+from .pool import Pooled, apart
+from .record import APART, record_of, source_of
 from .run import Run
-from .session import Engine, Make, train_runs, transformed
+from .session import Make, train_runs, transformed
 
 __all__ = ["check_options", "fit"]
 
@@ -46,7 +40,7 @@ def fit(
     evaluate_every: int | None = None,
     evaluate_episodes: int = 10,
     resume: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
     batch_size: int | None = None,
     observations: str = "standardise",
     rewards: str = "none",
@@ -64,8 +58,12 @@ def fit(
     out: the run's folder; without one nothing is written. resume: continue the folder's run from its last checkpoint,
     bit for bit (start it if there is none). batch_size: replaces the sampler's. observations, rewards, reward_shift:
     see `fit_transform`. stack: successive grey images that make an observation. keep: steps whose states are kept for
-    good. log_every: steps per metrics row (a hundredth of all by default). checkpoint_seconds: time between
-    checkpoints, of which the last two are kept.
+    good. progress: show how far the runs are; by default in a terminal and in a notebook. log_every: steps per metrics
+    row (a hundredth of all by default). checkpoint_seconds: time between checkpoints, of which the last two are kept.
+    Ctrl-C stops within seconds; what was saved is resumed from.
+
+    Several runs on a log that are worth it (by their size, never by the machine) are spread over its cores: each is
+    computed alone on one thread, in workers that write nothing (`weft.training.pool`). A script needs no guard for it.
 
     Alarms are warned of whenever they come up, and change nothing: metrics that are not finite, a mean Q more than ten
     times what the rewards can add up to, and Lagrange multipliers asked for what cannot be reached
@@ -84,7 +82,7 @@ def fit(
     folder that is taken or does not fit.
     """
     keep_compiled_programs()
-    settings = list(algorithm) if isinstance(algorithm, Sequence) else [algorithm]
+    settings = settings_of(algorithm)
     if (data is None) == (env is None):
         raise UserError("fit learns from a log (data) or from acting (env): give one of them; see finetune for both.")
     options = Options(
@@ -94,6 +92,7 @@ def fit(
     if data is None:
         units.check_unused()
         return fit_online(settings, env, options, turns)
+    check_log(data)
     turns.check_unused()
     return fit_log(settings, data, options, units)
 
@@ -103,20 +102,26 @@ def fit_log(settings: Sequence[Algorithm], data: Dataset, options: Options, unit
     plan = plan_of(settings, data.spec, options)
     for setting in plan.settings:
         if "log" not in setting.learns_from:
+            others = methods_that(lambda kind: "log" in kind.learns_from)
             raise UserError(
-                f"{setting.title} learns from what it just did itself, not from a log; give it env, or take awr or iql."
+                f"{setting.title} learns from what it just did itself, not from a log; give it env, or take one of "
+                f"{others}."
             )
     words = dataclasses.asdict(units)
     transform = fit_transform(data, **words, stack=options.stack)
     record = record_of(plan, data.spec, source_of(data), words)
     record["largest_returns"] = [largest_return(setting, data, transform) for setting in plan.settings]
     record["smallest_gaps"] = [smallest_gap(setting, data) for setting in plan.settings]
+    if apart(plan.settings, len(plan.seeds), plan.steps, transform.inner):
+        record["computed"] |= APART
     run = Run.fresh(record, plan.settings, plan.seeds, transform, options.out)
     run.trained_on = Trace(fingerprints(data))
 
     def prepare() -> Make:
         logged = Lesson(transformed(run.transform, data.device()), run.transform.inner, plan.steps, run.planned)
         mapping = run.record["computed"]["mapping"]
+        if mapping == APART["mapping"]:
+            return lambda group, settings, seeds: Pooled(settings, seeds, logged)
         return lambda group, settings, seeds: Logged(settings, seeds, logged, mapping)
 
     train_runs(run, plan, options, prepare, _discounts(run))
@@ -136,54 +141,11 @@ def check_options(caller: str, options: Mapping[str, Any]) -> None:
     listed(options.get("keep", ()))
 
 
-@dataclasses.dataclass(frozen=True)
-class Lesson:
-    """What runs on a log learn from: the log in the units of the method, its form there, and for how many steps.
-
-    planned: the number of steps that was planned first, where it was another.
-    """
-
-    columns: Columns
-    spec: Spec
-    steps: int
-    planned: int
-
-
-class Logged(Engine):
-    """Runs that learn from a log alone, which lies on the device in the units of the method."""
-
-    def __init__(self, settings: list[Algorithm], seeds: list[int], lesson: Lesson, mapping: str) -> None:
-        self.settings = pytree.stack(settings)
-        self.keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        self.lesson, self.mapping = lesson, mapping
-        self.total, self.planned = jnp.int32(lesson.steps), jnp.int32(lesson.planned)
-        self.current: PyTree = None
-
-    @property
-    def states(self) -> PyTree:
-        return self.current
-
-    def begin(self) -> None:
-        lesson = self.lesson
-        self.current = train.begin(self.settings, self.keys, lesson.columns, lesson.spec, self.mapping)
-
-    def restore(self, states: PyTree, read: Callable[[str, PyTree], PyTree]) -> None:
-        del read
-        self.current = states
-
-    def advance(self, begin: int, end: int) -> list[dict[str, float]]:
-        counts = jnp.int32(begin), jnp.int32(end), self.total
-        self.current, metrics = train.advance(
-            self.settings, self.current, self.lesson.columns, self.keys, *counts, self.mapping, self.planned
-        )
-        columns = {name: np.asarray(values) for name, values in metrics.items()}
-        return [{name: float(values[place]) for name, values in columns.items()} for place in range(len(self.keys))]
-
-
 def _discounts(run: Run) -> list[str]:
     """Say where a method discounts otherwise than the log declares."""
     declared = run.spec.discount
-    used = sorted({float(setting.discount) for setting in run.settings if hasattr(setting, "discount")})  # type: ignore[attr-defined]
+    discounts = [getattr(setting, "discount", None) for setting in run.settings]
+    used = sorted({float(discount) for discount in discounts if discount is not None})
     if declared is None or all(abs(value - declared) < 1e-9 for value in used):
         return []
     return [f"The log declares the discount {declared:g}; the method uses {', '.join(f'{value:g}' for value in used)}."]

@@ -10,16 +10,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 from ..agents.algorithm import Algorithm, Tick
 from ..core import pytree
 from ..data.columns import Columns
 from ..data.spec import Spec
 
-__all__ = ["advance", "begin", "mapping", "over_runs"]
+__all__ = ["Span", "advance", "begin", "mapping", "means", "nothing", "over_runs"]
 
 
 def mapping() -> str:
@@ -35,7 +37,7 @@ def over_runs(function: Callable[..., Any], how: str) -> Callable[..., Any]:
 
 
 @partial(jax.jit, static_argnames=("spec", "how"))
-def begin(settings: Algorithm, keys: PRNGKeyArray, columns: Columns, spec: Spec, how: str) -> PyTree:
+def begin(settings: Algorithm, keys: Key[Array, "run"], columns: Columns, spec: Spec, how: str) -> PyTree:
     """Return the first states of all runs; settings and keys carry the run axis."""
 
     def first(setting: Algorithm, key: PRNGKeyArray) -> PyTree:
@@ -45,37 +47,68 @@ def begin(settings: Algorithm, keys: PRNGKeyArray, columns: Columns, spec: Spec,
     return over_runs(first, how)(settings, keys)
 
 
-@partial(jax.jit, static_argnames=("how",), donate_argnames=("states",))
+class Span(eqx.Module):
+    """The steps from `start` to `stop` of `total`; `planned` is the total that the runs began with."""
+
+    start: Int[Array, ""]
+    stop: Int[Array, ""]
+    total: Int[Array, ""]
+    planned: Int[Array, ""]
+
+    @classmethod
+    def of(cls, start: int, stop: int, total: int, planned: int | None = None) -> "Span":
+        """Return a span of plain numbers; planned: the total, by default."""
+        return cls(*(jnp.int32(count) for count in (start, stop, total, total if planned is None else planned)))
+
+
+@partial(jax.jit, static_argnames=("how",), donate_argnames=("states", "sums"))
 def advance(
     settings: Algorithm,
     states: PyTree,
     columns: Columns,
-    keys: PRNGKeyArray,
-    start: Int[Array, ""],
-    stop: Int[Array, ""],
-    total: Int[Array, ""],
+    keys: Key[Array, "run"],
+    span: Span,
     how: str,
-    planned: Int[Array, ""] | None = None,
+    sums: dict[str, Float[Array, "run"]] | None = None,
 ) -> tuple[PyTree, dict[str, Float[Array, "run"]]]:
-    """Take all runs from step `start` to step `stop` of `total`; return states and the mean of every metric.
+    """Take all runs over a span of steps; return states and the sums of every metric (see `means`).
 
-    planned: the total that the runs began with, where it was another. The loop is a scan whose length is an input, so
-    that a shorter last chunk compiles nothing.
+    sums: what to add to, so that a span may be cut anywhere and no bit of its metrics changes; None is zeros, in a
+    program of its own. The loop is a scan whose length is an input, so that a shorter last chunk compiles nothing.
     """
 
-    def run(setting: Algorithm, state: PyTree, key: PRNGKeyArray) -> tuple[PyTree, dict]:
-        body = partial(one_step, setting, setting.focus(columns), key, total, planned=planned)
-        blank = pytree.zeros(jax.eval_shape(body, start, state)[1])
+    def run(setting: Algorithm, state: PyTree, key: PRNGKeyArray, before: dict | None) -> tuple[PyTree, dict]:
+        body = partial(one_step, setting, setting.focus(columns), key, span.total, planned=span.planned)
+        if before is None:
+            before = pytree.zeros(jax.eval_shape(body, span.start, state)[1])
 
         def accumulate(step: Array, carry: tuple[PyTree, dict]) -> tuple[PyTree, dict]:
             state, sums = carry
             state, metrics = body(step, state)
             return state, jax.tree.map(jnp.add, sums, metrics)
 
-        state, sums = jax.lax.fori_loop(start, stop, accumulate, (state, blank))
-        return state, jax.tree.map(lambda total_: total_ / jnp.maximum(stop - start, 1), sums)
+        return jax.lax.fori_loop(span.start, span.stop, accumulate, (state, before))
 
-    return over_runs(run, how)(settings, states, keys)
+    return over_runs(run, how)(settings, states, keys, sums)
+
+
+@jax.jit
+def nothing(
+    settings: Algorithm, states: PyTree, columns: Columns, keys: Key[Array, "run"]
+) -> dict[str, Float[Array, "run"]]:
+    """Return the sums of every metric of all runs before their first step."""
+
+    def metrics(setting: Algorithm, state: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
+        zero = jnp.int32(0)
+        return one_step(setting, setting.focus(columns), key, zero, zero, state, zero)[1]
+
+    return pytree.zeros(jax.eval_shape(jax.vmap(metrics), settings, states, keys))
+
+
+def means(sums: dict[str, Float[Array, "run"]], steps: int, runs: int) -> list[dict[str, float]]:
+    """Return the mean of every metric over so many steps, run by run."""
+    host = {name: np.asarray(values) / np.float32(steps) for name, values in sums.items()}
+    return [{name: float(values[place]) for name, values in host.items()} for place in range(runs)]
 
 
 def one_step(

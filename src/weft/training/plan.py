@@ -11,6 +11,7 @@ from ..agents.algorithm import Algorithm
 from ..core import pytree
 from ..core.errors import UserError
 from ..data.spec import Spec
+from .arguments import check_method, check_options
 from .options import Options, Turns
 
 __all__ = ["Plan", "evaluations", "listed", "plan_of", "seeds_of", "whole"]
@@ -40,6 +41,7 @@ def plan_of(settings: Sequence[Any], spec: Spec, options: Options, begins: bool 
     if steps < 1:
         raise UserError(f"The number of steps must be at least 1, got {steps}.")
     seeds = seeds_of(options.seeds)
+    check_options(options)
     for step in keep:
         if not 1 <= step <= steps:
             raise UserError(f"The step to keep must be between 1 and {steps}, got {step}.")
@@ -57,8 +59,7 @@ def _check_methods(settings: Sequence[Any], spec: Spec) -> None:
     if not settings:
         raise UserError("There is no setting to train; give an algorithm or a grid with at least one.")
     for setting in settings:
-        if not isinstance(setting, Algorithm):
-            raise UserError(f"fit needs an algorithm such as weft.IQL(), got {type(setting).__name__}.")
+        check_method(setting)
         setting.check(spec)
     if not pytree.all_equal(type(setting) for setting in settings):
         raise UserError("All settings of one run must be of one algorithm; start one run for each.")

@@ -19,7 +19,11 @@ from . import run_folder as folders
 from .plan import Plan
 from .run import Run, load_run
 
-__all__ = ["agreed", "record_of", "source_of"]
+__all__ = ["APART", "agreed", "record_of", "source_of"]
+
+
+APART = {"mapping": "apart", "threads": 1}
+"""How runs are computed each alone in a worker (`pool`), whatever the machine."""
 
 
 def record_of(plan: Plan, spec: Spec, source: dict[str, Any], units: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +82,8 @@ def agreed(run: Run, folder: Path, resume: bool) -> tuple[list[str], list[str]]:
         news.append(f"Extended from {was['steps']:,} to {new['steps']:,} steps; schedules go by the new total.")
         ended.append(was["steps"])
     here = {"versions": new["versions"], "computed": _computed()}  # not the record's: it holds how the run began
+    if was["computed"].get("mapping") == APART["mapping"]:
+        here["computed"] |= APART
     moved = _moved(was, here)
     run.transform = old.transform
     run.metrics[:] = old.metrics

@@ -17,6 +17,7 @@ from ..agents.algorithm import Algorithm, describe, rebuild
 from ..agents.served import Served, check_finite
 from ..core import pytree, storage
 from ..core.errors import UserError
+from ..core.tables import html_table
 from ..data import replay as rings
 from ..data.columns import Lanes
 from ..data.dataset import Dataset
@@ -70,6 +71,29 @@ class Run:
     def name(self) -> str:
         """The folder's name, or the method's."""
         return self.folder.name if self.folder else self.settings[0].name
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: what was trained, how far, and the last metrics, means over all runs."""
+        settings, seeds, steps = len(self.settings), len(self.seeds), self.steps
+        rows = [
+            ("Learned from", str(self.record["data"]["origin"])),
+            ("Runs", f"{settings * seeds} ({settings} × {seeds}: settings × seeds)"),
+            ("Steps", f"{steps[-1] if steps else 0:,} of {self.record['steps']:,}"),
+            ("Folder", "none: in memory" if self.folder is None else str(self.folder)),
+        ]
+        rows += [("Stopped early", stop["reason"]) for stop in self.record.get("stopped", [])]
+        rows += [(name, f"{value:.4g}") for name, value in self._last_means().items()]
+        return html_table(rows, self.settings[0].title)
+
+    def _last_means(self) -> dict[str, float]:
+        """Return the means of the metrics of the last logged step over all runs that have it."""
+        last = max((row["step"] for row in self.metrics), default=0)
+        columns: dict[str, list[float]] = {}
+        for row in self.metrics:
+            for name, value in row.items() if row["step"] == last else ():
+                if name not in ("step", "setting", "seed"):
+                    columns.setdefault(name, []).append(value)
+        return {name: sum(values) / len(values) for name, values in columns.items()}
 
     @property
     def planned(self) -> int:

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 
 from ..agents.algorithm import Algorithm
 from ..core import pytree, storage
-from ..core.progress import Progress, Silent
+from ..core.progress import Silent, screen_of
 from ..data.columns import Columns
 from ..data.transforms import Transform
 from . import run_folder as folders
@@ -28,9 +28,10 @@ from .plan import Plan
 from .record import agreed
 from .run import Run, structure
 
-__all__ = ["Engine", "Make", "train_runs", "transformed"]
+__all__ = ["Engine", "Looks", "Make", "Row", "train_runs", "transformed"]
 
-Row = dict[str, float]
+SHORT, LONG = 0.5, 1.5  # seconds that a compiled program may run before somebody looks
+Row = dict[str, int | float]
 Make = Callable[[int, list[Algorithm], list[int]], "Engine"]
 """Makes the engine of a group: of its number, and of the setting and the seed of each of its runs."""
 
@@ -67,6 +68,34 @@ class Engine(abc.ABC):
         """Let go of what is open."""
 
 
+class Looks:
+    """Cuts spans of steps so that Python looks up about once a second, and a person can stop the runs.
+
+    A compiled program cannot be interrupted. Lengths go by the time that the last took, which is why no bit of a run
+    may depend on them. runs: how many are trained together.
+    """
+
+    def __init__(self, runs: int) -> None:
+        self.first = self.length = max(64 // runs, 1)
+
+    def __call__(self, begin: int, end: int, edge: int = 0) -> Iterator[tuple[int, int]]:
+        """Yield the parts of a span, to be computed before the next is asked for.
+
+        edge: a step from which on steps may take longer by far, so that it is gone about anew.
+        """
+        while begin < end:
+            stop, started = min(begin + self.length, end, edge if begin < edge else end), time.monotonic()
+            yield begin, stop
+            seconds = time.monotonic() - started
+            if stop == edge:
+                self.length = self.first
+            elif seconds < SHORT and stop - begin == self.length:
+                self.length *= 2
+            elif seconds > LONG:
+                self.length = max(self.length // 2, 1)
+            begin = stop
+
+
 def headline(run: Run) -> str:
     """Say what is about to be trained."""
     settings, seeds = len(run.settings), len(run.seeds)
@@ -94,16 +123,29 @@ def train_runs(
     `prepare()` is called once, after the record agrees with what is resumed, and returns what makes engines of settings
     and seeds. `sentences` are shown first.
     """
-    with Progress() if options.progress else Silent() as screen, contextlib.ExitStack() as stack:
+    with screen_of(options.progress) as screen, contextlib.ExitStack() as stack:
         news, moved = _opened(run, options.resume, stack) if run.folder is not None else ([], [])
         for sentence in (headline(run), *sentences, *news):
             screen.say(sentence)
         for sentence in moved:
             screen.warn(sentence)
-        make = prepare()
         plan = dataclasses.replace(plan, log_every=run.record["log_every"], keep=run.record["keep"])
-        for number in range(len(run.groups)):
-            _train_group(run, plan, options, number, make, screen)
+        try:
+            make = prepare()
+            for number in range(len(run.groups)):
+                _train_group(run, plan, options, number, make, screen)
+        except KeyboardInterrupt as stop:
+            stop.add_note(_way_on(run))
+            raise
+
+
+def _way_on(run: Run) -> str:
+    """Say what a person who stopped runs can do to go on with them."""
+    if run.folder is None:
+        return "The runs were stopped, and nothing is left of them; give out=FOLDER to be able to resume them."
+    steps = [max(folders.kept_steps(run.folder, group), default=0) for group in range(len(run.groups))]
+    words = " and ".join(f"{step:,}" for step in sorted(set(steps)))
+    return f"The runs were stopped; the same call with resume=True goes on from step {words}, saved in {run.folder}."
 
 
 def _opened(run: Run, resume: bool, stack: contextlib.ExitStack) -> tuple[list[str], list[str]]:
