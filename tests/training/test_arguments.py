@@ -76,8 +76,7 @@ def test_settings_are_of_the_types_that_their_fields_declare(settings, sentence)
 
 
 def test_numbers_of_numpy_are_as_good(data):
-    weft.fit(iql(hidden=(np.int64(8),), discount=np.float64(0.9)), data, np.int64(2), np.int32(1))
-    assert Rounds(lanes=np.int64(2)).lanes == 2
+    assert weft.fit(iql(discount=np.float64(0.9)), data, np.int64(2), np.int32(1)).steps == [2]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_numbers_of_numpy_are_as_good(data):
         ((weft.IQL(), "stitch"), {}, "finetune goes on from a Run, as weft.fit returns it, got IQL."),
         ((None, "stitch"), {"data": "a.csv"}, "finetune learns from a Dataset, got 'a.csv'; read the log first"),
         ((None, "stitch"), {"steps": "9"}, "The number of steps must be a whole number, got '9'."),
-        ((None, "stitch"), {"step": "9"}, "keeps no state of step 9"),
+        ((None, "stitch"), {"step": "9", "rounds": Rounds(logged_share=0.0)}, "keeps no state of step 9"),
         ((None, "stitch"), {"changes": {"learning_rate": "a"}}, "learning_rate must be of type float, got 'a'."),
         ((None, "stitch"), {"changes": 3}, "changes is a dictionary of hyperparameters by name, got 3."),
         ((None, "stitch"), {"rounds": 3}, "rounds says how acting and learning take turns"),

@@ -193,11 +193,7 @@ def finetune(
     environment of another form, and whatever `fit` raises it for.
     """
     keep_compiled_programs()
-    _check_run(run)
-    if data is not None:
-        check_log(data, "finetune")
-    if not isinstance(changes, Mapping | None):
-        raise UserError(f"changes is a dictionary of hyperparameters by name, got {changes!r:.80}.")
+    _check_types(run, data, changes)
     options = Options(
         steps, run.seeds, out, resume, progress, keep=keep, log_every=log_every, checkpoint_seconds=checkpoint_seconds,
         stop_when_hopeless=stop_when_hopeless,
@@ -233,13 +229,17 @@ def finetune(
     return successor
 
 
-def _check_run(run: Any) -> None:
-    """Raise UserError unless this is a run."""
+def _check_types(run: Any, data: Any, changes: Any) -> None:
+    """Raise UserError unless this is a run, with a log and changes if they were given."""
     if isinstance(run, str | os.PathLike):
         path = os.fspath(run)
         raise UserError(f"finetune goes on from a Run, got {path!r}; read it first: weft.load_run({path!r}).")
     if not isinstance(run, Run):
         raise UserError(f"finetune goes on from a Run, as weft.fit returns it, got {type(run).__name__}.")
+    if data is not None:
+        check_log(data, "finetune")
+    if not isinstance(changes, Mapping | None):
+        raise UserError(f"changes is a dictionary of hyperparameters by name, got {changes!r:.80}.")
 
 
 def _origin(run: Run, step: int) -> dict[str, Any]:
