@@ -50,9 +50,7 @@ ACTING, LEARNING, OPENING = 1, 2, 3  # what a run's key is folded with first
 
 
 class Live(eqx.Module):
-    """All that an online run is, but its worlds: the method's state, the ring, and counts: environment steps taken,
-    steps per lane (`clock`), updates.
-    """
+    """An online run without its worlds: state, ring, and counts of environment steps, steps per lane (`clock`), updates."""
 
     state: PyTree
     ring: Ring
