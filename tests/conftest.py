@@ -1,8 +1,8 @@
 """What every test shares: how programs are compiled and kept, who runs what, and the data outside the repository.
 
-`make test` compiles without most optimisations: it takes two thirds of the time, and only tests that count bits against
-other compilers or train for long need them (`pytest.mark.optimised`). `make test-all` sets `WEFT_TESTS=all`: slow tests
-too, every program optimised, and property tests with more examples.
+`make test` compiles without most optimisations and without XLA's fusion emitters, which takes a third of the time;
+compiling is most of what these tests cost. A file that trains for long is marked `optimised`. `make test-all` sets
+`WEFT_TESTS=all`: slow tests too, every program optimised, and property tests with more examples.
 
 `jax_numpy_rank_promotion="raise"` is not set: networks and distributions take any leading axes, so every bias and every
 shared deviation is promoted on purpose. Wrong broadcasts are caught by the twins and the known answers.
@@ -10,6 +10,7 @@ shared deviation is promoted on purpose. Wrong broadcasts are caught by the twin
 
 import collections
 import gc
+import importlib.metadata
 import itertools
 import os
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 if not ALL:
+    if importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA aborts at a flag that it does not know
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
     jax.config.update("jax_disable_most_optimizations", True)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # for the commands that tests run
 

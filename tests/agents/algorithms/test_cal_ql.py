@@ -84,7 +84,7 @@ def test_an_unseen_choice_sinks_to_what_the_log_shows_and_no_further(weight):
 
 
 @pytest.mark.parametrize("kind", ["continuous", "discrete"])
-def test_an_unknown_outcome_changes_no_bit(kind):
+def test_an_unknown_outcome_changes_nothing(kind):
     data = chain() if kind == "continuous" else zoo.stitching()
     rows = 30 if kind == "continuous" else 5
     base = CQL(hidden=(16, 16), sampler=zoo.Everything(rows))
@@ -106,9 +106,14 @@ def test_an_unknown_outcome_changes_no_bit(kind):
         stepped(raised, batch),
         stepped(base, told(jnp.full(rows, 9.0))),
     ):
-        assert all((one == two).all() for one, two in zip(*map(jax.tree.leaves, (first, other)), strict=True))
-    lifted = stepped(raised, told(jnp.full(rows, 9.0)))
-    assert not all((one == two).all() for one, two in zip(*map(jax.tree.leaves, (first, lifted)), strict=True))
+        assert farthest(first, other) < 1e-6  # programs of other settings may round otherwise
+    assert farthest(first, stepped(raised, told(jnp.full(rows, 9.0)))) > 1e-4
+
+
+def farthest(one, two) -> float:
+    """Return the largest difference between two trees of numbers."""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
+    return max(float(jnp.abs(a - b).max()) for a, b in pairs)
 
 
 def test_the_loop_learns_from_outcomes():
