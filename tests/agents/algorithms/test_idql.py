@@ -72,11 +72,13 @@ def test_one_sample_is_the_behaviour():
     assert (np.abs(np.abs(actions) - 0.6) < 0.3).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_the_best_of_many_is_of_the_better_mode():
     assert (drawn(count=500, samples=16) > 0.3).mean() > 0.99
     assert (drawn(count=3, greedy=True, samples=16) > 0.3).all()
 
 
+@pytest.mark.slow
 def test_resampling_takes_the_policy_whose_value_was_learned():
     """V is .9 .6 / (.9 .6 + .1 .4), and that is how often π_imp ∝ (.1 .4, .9 .6) takes what is worth 1."""
     setting, state = learned()

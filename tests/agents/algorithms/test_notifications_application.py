@@ -66,6 +66,7 @@ def test_without_a_penalty_more_is_sent_and_less_is_clicked():
     assert all(one["believed"] > one["value"] + 0.3 for one in found["ddqn"])
 
 
+@pytest.mark.slow
 def test_with_a_penalty_less_is_sent_more_is_clicked_and_more_is_earned():
     base, found = judged()
     for one in found["cql"]:
