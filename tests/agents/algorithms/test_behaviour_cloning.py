@@ -49,7 +49,7 @@ def test_a_deterministic_actor_finds_the_least_squares():
 
 def test_a_mean_of_two_modes_is_neither():
     found, _ = cloned("deterministic", modes=True)
-    assert float(found.mode()[0, 0]) == pytest.approx(0.0, abs=1e-3)
+    assert float(found.mode()[0, 0]) == pytest.approx(0.0, abs=3e-3)
 
 
 def test_a_mixture_finds_both_modes():
