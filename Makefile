@@ -19,11 +19,11 @@ demo: .venv/core.stamp
 	$(BIN)/weft demo --out report.html
 
 test: .venv/dev.stamp
-	$(BIN)/pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # Everything: the slow tests as well, all programs optimised, more examples of every property.
 test-all: .venv/dev.stamp
-	WEFT_TESTS=all $(BIN)/pytest -q -n 2 --dist loadgroup --no-loadscope-reorder -m "slow or not slow" --durations 30
+	WEFT_TESTS=all $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "slow or not slow" --durations 30
 
 test-slow: .venv/dev.stamp
 	WEFT_TESTS=all $(BIN)/pytest -q -m slow
@@ -35,8 +35,8 @@ test-commands: .venv/dev.stamp
 # The lowest versions that pyproject.toml allows: every public name, and the tests that look at the libraries most.
 test-lowest: .venv-lowest/stamp
 	.venv-lowest/bin/python tools/import_everything.py
-	.venv-lowest/bin/pytest -q -n 2 --dist worksteal $(LOWEST)
-	.venv-lowest/bin/pytest -q -n 2 --dist worksteal tests/contracts/test_algorithm.py -k "[iql- or [cql- or [bc-"
+	.venv-lowest/bin/pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(LOWEST)
+	.venv-lowest/bin/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/contracts/test_algorithm.py -k "[iql- or [cql- or [bc-"
 
 # One extra and nothing else beside the core: `make test-extra EXTRA=tune`.
 test-extra: .venv-extra-$(EXTRA)/stamp

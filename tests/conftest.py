@@ -48,11 +48,10 @@ if not ALL:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests are slow, who runs what, and in which order.
+    """Say which tests are slow, and in which order they run.
 
-    `pytest.mark.few(n)`: of a test's cases all but the first n are slow. Every file goes to one worker, and a file with
-    `pytest.mark.apart` in the parts that its parameters name: what compiles a program, or trains the run that others
-    look at, is done once. Folders that compile most come first, so that no long file begins when others have ended.
+    `pytest.mark.few(n)`: of a test's cases all but the first n are slow. Folders that compile most come first: a file
+    goes to one worker whole, and no long one should begin when the others have ended.
     """
     cases: collections.Counter[str] = collections.Counter()
     for item in items:
@@ -62,9 +61,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             cases[name] += 1
             if cases[name] > few.args[0]:
                 item.add_marker(pytest.mark.slow)
-        if (apart := item.get_closest_marker("apart")) and hasattr(item, "callspec"):
-            place += "".join(f"-{item.callspec.params.get(name)}" for name in apart.args)
-        item.add_marker(pytest.mark.xdist_group(place))
     items.sort(key=lambda item: item.path.parent.name not in ("contracts", "deployment", "algorithms", "experiments"))
 
 

@@ -24,8 +24,6 @@ from weft.data.samplers.transitions import Transitions
 from weft.nn.multipliers import Fixed, Lagrange
 from weft.training import loop as train
 
-pytestmark = pytest.mark.apart("name", "kind")
-
 STEPS = 12
 ROWS = 96
 KINDS = ("continuous", "discrete")
