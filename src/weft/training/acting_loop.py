@@ -50,7 +50,7 @@ ACTING, LEARNING, OPENING = 1, 2, 3  # what a run's key is folded with first
 
 
 class Live(eqx.Module):
-    """An online run without its worlds: state, ring, and counts of environment steps, steps per lane (`clock`), updates."""
+    """An online run without its worlds: state, ring, counts of environment steps, steps a lane (`clock`), updates."""
 
     state: PyTree
     ring: Ring

@@ -156,6 +156,7 @@ class Compiled(Acting):
             jax.block_until_ready(sums)
         host = {name: np.asarray(values, np.float64) for name, values in sums.items()}
         if host.pop("astray").any():
+            assert isinstance(arena.world, Environment)
             raise UserError(
                 f"{name_of(arena.world)} answered an action between the steps {begin} and {end} with a reward or an "
                 "observation that is not finite."
@@ -218,6 +219,7 @@ class HostedRun:
     def __init__(self, engine: Hosted, place: int, live: Live, log: Columns | None) -> None:
         arena, self.setting = engine.arena, engine.each[place]
         self.course = dataclasses.replace(engine.course, key=engine.course.key[place])
+        assert isinstance(arena.world, Simulator)
         self.lanes = HostedLanes(arena.world, engine.seeds[place], arena.rounds.lanes, arena.transform.spec)
         self.rounds = arena.rounds
         self._hold(live)

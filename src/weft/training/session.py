@@ -271,6 +271,7 @@ def _started(run: Run, group: int, engine: Engine, screen: Silent) -> int:
     for step, states in folders.last_states(folder, group, like, run.identity) if folder is not None else ():
 
         def read(name: str, tree: PyTree, step: int = step) -> PyTree:
+            assert folder is not None  # these states were read from it
             path = folders.other_path(folder, name, group, step)
             return storage.read_tree(path, tree, run=run.identity, step=step)
 
