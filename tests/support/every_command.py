@@ -183,7 +183,6 @@ def outcome(log: str, command: str, arguments: Sequence[str], folder: Path) -> O
     source = str(Path(weft.__file__).parents[1])  # the same weft as here, wherever another may be installed
     environment = {**os.environ, "PYTHONPATH": source, "WEFT_LEDGER": str(folder / "ledger"), "COLUMNS": "200"}
     environment.setdefault("WEFT_CACHE", str(ROOT / ".cache" / "compiled"))
-    environment.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is most of a few steps' time
     figures = folder / "figures.json"
     line = [sys.executable, "-I", str(LIMITED), str(SECONDS), str(MEGABYTES), str(figures)]
     ended = subprocess.run(
