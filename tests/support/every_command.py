@@ -189,6 +189,8 @@ def outcome(log: str, command: str, arguments: Sequence[str], folder: Path) -> O
         [*line, sys.executable, "-m", "weft", command, *arguments],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
+    if ended.returncode:
+        raise RuntimeError(f"`weft {command}` has no outcome: {ended.stderr[-300:]}")
     took = json.loads(figures.read_text(encoding="utf-8"))
     verdict, words = judged(took["code"], took["late"], ended.stderr)
     return Outcome(

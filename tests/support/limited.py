@@ -34,8 +34,12 @@ def main(seconds: float, megabytes: int, file: Path, command: list[str]) -> None
         late = True
         os.killpg(child, signal.SIGKILL)
 
-    for alarm in (signal.SIGALRM, signal.SIGTERM):
-        signal.signal(alarm, stop)
+    def give_up(*_: object) -> None:
+        os.killpg(child, signal.SIGKILL)
+        sys.exit("stopped from outside")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGTERM, give_up)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds)
     _, status, usage = os.wait4(child, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
