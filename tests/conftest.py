@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import checked  # noqa: F401 - before weft, whose annotations it widens
 import hypothesis
 import jax
 import pytest

@@ -1,10 +1,17 @@
 """The checker of annotations that the suite runs with: shapes by jaxtyping, classes by beartype.
 
-`float` takes whole numbers too, as everywhere in Python's own typing (the numeric tower of PEP 484).
+`float` takes whole numbers too, as everywhere in Python's own typing (the numeric tower of PEP 484). `Array` takes
+arrays of the host as well: shapes and kinds of numbers are checked, and not on which side of the device they lie,
+because JAX takes both. Import this before weft.
 """
 
+import jax
+import jaxtyping
+import numpy as np
 from beartype import BeartypeConf, beartype
 
 __all__ = ["checked"]
+
+jaxtyping.Array = jax.Array | np.ndarray | np.generic
 
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..core.linear_algebra import cholesky_inverse, positive_inverse
 from ..data.columns import Columns
@@ -342,7 +342,7 @@ def _units(values: Float[Array, "episode"], weighing: Weighing) -> Float[Array, 
     return jnp.zeros(len(weighing.weights)).at[weighing.unit].add(values)
 
 
-def _unit_count(weighing: Weighing) -> Float[Array, ""]:
+def _unit_count(weighing: Weighing) -> Int[Array, ""]:
     return (jnp.zeros(len(weighing.weights)).at[weighing.unit].max(weighing.weights) > 0).sum()
 
 

@@ -203,7 +203,7 @@ def test_reinforce_solves_the_smallest_world_with_every_baseline(baseline):
 
 def test_a_moving_average_lags_a_batch_behind():
     moving = MovingAverage(0.9)
-    state = moving.begin(jax.random.key(0), None, ())
+    state = moving.begin(jax.random.key(0), zoo.stitching().spec, ())
     goal, alive = jnp.full((1, 4), 5.0), jnp.ones((1, 4), bool)
     assert moving.at(state, jnp.zeros((1, 4))) == 0.0
     after, _ = moving.follow(state, jnp.zeros((1, 4)), goal, alive)
