@@ -199,7 +199,7 @@ def test_hidden_state_is_found_and_markov_observations_are_let_by():
     keys = jax.random.split(jax.random.key(0), 100)
     every_one = jax.jit(lambda alias: jax.lax.map(lambda key: markov(key, alias, 100, 4), keys))
     p = {alias: np.asarray(every_one(jnp.int32(alias))) for alias in (0, 1)}
-    assert (p[0] < 0.05).mean(0).max() <= 0.12
+    assert (p[0] < 0.05).mean(0).max() <= 0.14  # .05 and four standard errors of a hundred worlds
     assert (p[0] < 0.5).mean(0).min() >= 0.3  # neither are p-values all near one
     assert (p[1][:, :2] < 0.01).mean(0).min() >= 0.95
     assert (p[1][:, 2] < 0.05).mean() <= 0.1  # the logging policy looked at nothing

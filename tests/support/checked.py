@@ -9,9 +9,18 @@ import jax
 import jaxtyping
 import numpy as np
 from beartype import BeartypeConf, beartype
+from beartype.roar import BeartypeDecorHintPep673Exception
 
 __all__ = ["checked"]
 
 jaxtyping.Array = jax.Array | np.ndarray | np.generic
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+_typed = beartype(conf=BeartypeConf(is_pep484_tower=True))
+
+
+def checked(function):
+    """Return the function with its annotations checked; one that names `Self` outside its class stays as it is."""
+    try:
+        return _typed(function)
+    except BeartypeDecorHintPep673Exception:
+        return function

@@ -297,7 +297,8 @@ def _held_out(subject: _Setting, checkpoint: int, data: Dataset) -> Iterator[Fin
     same = data.fingerprint == subject.run.record["data"]["fingerprint"]
     note = " This is the log that the run was trained on." if same else ""
     columns = data.device()
-    for finding in (_error(subject, checkpoint, data, columns), _support(subject, checkpoint, data, columns)):
+    support = _support(subject, checkpoint, data, columns)  # first: asking the policies refuses a log of another form
+    for finding in (_error(subject, checkpoint, data, columns), support):
         if finding is not None:
             yield dataclasses.replace(finding, sentence=f"{finding.sentence}{note}")
 
