@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 MOST_MAPS = 15_000
 FINISHED = itertools.count()
+PLAIN = "--xla_cpu_use_fusion_emitters=false"
 ALL = os.environ.get("WEFT_TESTS") == "all"
 BUDGET = 20.0
 """Seconds that a file of the fast suite may take with its programs compiled; the summary marks those above it."""
@@ -41,8 +42,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 if not ALL:
-    if importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA aborts at a flag that it does not know
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+    flags = os.environ.get("XLA_FLAGS", "")
+    if importlib.metadata.version("jaxlib").startswith("0.10.") and PLAIN not in flags:  # XLA aborts at an unknown flag
+        os.environ["XLA_FLAGS"] = f"{flags} {PLAIN}".strip()
     jax.config.update("jax_disable_most_optimizations", True)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # for the commands that tests run
 

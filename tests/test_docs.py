@@ -30,6 +30,7 @@ def generator():
     return module
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_blocks_run_as_pasted(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

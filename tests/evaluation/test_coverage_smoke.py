@@ -42,6 +42,7 @@ def test_the_suite_finds_an_interval_that_is_too_narrow(monkeypatch):
     assert verdicts([found])
 
 
+@pytest.mark.slow
 def test_without_overlap_nothing_is_issued():
     found = row(dataclasses.replace(SMALL, name="none", delta=1.0, epsilon=1e-6, overlap=False, identified=False))
     assert found["abstained"] >= 0.95

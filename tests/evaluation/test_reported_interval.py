@@ -127,6 +127,7 @@ def test_another_log_of_the_same_form_compiles_nothing():
     assert len(compilation._held) == before
 
 
+@pytest.mark.slow
 def test_what_a_policy_was_trained_on_and_rows_loaded_twice_are_said():
     data = weft.load("sample:notifications", episodes=60, seed=1)
     train, other = data.split((0.5, 0.5))

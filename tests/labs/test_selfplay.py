@@ -157,6 +157,7 @@ def test_a_win_in_one_move_is_always_taken():
     assert (result == 1).all()
 
 
+@pytest.mark.slow
 def test_the_search_never_loses_to_perfect_play():
     found = play_match(GAME, PURE, Perfect(), 8)
     assert (found.losses, found.wins) == (0, 0)

@@ -45,6 +45,7 @@ def cut(folder, step):
             path.unlink()
 
 
+@pytest.mark.few(2)
 @each
 def test_a_killed_run_goes_on_bit_for_bit(name, tmp_path):
     method, env, rounds = CASES[name]
@@ -225,6 +226,7 @@ def offline():
     return data, weft.fit(weft.IQL(**BATCHES), data, 30, 2, rewards="unit", reward_shift=-0.5)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("rounds", [Rounds(), Rounds(logged_share=0.5), Rounds(logged_share=0.0)])
 def test_fine_tuning_begins_where_learning_from_the_log_ended(offline, rounds):
     data, run = offline
@@ -253,6 +255,7 @@ def test_numbers_change_between_the_log_and_the_world_and_a_frozen_behaviour_sta
     assert run.record["settings"][0]["behaviour_rate"] == 1.0
 
 
+@pytest.mark.slow
 def test_another_discount_has_other_bounds_and_settings_that_become_equal_share_a_program(offline):
     data, _ = offline
     base = weft.IQL(**BATCHES)
@@ -305,6 +308,7 @@ def test_a_learned_policy_goes_on_as_it_is(balancing, env):
     assert all(count >= 49 for count in rows)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("env", ["pendulum", "Pendulum-v1"])
 def test_a_learned_actor_takes_no_uniform_actions(env):
     method = weft.SAC(**BATCHES)  # 1000 uniform steps, where it begins
@@ -454,6 +458,7 @@ def test_a_longer_run_keeps_what_was_collected(tmp_path):
     assert longer.collected().steps == 160
 
 
+@pytest.mark.slow
 def test_reference_data_can_be_fine_tuned_on_where_it_is_there():
     log = ROOT.parent / "shared" / "data" / "d4rl" / "hopper_medium_replay.hdf5"
     if not log.exists():

@@ -141,13 +141,19 @@ TINY = {"hidden": (8,), "sampler": weft.data.samplers.transitions.Transitions(16
 imitating = pytest.mark.parametrize("name", IMITATING)
 
 
+def close(one, two) -> None:
+    """Hold the states of two programs against each other, which may round otherwise."""
+    for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
+
+
 @imitating
 def test_imitation_takes_its_share_of_any_run(name, data):
     run = weft.fit(IMITATING[name](**TINY), data, 40, log_every=8)
     assert [row["critic_loss"] > 0.0 for row in run.metrics] == [False, True, True, True, True]
     assert [row["behaviour_loss"] != 0.0 for row in run.metrics] == [True, False, False, False, False]
     counted = weft.fit(IMITATING[name](behaviour_steps=8, **TINY), data, 40)
-    assert same(counted.state(), run.state())
+    close(counted.state(), run.state())
     setting, batch = pytree.as_arrays(run.settings[0]), TINY["sampler"](data.device(), jax.random.key(0))
     assert float(setting.measure(run.state(), batch, jax.random.key(1))["critic_loss"]) > 0.0  # not of its imitation
 
@@ -161,7 +167,7 @@ def test_a_share_is_resumed_bit_for_bit_and_no_extension_imitates_again(name, da
         cut(out, step)
         assert same(weft.fit(method, data, 40, out=out, resume=True).state(), whole.state())
         longer = weft.fit(method, data, 400, out=out, resume=True)  # a fifth of it is more than was trained
-        assert same(longer.state(), weft.fit(counted, data, 400).state())
+        close(longer.state(), weft.fit(counted, data, 400).state())
 
 
 @pytest.mark.parametrize(

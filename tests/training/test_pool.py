@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from small import bc, child, continuous, iql, same
 
@@ -80,7 +81,8 @@ def test_hopeless_runs_stop_in_workers_too(monkeypatch):
     here = alone(monkeypatch, method, continuous(), 40, 2, **how)
     there = weft.fit(method, continuous(), 40, 2, **how)
     assert there.record["stopped"] == here.record["stopped"]
-    assert same(there.states, here.states)
+    for one, two in zip(jax.tree.leaves(there.states), jax.tree.leaves(here.states), strict=True):
+        np.testing.assert_array_equal(one, two)  # what is no number is one in both, of whatever sign
 
 
 def test_logs_with_categories_and_dictionaries_reach_workers(monkeypatch):

@@ -380,7 +380,8 @@ def test_another_processor_or_number_of_threads_is_said_and_kept(tmp_path, monke
     monkeypatch.setattr("weft.training.record._computed", lambda: {**began, "threads": 64, "flags": "--some"})
     with caplog.at_level(logging.WARNING, "weft"):
         weft.fit(bc(), continuous(), 8, 1, tmp_path / "run", resume=True)
-    words = f"threads ({began['threads']} then, 64 now), flags ( then, --some now); its bits may differ from here on"
+    words = f"threads ({began['threads']} then, 64 now), flags ({began['flags']} then, --some now); its bits may "
+    words += "differ from here on"
     assert words in caplog.text
     weft.fit(bc(), continuous(), 12, 1, tmp_path / "run", resume=True)
     record = weft.load_run(tmp_path / "run").record

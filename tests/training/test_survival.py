@@ -55,6 +55,7 @@ def check(tmp_path, steps, kills):
     assert not list((tmp_path / "run").rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_three_kills_cost_no_bit(tmp_path):
     check(tmp_path, 300, 3)
 
