@@ -196,6 +196,24 @@ def test_a_module_of_a_package_loads_no_other():
     assert printed.split() == []
 
 
+# What may only become less: lower the number here when it did.
+MOST = {
+    "functions with more than 60 lines": 0,
+    "functions with more than 8 parameters": 13,  # public ones, whose keyword arguments are the product
+    "functions with more than 15 complexity": 0,
+    "participles as variables": 2,  # found, known, given, … say that something was obtained, and not what it is
+    "type: ignore": 20,
+}
+
+
+@pytest.mark.parametrize("what", MOST)
+def test_what_may_only_become_less(what):
+    figure = str(dict(structure.measure(PACKAGE))[what])
+    count = int(figure.split(maxsplit=1)[0])
+    assert count <= MOST[what], figure
+    assert count == MOST[what], f"it is {count} now: lower it in this test"
+
+
 def test_the_picture_is_that_of_the_rules():
     assert structure.picture(TREE) in (ROOT / "ARCHITECTURE.md").read_text()
 
