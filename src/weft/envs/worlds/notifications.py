@@ -40,6 +40,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ...agents import policy as policies
 from ...core.pytree import as_arrays, require, static
 from ...data.spec import ActionSpec, ObservationSpec, Spec
 from ..environment import Environment, unroll
@@ -61,7 +62,7 @@ BEGIN_CHANCES = (1 / 3, 1 / 3, 1 / 3, 0.0, 0.0)  # of levels of fatigue
 FLOOR = 0.02  # share of coin flips in every behaviour
 FRESH = 1_000_003  # sets the chance of simulated users apart from that of logged ones
 
-Policy = Callable[[Any], Any]
+Policy = policies.Policy | Callable[[Any], Any]
 Table = Float[Array, "time kind level moment choice"]
 
 
