@@ -340,7 +340,8 @@ def _table(policy: Policy | None, world: Notifications) -> Table:
         return world.observe(User(kind, fatigue, moment, time, jnp.zeros(()), jnp.zeros(len(WEIGHTS))))
 
     seen = np.asarray(jax.vmap(see)(kind, fatigue, moment, time))
-    answer = np.asarray(getattr(policy, "probabilities", policy)(seen), np.float64)
+    ask: Any = getattr(policy, "probabilities", policy)
+    answer = np.asarray(ask(seen), np.float64)
     wanted = f"{len(seen)} observations with probabilities ({len(seen)}, 2)"
     require(answer.shape == (len(seen), 2), f"The policy must answer {wanted}, got the shape {answer.shape}.")
     good = np.isfinite(answer).all() and (answer >= 0).all() and (np.abs(answer.sum(1) - 1.0) < 1e-3).all()
