@@ -58,9 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     cases: collections.Counter[str] = collections.Counter()
     for item in items:
-        place = item.path.relative_to(ROOT / "tests").as_posix()
         if few := item.get_closest_marker("few"):
-            name = f"{place}::{getattr(item, 'originalname', item.name)}"
+            name = f"{item.path}::{getattr(item, 'originalname', item.name)}"
             cases[name] += 1
             if cases[name] > few.args[0]:
                 item.add_marker(pytest.mark.slow)

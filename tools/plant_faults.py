@@ -55,7 +55,6 @@ MORE = {
     "agents.algorithms.actor_critic": ["test_acting", "test_policy_gradient"],
     "agents.algorithms.awr": ["test_self_loop", "test_stitching"],
     "agents.algorithms.cql": ["test_conservative", "test_cal_ql"],
-    "agents.algorithms.discrete_cql": ["test_conservative"],
     "agents.algorithms.dqn": ["test_acting"],
     "agents.algorithms.iql": ["test_implicit"],
     "agents.algorithms.kl_control": ["test_self_loop"],

@@ -32,7 +32,7 @@ def always(monkeypatch):
 def pooled(settings, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pool, "WORTH", 0.0)
-        patch.setattr(pool, "_cores", lambda: 3)
+        patch.setattr(pool, "cores", lambda: 3)
         return weft.fit(settings, continuous(), 40, [3, 5], tmp_path_factory.mktemp("pool") / "run", **HOW)
 
 
@@ -56,10 +56,10 @@ def test_a_run_in_a_worker_is_the_run_alone(pooled, settings, monkeypatch):
 
 
 def test_neither_the_number_of_workers_nor_resuming_changes_a_bit(pooled, settings, monkeypatch, tmp_path):
-    monkeypatch.setattr(pool, "_cores", lambda: 1)
+    monkeypatch.setattr(pool, "cores", lambda: 1)
     weft.fit(settings, continuous(), 40, [3, 5], tmp_path / "run", **HOW)
     (tmp_path / "run/checkpoints/group-0-step-000000040.safetensors").unlink()
-    monkeypatch.setattr(pool, "_cores", lambda: 2)
+    monkeypatch.setattr(pool, "cores", lambda: 2)
     monkeypatch.setattr(pool, "WORTH", float("inf"))  # how it is computed stays as it began
     run = weft.fit(settings, continuous(), 40, [3, 5], tmp_path / "run", resume=True, **HOW)
     assert run.record["computed"] == pooled.record["computed"]
@@ -100,7 +100,7 @@ def test_the_rule_goes_by_the_size_of_the_problem(monkeypatch, settings):
     assert pool.apart([weft.IQL()], 4, 100_000, *size)
     assert not pool.apart([weft.IQL()], 1, 100_000_000, *size)
     assert not pool.apart([iql()], 4, 100_000, *size)
-    monkeypatch.setattr(pool, "_cores", lambda: 64)
+    monkeypatch.setattr(pool, "cores", lambda: 64)
     assert not pool.apart([weft.IQL()], 4, 100, *size)
 
 

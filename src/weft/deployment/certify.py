@@ -23,7 +23,7 @@ from ..data.dataset import Dataset
 from ..data.declarations import check_kept, mean_return, undeclared, unevenly_discounted
 from ..data.units import fit_transform
 from ..evaluation.candidate import NO_DENSITY, Candidate, tabulate
-from ..evaluation.case import Case, case_of
+from ..evaluation.case import Case, prepare
 from ..evaluation.diagnostics import examine, ratio_test
 from ..evaluation.provenance import refuse_touched, repetitions
 from ..evaluation.thresholds import NORMAL_UNITS
@@ -108,8 +108,9 @@ def _blank(policy: Any, data: Dataset, alone: bool, margin: float, risk: float, 
 
 def _cases(policy: Any, baseline: Any, data: Dataset, greedy: bool | None, seed: int) -> tuple[Case, Case | None]:
     """Return the case of a policy on a log, and that of a baseline if there is one."""
-    case, candidate = case_of(policy, data, None, greedy, seed=seed), compared(baseline, data, greedy, seed)
-    return case, None if candidate is None else case.about(candidate)
+    log = prepare(data)
+    case = log.case(policy, greedy, seed=seed)
+    return case, None if baseline is None else case.about(log.candidate(baseline, greedy, seed=seed))
 
 
 def _check_request(margin: float, risk: float, show: str) -> None:

@@ -1,6 +1,7 @@
 """Judging a policy from a log: an estimate of its value with an interval."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, overload
 
@@ -286,11 +287,11 @@ def _side_by_side(
     key, twice = jax.random.key(seed), tuple(repetitions(data))  # of the log, whatever the policy
     logged = compared(data.rows, jax.random.split(key)[0]) if comparable(first.candidate) else None
     estimates: list[Estimate] = []
+    answers = (case.candidate for case in itertools.chain([first], map(ask, policies[1:])))
     for begin in range(0, len(policies), room):
-        some = policies[begin : begin + room]
-        candidates = _stacked([ask(policy).candidate for policy in some], first.candidate, room)
+        candidates = _stacked(list(itertools.islice(answers, room)), first.candidate, room)
         figures = jax.device_get(_judged_all(*judge.arrays(), first, candidates, logged, key, judge.level))
-        for number, policy in enumerate(some):
+        for number, policy in enumerate(policies[begin : begin + room]):
             one = jax.tree.map(lambda leaf, number=number: leaf[number], figures)
             estimates.append(_in_words(judge, data, one, (*experience(policy, data), *twice)))
     return estimates

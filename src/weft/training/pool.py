@@ -27,6 +27,7 @@ from ..data.spec import Spec
 from ._messages import receive, send
 from ._shared_log import written
 from .lesson import Lesson
+from .record import cores
 from .run import structure
 from .session import Engine, Row
 
@@ -51,12 +52,11 @@ def apart(settings: Sequence[Algorithm], seeds: int, steps: int, spec: Spec) -> 
     spec: the form of the log in the units of the method. One run has nothing to be beside. Methods that are not weft's
     own, and systems that cannot hand an open file to another process, have no workers.
     """
-    groups = pytree.groups([pytree.as_arrays(setting) for setting in settings])
     if len(settings) * seeds < 2 or os.name != "posix" or jax.default_backend() != "cpu" or not sys.executable:
         return False
     if not all(map(_portable, settings)):
         return False
-    work = 0.0
+    groups, work = pytree.groups([pytree.as_arrays(setting) for setting in settings]), 0.0
     for members in groups:
         leaves = jax.tree.leaves(structure(settings[members[0]], spec))
         numbers = sum(int(np.prod(leaf.shape, dtype=np.int64)) for leaf in leaves)
@@ -92,7 +92,7 @@ class Pooled(Engine):
         file, log = written(lesson.columns)
         job = {"spec": lesson.spec.to_json(), "steps": lesson.steps, "planned": lesson.planned, "log": log}
         job["config"] = {name: getattr(jax.config, name) for name in CONFIG if hasattr(jax.config, name)}
-        hands = min(_cores(), self.count)
+        hands = min(cores(), self.count)
         try:
             with file:
                 self.workers += [_Hand(file.fileno()) for _ in range(hands)]
@@ -197,8 +197,3 @@ class _Hand:
         for pipe in (self.process.stdin, self.process.stdout, self.errors):
             with contextlib.suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -19,7 +19,7 @@ from . import run_folder as folders
 from .plan import Plan
 from .run import Run, load_run
 
-__all__ = ["APART", "agreed", "record_of", "source_of"]
+__all__ = ["APART", "agreed", "cores", "record_of", "source_of"]
 
 
 APART = {"mapping": "apart", "threads": 1}
@@ -43,14 +43,18 @@ def record_of(plan: Plan, spec: Spec, source: dict[str, Any], units: dict[str, A
     }
 
 
+def cores() -> int:
+    """Return how many cores this process may use, each of which runs one of XLA's threads."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _computed() -> dict[str, Any]:
     """Return what decides the bits of a run beside versions: larger sums are split by threads, and by processor."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "mapping": train.mapping(),
         "device": str(jax.devices()[0].device_kind),
         "processor": _processor(),
-        "threads": threads,
+        "threads": cores(),
         "flags": os.environ.get("XLA_FLAGS", ""),
         "python": platform.python_version(),
     }

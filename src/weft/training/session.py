@@ -1,6 +1,7 @@
 """What training is, whoever acts: chunks, rows of metrics, checkpoints, resuming.
 
-An `Engine` takes the runs of one compiled program from one step to another: on a log (`fit`), or acting (`online`).
+An `Engine` takes the runs of one compiled program from one step to another: on a log (`lesson`), on a log in workers
+(`pool`), or acting (`engines`).
 """
 
 import abc

@@ -58,9 +58,7 @@ class IDQL(Algorithm):
     paper: ClassVar[str] = "arXiv:2304.10573"
     family: ClassVar[str] = "implicit constraint"
     # It asks for values when it acts, so `within` would be wrong.
-    traits: ClassVar[frozenset[str]] = frozenset(
-        {"values", "tethered", "certain", "unmeasured"}
-    )  # asks for values when it acts
+    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered", "certain", "unmeasured"})
     actions: ClassVar[frozenset[str]] = frozenset({"continuous"})
     learns_from: ClassVar[frozenset[str]] = frozenset({"log", "replay"})
 
