@@ -267,6 +267,7 @@ def test_a_baseline_is_judged_as_it_acts(monkeypatch):
     real = module.tabulate
     monkeypatch.setattr(module, "tabulate", lambda policy, *how: asked.append((policy, how)) or real(policy, *how))
     weft.study(DATA, (small.bc(),), baseline=baseline, **SHORT)
-    # the baseline once, the candidate both ways, and the chosen one again for its certificate
-    assert [policy.drawn for policy, _ in asked[:-1]] == [True, False, True]
+    # to choose: the baseline, and the candidate both ways; for the certificate: the chosen one, and the baseline
+    assert [policy.drawn for policy, _ in asked] == [True, False, True, asked[3][0].drawn, True]
+    assert asked[0][0] is asked[4][0] is baseline
     assert all(greedy is None for _, (_, _, _, _, greedy, _) in asked)  # nobody is told how to act
