@@ -17,7 +17,7 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("name", ["fit", pytest.param("study", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", list(LINES))
 def test_ctrl_c_is_one_sentence_and_exit_code_130(name, tmp_path):
     line, sign = LINES[name]
     child = subprocess.Popen(

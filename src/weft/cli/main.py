@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..core import registry as discovery
 from ..core.errors import UserError
+from ..core.interruption import remembered
 from ..core.tables import text_table
 
 __all__ = ["main"]
@@ -26,7 +27,8 @@ Example: weft demo
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 if all went well, 2 for a mistake that the person can mend, 130 if stopped."""
-    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    with remembered():
+        code = run(list(sys.argv[1:] if arguments is None else arguments))
     if code == STOPPED:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatient fingers: a second one would end in a traceback
     sys.exit(code)

@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 from jax.core import Tracer
 
+from .interruption import heard
 from .memory import require_memory
 
 __all__ = ["Program", "forget_programs", "keep_compiled_programs"]
@@ -49,6 +50,7 @@ class Program:
         sizes = compiled.compiled.memory_analysis()
         if sizes is not None and jax.default_backend() == "cpu":
             require_memory(sizes.temp_size_in_bytes + sizes.output_size_in_bytes, self.what, REMEDY)
+        heard()  # compiling may have lost it
         return compiled(*args, **more)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..agents.algorithm import Algorithm
-from ..core import pytree, storage
+from ..core import interruption, pytree, storage
 from ..core.progress import Silent, screen_of
 from ..data.columns import Columns
 from ..data.transforms import Transform
@@ -87,6 +87,7 @@ class Looks:
         while begin < end:
             stop, started = min(begin + self.length, end, edge if begin < edge else end), time.monotonic()
             yield begin, stop
+            interruption.heard()
             seconds = time.monotonic() - started
             if stop == edge:
                 self.length = self.first
@@ -124,7 +125,7 @@ def train_runs(
     `prepare()` is called once, after the record agrees with what is resumed, and returns what makes engines of settings
     and seeds. `sentences` are shown first.
     """
-    with screen_of(options.progress) as screen, contextlib.ExitStack() as stack:
+    with interruption.remembered(), screen_of(options.progress) as screen, contextlib.ExitStack() as stack:
         news, moved = _opened(run, options.resume, stack) if run.folder is not None else ([], [])
         for sentence in (headline(run), *sentences, *news):
             screen.say(sentence)
@@ -226,6 +227,7 @@ class _Group:
     def _measured(self, begin: int, end: int) -> list[Row]:
         """Take all runs from one step to another, and show what was measured of them."""
         measures = self.engine.advance(begin, end)
+        interruption.heard()
         self.screen.update(end, _means(measures))
         return measures
 
