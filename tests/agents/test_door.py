@@ -279,6 +279,7 @@ def without_names(data: Dataset) -> Dataset:
     return dataclasses.replace(data, spec=dataclasses.replace(spec, observations=parts))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("judge", JUDGES)
 def test_without_names_columns_go_by_place_and_that_is_said(judge, caplog):
     door._say.cache_clear()

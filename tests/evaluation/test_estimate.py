@@ -211,7 +211,7 @@ def test_policies_are_judged_as_each_acts():
     policy = weft.fit(small.bc(), data, 5, 1).policy()
     alone = [estimate(policy, data, "linear_q", "normal", features=8, greedy=way).value for way in (True, False)]
     both = estimate((policy, policy.drawing()), data, "linear_q", "normal", features=8)
-    assert [one.value for one in both] == pytest.approx(alone, rel=1e-4)
+    assert [one.value for one in both] == pytest.approx(alone, rel=1e-3)
     assert alone[0] != pytest.approx(alone[1], rel=1e-3)
 
 

@@ -57,7 +57,7 @@ def test_features_that_nearly_depend_on_each_other_cost_no_digits(count):
     assert expected == pytest.approx(truth, abs=0.3)
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("horizon", [1, LONGEST, None])
 @pytest.mark.parametrize("what", ["choices", "choices drawn", "continuous"])
 def test_features_made_anew_give_what_kept_sums_give(monkeypatch, what, horizon):

@@ -214,6 +214,7 @@ def test_a_continuous_policy_is_judged_and_written_by_its_mode_without_propensit
     assert abs(row.value - judged[False].value) > 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undiagnosed")
 def test_where_densities_are_weighed_the_policy_that_draws_is_judged_and_written(tmp_path):
     td3 = pytree.replace(TD3BC(hidden=(8,)), "sampler.batch_size", 16)

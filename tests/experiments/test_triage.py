@@ -113,6 +113,7 @@ def test_one_seed_of_two_is_worth_watching(conservative, tmp_path):
     assert found.checkpoint == 80
 
 
+@pytest.mark.slow
 def test_a_larger_run_tells_whether_the_smaller_under_fits(conservative, data, tmp_path):
     weft.fit(cql(hidden=(16,)), data, 80, 1, tmp_path / "large", log_every=2)
     flat = {"mean_q": lambda time, _: 10 * time, "td_error": lambda *_: 1.0, "gap": lambda *_: 1.0}

@@ -126,7 +126,7 @@ def after(game: Game, moves: list[int]):
     return positions
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moves", "answer"),
     [([0, 6, 0, 6, 0], 0), ([0, 6, 0, 6, 1, 6], 6), ([0, 6, 1, 6, 2], 3), ([0, 6, 0, 6, 0, 6], 0)],

@@ -169,6 +169,7 @@ def test_the_search_never_loses_many_games():
     assert (found.losses, found.wins) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_search_with_networks_takes_both_into_account(imitator):
     positions = after([], [4])
     value = mlp(jax.random.key(12), (18, 8, 1), 1.0)

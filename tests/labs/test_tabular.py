@@ -268,7 +268,7 @@ class Noise(Environment):
         return jnp.int32(1), jnp.where(state == 1, paid, 0.0), state == 1
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("choices", "bias"), [(2, 1 / 3), (4, 0.6), (18, 17 / 19)])
 def test_one_table_believes_its_luck_and_two_do_not(choices, bias):
     """A step size of 1 keeps the last reward, so what state 0 is worth is a maximum of single draws."""

@@ -10,6 +10,7 @@ from weft.nn.critics import critic
 from weft.nn.encoder import encoder
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize(("side", "stride"), [(8, 4), (4, 2), (3, 1), (3, 2), (5, 3)])
 @pytest.mark.parametrize("size", [(21, 20), (12, 17)])

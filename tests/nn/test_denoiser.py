@@ -37,6 +37,7 @@ def test_a_layer_norm_has_mean_and_deviation():
     np.testing.assert_allclose(found.std(-1), 2.0, rtol=1e-4)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
 def test_any_leading_axes_and_many_actions_of_a_state(batch):
     model, seen = made(), jax.random.normal(jax.random.key(1), (*batch, 1))

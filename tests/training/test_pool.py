@@ -75,6 +75,7 @@ def test_a_run_that_began_in_this_process_stays_there(settings, monkeypatch, tmp
     assert run.record["computed"]["mapping"] == "sequential"
 
 
+@pytest.mark.slow
 def test_hopeless_runs_stop_in_workers_too(monkeypatch):
     method = pytree.replace(weft.CQL(hidden=(8,), learning_rate=1e30), "sampler.batch_size", 16)
     how = {"log_every": 5, "stop_when_hopeless": True}
@@ -142,11 +143,13 @@ print(run.record["computed"]["mapping"], flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_runs_once(tmp_path):
     output, errors = child(UNGUARDED, 40, tmp_path / "run", 20).communicate(timeout=300)
     assert output.split() == ["once", "apart"], errors
 
 
+@pytest.mark.few(1)
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_their_parent(tmp_path, how):

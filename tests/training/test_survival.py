@@ -92,6 +92,7 @@ def test_a_kill_while_a_fold_is_spent_leaves_a_ledger(tmp_path, moment, spent):
     assert not [path.name for path in ledger.folder.iterdir() if path.suffix in (".new", ".part")]
 
 
+@pytest.mark.slow
 def test_a_kill_before_the_first_checkpoint_costs_no_bit(tmp_path):
     process = child(CODE, tmp_path / "run", 20)
     while process.poll() is None and not (tmp_path / "run").exists():

@@ -128,7 +128,7 @@ def test_the_values_are_those_of_iql():
 
 
 # V of an even chance of 0 and 1: the quantile above one half is 1, the soft maximum log((1 + e^α) / 2) / α
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "truth"), [(Quantile(0.75), 1.0), (Exponential(2.0), float(np.log((1 + np.exp(2.0)) / 2) / 2))]
 )
@@ -138,6 +138,7 @@ def test_other_losses_have_other_values(loss, truth):
     assert float(setting.value(state, HERE, jax.random.key(0))) == pytest.approx(truth, abs=0.03)
 
 
+@pytest.mark.slow
 def test_acting_knows_the_average_alone_and_no_dropout():
     setting, state = learned()
     setting = dataclasses.replace(setting, samples=4)

@@ -78,6 +78,7 @@ def test_with_a_penalty_less_is_sent_more_is_clicked_and_more_is_earned():
     assert mean(found["cql"], "value") > 1.2 * mean(found["ddqn"], "value")
 
 
+@pytest.mark.slow
 def test_other_weights_of_the_objectives_compile_no_other_program():
     bench = benchmark()
     judged()

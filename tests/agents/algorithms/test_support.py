@@ -64,6 +64,7 @@ STAYING = {
 TWINNED = ("bcq", "bear", "crr", "one_step-best")  # their updates are held against d3rlpy's, or shared
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in TWINNED else ()) for name in STAYING]
 )
@@ -116,6 +117,7 @@ def test_the_multiplier_of_bear_rises_while_the_policy_is_outside_and_falls_insi
     assert seen[-1]["weight"] < 0.5 * seen[-2]["weight"]
 
 
+@pytest.mark.slow
 def test_a_reward_penalty_lowers_q_by_the_penalty_of_the_step_itself():
     """Q of BRAC with `reward` is Q of `value` less w D(s): here with one decision, so BRAC-v's Q is the reward."""
     base = {"weight": Fixed(0.5), "behaviour_steps": 200, "samples": 16, **SMALL}

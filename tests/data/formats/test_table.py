@@ -1,5 +1,6 @@
 """Tables: columns by pattern, episodes, ends, categories, and every wrong cell with its column and row."""
 
+import itertools
 import time
 
 import numpy as np
@@ -287,9 +288,18 @@ def test_open_bandit(shared_data):
 MARKS = ["NA", "nan", "NULL", "null", "None", "N/A", "?", "-", "#N/A"]
 
 
-@pytest.mark.parametrize("stored", ["csv", "parquet", "polars", "pandas", "dict"])
-@pytest.mark.parametrize("column", ["x0", "a", "r", "e", "t", "end", "p", "u"])
-@pytest.mark.parametrize("mark", MARKS)
+COLUMNS = ["x0", "a", "r", "e", "t", "end", "p", "u"]
+STORED = ["csv", "parquet", "polars", "pandas", "dict"]
+
+
+def cells():
+    """Yield every mark in every column of every kind of table; in the fast tests one kind of table takes turns."""
+    for place, (column, mark) in enumerate(itertools.product(COLUMNS, MARKS)):
+        for number, stored in enumerate(STORED):
+            yield pytest.param(column, mark, stored, marks=() if number == place % len(STORED) else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("column", "mark", "stored"), cells())
 def test_a_mark_of_a_missing_value_is_refused_in_every_column(column, mark, stored, tmp_path):
     words = frame(p=[0.5] * 6, u=[1, 1, 2, 2, 2, 1]).with_columns(polars.col(column).cast(polars.String))
     words = words.with_columns(polars.Series(column, [mark if row == 4 else v for row, v in enumerate(words[column])]))
