@@ -21,6 +21,7 @@ from weft.data.columns import Columns
 from weft.data.dataset import Dataset
 from weft.data.samplers.quintuples import Quintuples
 from weft.data.samplers.transitions import Transitions
+from weft.data.units import fit_transform
 from weft.nn.multipliers import Fixed, Lagrange
 from weft.training import loop as train
 
@@ -76,8 +77,21 @@ IDLE = {
     ("dqn", "discrete"): ("epsilon", "exploring"),  # for acting only
 }
 
+BOTH = ("cql", "iql")  # whose two kinds of actions have updates of their own
+
+
+def rests(name: str, kind: str) -> bool:
+    """Say whether a case is left to the slow tests: of a method with two kinds of actions one, in turn, is fast."""
+    kinds, place = algorithm.algorithm(name).actions, list(algorithm.algorithms()).index(name)
+    return len(kinds) == 2 and name not in BOTH and kind == KINDS[place % 2]
+
+
+def marks(name: str, kind: str) -> tuple[pytest.MarkDecorator, ...]:
+    return (pytest.mark.slow,) if rests(name, kind) else ()
+
+
 CASES = [
-    pytest.param(name, kind, id=f"{name}-{kind}")
+    pytest.param(name, kind, id=f"{name}-{kind}", marks=marks(name, kind))
     for name, found in algorithm.algorithms().items()
     for kind in KINDS
     if kind in found.actions
@@ -204,6 +218,10 @@ class Served(NamedTuple):
     """The mode of each row of numbers, the probabilities of each row of choices."""
     value: jax.Array | None
     figures: dict[str, jax.Array]
+
+
+def learns_from_logs(name: str, kind: str) -> bool:
+    return "log" in algorithm.algorithm(name).learns_from
 
 
 @functools.cache
@@ -408,6 +426,25 @@ def test_no_key_is_used_twice(name, kind):
         jax.jit(step).lower(key, jax.eval_shape(first, key))
 
 
+@pytest.mark.parametrize("factor", [100.0, 1000.0])
+@pytest.mark.parametrize(("name", "kind"), [param for param in CASES if learns_from_logs(*param.values)])
+def test_the_unit_of_rewards_changes_nothing(name, kind, factor):
+    for left, right in zip(leaves(scaled(name, kind, 1.0)), leaves(scaled(name, kind, factor)), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4)
+
+
+@functools.lru_cache(maxsize=2)
+def scaled(name: str, kind: str, factor: float) -> algorithm.State:
+    """Return where 100 updates end on a log whose rewards are so many times as large, in the scale of `weft.fit`."""
+    run, data, columns = case(name, kind), log_for(name, kind), columns_for(name, kind)
+    larger = dataclasses.replace(data, store_rewards=data.store_rewards * np.float32(factor))
+    reward = fit_transform(larger, rewards="size").reward(larger.device().reward)
+    columns = dataclasses.replace(columns, reward=reward[:, None])
+    stacked, keys = zoo.plan([run.base], (0,))
+    states = train.begin(stacked, keys, columns, data.spec, "sequential")
+    return train.advance(stacked, states, columns, keys, train.Span.of(0, 100, 100), "sequential")[0]
+
+
 # --- learning -------------------------------------------------------------------------------------------------------
 
 # After one update from one state, these parts may not have felt the change of a number that only another loss knows.
@@ -447,7 +484,9 @@ ISOLATED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "kind", "options", "field", "untouched"), ISOLATED)
+@pytest.mark.parametrize(
+    ("name", "kind", "options", "field", "untouched"), [pytest.param(*one, marks=marks(*one[:2])) for one in ISOLATED]
+)
 def test_a_loss_moves_its_own_model_only(name, kind, options, field, untouched):
     run, setting = case(name, kind), setting_of(name, **options)
     first = run.begun(setting)
@@ -474,10 +513,6 @@ PLAIN = {
 
 def valued(name: str, kind: str) -> bool:
     return name not in (*IMITATORS, "reinforce")
-
-
-def learns_from_logs(name: str, kind: str) -> bool:
-    return "log" in algorithm.algorithm(name).learns_from
 
 
 @pytest.mark.parametrize(("name", "kind"), [param for param in CASES if valued(*param.values)])

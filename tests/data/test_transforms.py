@@ -8,7 +8,7 @@ import zoo
 from weft.core.errors import UserError
 from weft.data.dataset import Dataset
 from weft.data.transforms import EDGE, identity
-from weft.data.units import fit_transform
+from weft.data.units import REWARDS, fit_transform
 
 
 def log(**options) -> Dataset:
@@ -48,12 +48,59 @@ def test_without_bounds_the_seen_range_counts():
     assert float(inside.min()) == pytest.approx(-1.0, abs=1e-5)
 
 
-@pytest.mark.parametrize("how", ["none", "returns", "unit"])
+@pytest.mark.parametrize("how", REWARDS)
 def test_rewards_are_scaled_as_asked(how):
     data = log()
     found = np.asarray(fit_transform(data, rewards=how, reward_shift=-1.0)(data.device()).reward[:, 0]) + 1.0
-    factor = {"none": 1.0, "returns": 1000.0 / np.ptp(data.returns), "unit": 1.0 / data.rewards.std()}[how]
-    np.testing.assert_allclose(found, factor * data.rewards, rtol=1e-3, atol=1e-4)
+    rewards = data.rewards
+    factor = {
+        "none": 1.0,
+        "size": 1.0 / np.sqrt((rewards**2).mean()),
+        "largest": 1.0 / np.abs(rewards).max(),
+        "returns": 1000.0 / np.ptp(data.returns),
+        "unit": 1.0 / rewards.std(),
+    }[how]
+    np.testing.assert_allclose(found, factor * rewards, rtol=1e-3, atol=1e-4)
+
+
+def rewarded(rewards):
+    """Return a log of single decisions with these rewards."""
+    rewards, zeros = np.asarray(rewards, np.float32), np.zeros(len(rewards))
+    return Dataset.from_arrays(zeros[:, None], zeros.astype(int), rewards, zeros == 0, action_count=2)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "size"),
+    [
+        ([0, 0, 0, 0], 1.0),  # nothing to go by
+        ([-3, -3, -3, -3], 3.0),  # a constant has no deviation
+        ([0, 0, 0, 6], 3.0),
+        ([1e-30, 1e-30, 1e-30, 1e-30], 1e-30),  # whose squares float32 does not have
+        ([3e37, -3e37, 3e37, 3e37], 3e37),
+    ],
+)
+def test_the_size_of_rewards_is_their_root_mean_square(rewards, size):
+    transform = fit_transform(rewarded(rewards), rewards="size")
+    assert transform.reward_unit == pytest.approx(size, rel=1e-6)
+    inside = np.asarray(transform.reward(jnp.asarray(rewards, jnp.float32)[:, None]))
+    np.testing.assert_allclose(inside, np.asarray(rewards) / size, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [3e38, 1e-39])
+def test_rewards_whose_size_float32_cannot_be_divided_by_are_refused(size):
+    with pytest.raises(UserError, match=r"the size of its rewards is about .*; give them in other units\."):
+        fit_transform(rewarded([size, size]), rewards="size")
+
+
+@pytest.mark.parametrize("how", ["size", "largest", "returns", "unit"])
+@pytest.mark.parametrize("factor", [0.01, 100.0, 1000.0, 1e12])
+def test_in_the_scale_of_a_method_cents_and_units_are_the_same(how, factor):
+    rewards = np.random.default_rng(3).normal(1.0, 2.0, 40).astype(np.float32)
+    one, other = (
+        np.asarray(fit_transform(data, rewards=how)(data.device()).reward)
+        for data in (rewarded(rewards), rewarded(rewards * np.float32(factor)))
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 def test_unknown_words_and_several_rewards_are_refused():

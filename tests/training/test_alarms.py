@@ -49,11 +49,11 @@ def test_the_bound_is_what_rewards_add_up_to():
     assert bound(log([1, 1, 1], terminal=False).declare(horizon=50), discount=1.0) == pytest.approx(50)
 
 
-def test_the_bound_is_in_the_units_of_the_method():
+def test_the_bound_is_in_the_units_of_the_log():
     data = log([1, -2, 0.5], terminal=False)
     assert bound(data, reward_shift=-1.0) == pytest.approx(30)
-    deviation = np.std([1, -2, 0.5])
-    assert bound(data, rewards="unit") == pytest.approx(20 / deviation, rel=1e-5)
+    assert bound(data, rewards="unit") == pytest.approx(20, rel=1e-5)
+    assert bound(data, rewards="largest", reward_shift=-1.0) == pytest.approx(40, rel=1e-5)  # (−2 / 2 − 1) · 2
 
 
 def test_long_steps_discount_more():
@@ -127,6 +127,14 @@ def test_conservative_methods_may_lift_the_logged_actions_by_half_their_weight()
     assert believable(row(weight=weight), 10.0, 10.0) == pytest.approx(10)
 
 
+def test_what_is_believable_is_in_the_units_of_the_log():
+    values = row(temperature=0.5, entropy=2.0, mean_q=2500.0)
+    assert believable(values, 2000.0, 10.0, 100.0) == pytest.approx(3000)
+    assert believable(row(), 0.1, 10.0, 100.0) == pytest.approx(100)  # what an untrained critic may answer
+    assert alarm(row(mean_q=900.0), 0.1, 10.0, 100.0) is None
+    assert alarm(row(mean_q=900.0), 0.1, 10.0) is not None
+
+
 def test_hope_ends_with_two_alarms_in_a_row_of_every_run():
     watch = Watch([(0, 0), (0, 1)], [1.0], [10.0])
     both = [row(mean_q=50.0), {**row(mean_q=50.0), "seed": 1}]
@@ -153,6 +161,19 @@ def test_the_record_holds_the_bounds(tmp_path):
     found = weft.load_run(tmp_path / "run").record["largest_returns"]
     assert found == [largest_return(setting, data, fit_transform(data))]
     assert weft.fit(bc(), data, 2).record["largest_returns"] == [None]
+
+
+def test_too_many_weights_that_are_cut_off_are_told():
+    limits = [limits_of(iql())]
+    assert Watch([(0, 0)], [None], [1.0], limits).take([row(clipped_weights=0.2)]) == []
+    watch = Watch([(0, 0)], [None], [1.0], limits)
+    rows = [row(clipped_weights=0.79)]
+    assert watch.take(rows) == [
+        "Alarm at step 10: 79% of the weights are cut off at their largest, so what is better and what is best count "
+        "alike; set a smaller inverse temperature, or a larger largest weight."
+    ]
+    assert watch.take(rows) == []
+    assert watch.hopeless() is None
 
 
 # --- multipliers ----------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def cut(folder, step):
             path.unlink()
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @each
 def test_a_killed_run_goes_on_bit_for_bit(name, tmp_path):
     method, env, rounds = CASES[name]
@@ -184,6 +184,7 @@ def pictures():
     return weft.fit(method, steps=60, env="catch:size=12", rounds=rounds, stack=3)
 
 
+@pytest.mark.slow
 def test_a_policy_stacks_pictures_as_the_ring_does(pictures):
     data, policy = pictures.collected(), pictures.policy()
     assert data.observations.dtype == np.uint8  # kept once, unstacked
@@ -233,6 +234,7 @@ def test_fine_tuning_begins_where_learning_from_the_log_ended(offline, rounds):
     held = weft.finetune(run, "maze", 20, data=data, rounds=Rounds(updates=0, logged_share=rounds.logged_share))
     assert same(held.states[0][20], run.states[0][30])  # moments, targets and all
     assert same(held.transform, run.transform)
+    assert float(held.transform.reward_scale) != 1.0  # the log's, not the maze's own
     moved = weft.finetune(run, "maze", 20, data=data, rounds=rounds)
     assert not same(moved.states[0][20], run.states[0][30])
     assert moved.record["online"]["from"]["step"] == 30
@@ -241,6 +243,7 @@ def test_fine_tuning_begins_where_learning_from_the_log_ended(offline, rounds):
     assert found.steps == 20
 
 
+@pytest.mark.slow
 def test_numbers_change_between_the_log_and_the_world_and_a_frozen_behaviour_stays_as_it_is(offline):
     data, _ = offline
     run = weft.fit(weft.IDQL(blocks=1, width=8, samples=4, **BATCHES), data, 5)
@@ -259,7 +262,8 @@ def test_numbers_change_between_the_log_and_the_world_and_a_frozen_behaviour_sta
 def test_another_discount_has_other_bounds_and_settings_that_become_equal_share_a_program(offline):
     data, _ = offline
     base = weft.IQL(**BATCHES)
-    run = weft.fit([base, dataclasses.replace(base, decay=True)], data, 4, reward_shift=-0.5)  # most steps cost 1/2
+    settings = [base, dataclasses.replace(base, decay=True)]
+    run = weft.fit(settings, data, 4, rewards="none", reward_shift=-0.5)  # most steps cost 1/2
     assert len(run.groups) == 2
     after = weft.finetune(run, "maze", 10, data=data, changes={"decay": False, "discount": 0.5})
     assert after.groups == [[0, 1]]
@@ -308,7 +312,7 @@ def test_a_learned_policy_goes_on_as_it_is(balancing, env):
     assert all(count >= 49 for count in rows)
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ["pendulum", "Pendulum-v1"])
 def test_a_learned_actor_takes_no_uniform_actions(env):
     method = weft.SAC(**BATCHES)  # 1000 uniform steps, where it begins
@@ -319,6 +323,7 @@ def test_a_learned_actor_takes_no_uniform_actions(env):
     assert (np.abs(density - 0.25) > 1e-4).all()
 
 
+@pytest.mark.slow
 def test_exploration_of_a_longer_run_does_not_begin_again(tmp_path):
     how = {"env": "cartpole", "rounds": Rounds(lanes=2), "out": tmp_path / "run"}
     weft.fit(weft.DQN(**BATCHES), steps=100, **how)
@@ -450,6 +455,7 @@ def test_another_buffer_or_world_is_not_resumed(tmp_path):
         weft.fit(method, steps=80, env="grid", rounds=rounds, out=tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 def test_a_longer_run_keeps_what_was_collected(tmp_path):
     method, env, _ = CASES["dqn-cartpole"]
     rounds = Rounds(lanes=2, warm_up=40)

@@ -147,6 +147,7 @@ def close(one, two) -> None:
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.few(1)
 @imitating
 def test_imitation_takes_its_share_of_any_run(name, data):
     run = weft.fit(IMITATING[name](**TINY), data, 40, log_every=8)
@@ -158,6 +159,7 @@ def test_imitation_takes_its_share_of_any_run(name, data):
     assert float(setting.measure(run.state(), batch, jax.random.key(1))["critic_loss"]) > 0.0  # not of its imitation
 
 
+@pytest.mark.few(1)
 @imitating
 def test_a_share_is_resumed_bit_for_bit_and_no_extension_imitates_again(name, data, tmp_path):
     method, counted = IMITATING[name](**TINY), IMITATING[name](behaviour_steps=8, **TINY)
@@ -249,7 +251,7 @@ def test_two_processes_cannot_share_a_folder(data, tmp_path):
         ({"algorithm": "iql"}, "such as weft.IQL"),
         ({"algorithm": [iql(), bc()]}, "of one algorithm"),
         ({"observations": "whiten"}, "'standardise' or 'none'"),
-        ({"rewards": "best"}, "'none', 'returns' or 'unit'"),
+        ({"rewards": "best"}, "'size', 'largest', 'returns', 'unit' or 'none'"),
     ],
 )
 def test_wrong_arguments_are_one_sentence_and_write_nothing(changes, sentence, data, tmp_path):
@@ -341,7 +343,10 @@ def test_discrete_and_dictionary_logs_train(tmp_path):
         ({"keep": [2.5]}, "A step to keep must be a whole number, got 2.5."),
         ({"batch_size": 8.0}, "The batch size must be a whole number, got 8.0."),
         ({"keep": 2}, "The steps to keep are a list such as [500, 1000], got 2."),
-        ({"rewards": "nonsense"}, "Rewards can be scaled by 'none', 'returns' or 'unit', not by 'nonsense'."),
+        (
+            {"rewards": "nonsense"},
+            "Rewards can be scaled by 'size', 'largest', 'returns', 'unit' or 'none', not by 'nonsense'.",
+        ),
         ({"observations": "nonsense"}, "Observations can be transformed by 'standardise' or 'none', not by 'nonsense'"),
         ({"reward_shift": "much"}, "The shift of rewards must be a finite number, got 'much'."),
         ({"rounds": weft.Rounds()}, "rounds is for methods that act (env), and for finetune; leave it out."),
@@ -412,6 +417,58 @@ def test_another_discount_than_the_declared_one_is_said(capsys):
     assert "The log declares the discount 1; the method uses 0.99." in capsys.readouterr().err
 
 
+# --- the scale of rewards -------------------------------------------------------------------------------------------
+
+
+def paid(factor):
+    """Return the log of `continuous`, paid in other units."""
+    data = continuous()
+    return data.rewarded(lambda reward: reward * np.float32(factor))
+
+
+def test_values_are_reported_in_the_rewards_of_the_log_and_policies_do_not_care(tmp_path):
+    runs = [weft.fit(iql(), paid(factor), 30, 1, tmp_path / f"{factor}", log_every=10) for factor in (1, 100)]
+    for one, other in zip(*(run.metrics for run in runs), strict=True):
+        assert other["mean_q"] == pytest.approx(100 * one["mean_q"], rel=1e-3)
+        assert other["critic_loss"] == pytest.approx(one["critic_loss"], rel=1e-3)  # in the method's own scale
+    seen = continuous().observations
+    np.testing.assert_allclose(runs[0].policy()(seen), runs[1].policy()(seen), atol=1e-5)
+    size = np.sqrt((continuous().rewards ** 2).mean())
+    loaded = weft.load_run(tmp_path / "100")
+    assert loaded.unit == pytest.approx(100 * size, rel=1e-5)
+    loaded.save_policy(tmp_path / "policy.safetensors")
+    assert weft.load_policy(tmp_path / "policy.safetensors").transform.reward_unit == pytest.approx(loaded.unit)
+
+
+def test_the_scale_is_said(capsys):
+    weft.fit(iql(), paid(100), steps=2, progress=True)
+    size = 100 * np.sqrt((continuous().rewards ** 2).mean())
+    assert f"The method sees rewards divided by {size:.4g}, their root mean square." in capsys.readouterr().err
+    weft.fit(iql(), paid(100), steps=2, progress=True, rewards="none")
+    assert "sees rewards" not in capsys.readouterr().err
+
+
+def test_a_world_is_scaled_by_what_it_declares(capsys):
+    run = weft.fit(weft.SAC(hidden=(4,)), env="pendulum", steps=40, rounds=weft.Rounds(warm_up=10), progress=True)
+    assert run.unit == pytest.approx(-run.spec.reward_low[0], rel=1e-6)
+    assert "the largest size that the environment declares." in capsys.readouterr().err
+    assert run.collected().rewards.min() < -1.0  # in the units of the world
+
+
+def test_a_run_of_the_older_rule_goes_on_as_it_was(tmp_path):
+    folder = tmp_path / "run"
+    weft.fit(iql(), paid(100), 10, 1, folder, log_every=5, rewards="unit")
+    record = weft.load_run(folder).record
+    largest = [most / weft.load_run(folder).unit for most in record.pop("largest_returns")]
+    del record["values"]
+    storage.write_record(folder / "run.json", {**record, "largest_returns": largest})
+    again = weft.fit(iql(), paid(100), 20, 1, folder, resume=True, rewards="unit")
+    assert again.unit == 1.0
+    assert again.record["largest_returns"] == largest
+    assert weft.load_run(folder).unit == 1.0
+    assert abs(again.metrics[-1]["mean_q"]) < 10.0
+
+
 # --- alarms -------------------------------------------------------------------------------------------------------
 
 
@@ -432,7 +489,7 @@ def broken(**settings):
 
 
 def test_learning_without_a_constraint_raises_the_alarm_once_and_iql_does_not(maze, caplog):
-    run = weft.fit(quick(weft.SAC), maze, 1000, 1, log_every=100)
+    run = weft.fit(quick(weft.SAC), maze, 1000, 1, log_every=100, rewards="none")
     (said,) = [record.message for record in caplog.records]
     assert re.fullmatch(
         r"Alarm at step \d+: mean Q is [\d.]+, more than 10 times what rewards, discount and method make "
@@ -447,9 +504,9 @@ def test_learning_without_a_constraint_raises_the_alarm_once_and_iql_does_not(ma
 
 
 def test_a_hopeless_run_stops_when_asked_and_goes_on_when_asked(maze, tmp_path, caplog):
-    whole = weft.fit(quick(weft.SAC), maze, 1000, 1, tmp_path / "whole", log_every=100)
+    whole = weft.fit(quick(weft.SAC), maze, 1000, 1, tmp_path / "whole", log_every=100, rewards="none")
     call = (quick(weft.SAC), maze, 1000, 1, tmp_path / "run")
-    run = weft.fit(*call, log_every=100, stop_when_hopeless=True)
+    run = weft.fit(*call, rewards="none", log_every=100, stop_when_hopeless=True)
     loaded = weft.load_run(tmp_path / "run")
     (stop,) = loaded.record["stopped"]
     assert run.record["stopped"] == [stop]
@@ -462,10 +519,10 @@ def test_a_hopeless_run_stops_when_asked_and_goes_on_when_asked(maze, tmp_path, 
     assert f"Stopped at step {stop['step']:,} of 1,000: mean Q" in caplog.text
     with pytest.raises(UserError, match="keeps no state of step 1000"):
         loaded.state(step=1000)
-    again = weft.fit(*call, resume=True, stop_when_hopeless=True)
+    again = weft.fit(*call, rewards="none", resume=True, stop_when_hopeless=True)
     assert again.record["stopped"] == [stop]
     assert same(again.state(), run.state())
-    on = weft.fit(*call, resume=True)
+    on = weft.fit(*call, rewards="none", resume=True)
     assert same(on.state(), whole.state())
     assert (tmp_path / "run/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
     assert "stopped" not in weft.load_run(tmp_path / "run").record
@@ -482,10 +539,10 @@ def test_a_killed_run_stops_where_it_would_have_stopped(data, tmp_path):
 
 
 def test_alarms_change_no_bit(maze, monkeypatch, caplog):
-    watched = weft.fit(quick(weft.SAC), maze, 1000, 1, log_every=100)
+    watched = weft.fit(quick(weft.SAC), maze, 1000, 1, log_every=100, rewards="none")
     assert caplog.records
     monkeypatch.setattr("weft.training.alarms.Watch.take", lambda *_: [])
-    blind = weft.fit(quick(weft.SAC), maze, 1000, 1, log_every=50)
+    blind = weft.fit(quick(weft.SAC), maze, 1000, 1, log_every=50, rewards="none")
     assert same(watched.state(), blind.state())
 
 

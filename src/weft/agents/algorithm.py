@@ -25,12 +25,14 @@ from ..data.spec import Spec, check_types, fits
 from .policy import Policy
 from .schedule import Rounds
 
-__all__ = ["Algorithm", "Tick", "algorithm", "algorithms", "applied", "describe", "rebuild"]
+__all__ = ["Algorithm", "Tick", "algorithm", "algorithms", "applied", "describe", "in_rewards", "rebuild"]
 
 State = PyTree
 Metrics = dict[str, Float[Array, ""]]
 PACKAGE = "weft.agents.algorithms"
 MOST = 3.4028234e38  # of numbers that float32 holds
+VALUES = ("mean_q", "mean_value", "advantage")
+"""Metrics that are sums of rewards. All others, losses and multipliers among them, are in the method's own scale."""
 RANGES = {
     "discount": (0.0, 1.0, "The discount must be between 0 and 1"),
     "inverse_temperature": (0.0, math.inf, "The inverse temperature may not be negative"),
@@ -192,6 +194,11 @@ class Algorithm(eqx.Module):
     def name(self) -> str:
         """The file name of the method."""
         return type(self).__module__.rpartition(".")[2]
+
+
+def in_rewards(metrics: Mapping[str, float], unit: float) -> dict[str, float]:
+    """Return metrics with values in the rewards of the log, of which `unit` is 1 for the method."""
+    return {name: value * unit if name in VALUES else value for name, value in metrics.items()}
 
 
 def algorithms() -> dict[str, type[Algorithm]]:

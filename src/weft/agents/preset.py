@@ -15,7 +15,7 @@ from .algorithm import Algorithm, algorithm
 __all__ = ["Preset", "preset", "presets"]
 
 PACKAGE = "weft.agents.presets"
-UNITS = {"observations": "standardise", "rewards": "none", "reward_shift": 0.0}
+UNITS = {"observations": "standardise", "rewards": "size", "reward_shift": 0.0}
 
 
 class Preset:

@@ -91,6 +91,11 @@ class Transform(eqx.Module):
         """Return the one reward that a method maximises."""
         return components @ self.weights * self.reward_scale + self.reward_shift
 
+    @property
+    def reward_unit(self) -> float:
+        """How much of the user's reward is 1 for the method; sums of rewards are brought back by it."""
+        return 1.0 / float(self.reward_scale)
+
     def parts(self) -> dict[str, bool | int]:
         """Say which parts are changed, so that `skeleton` can rebuild the structure."""
         changes = {"": self.observation} if self.spec.plain else self.observation
@@ -154,11 +159,14 @@ def identity(spec: Spec) -> Transform:
 
 
 def declared_units(spec: Spec, stack: int = 1) -> Transform:
-    """Return the transform of an environment without a log: actions from their bounds to [−1, 1], all else as it is.
+    """Return the transform of an environment without a log: actions from their bounds to [−1, 1], rewards divided by
+    the largest size that is declared of them (by 1 where nothing is), observations as they are.
 
     Raises UserError for continuous actions without finite bounds.
     """
-    blank = dataclasses.replace(identity(spec), stack=check_stack(spec, stack))
+    largest = max(map(abs, (*(spec.reward_low or ()), *(spec.reward_high or ()))), default=0.0)
+    scale = jnp.float32(1.0 / largest if 0.0 < largest < np.inf else 1.0)
+    blank = dataclasses.replace(identity(spec), stack=check_stack(spec, stack), reward_scale=scale)
     if spec.action.kind != "continuous":
         return blank
     low, high = (

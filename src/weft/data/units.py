@@ -5,13 +5,17 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from ..core.errors import UserError
 from .dataset import Dataset
 from .memo import once_per_dataset
 from .transforms import Affine, Transform, _reach, check_stack
 
-__all__ = ["action_reach", "check_units", "fit_transform"]
+__all__ = ["REWARDS", "action_reach", "check_units", "fit_transform"]
+
+REWARDS = ("size", "largest", "returns", "unit", "none")
+"""How rewards can be brought to scale."""
 
 
 def action_reach(data: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
@@ -27,9 +31,10 @@ def fit_transform(
 
     observations: `standardise` (mean 0, standard deviation 1, with 1e-3 or a tenth of it, whichever is less, added to
     the deviation; columns that do not vary are divided by their size) or `none`; only numeric vectors are touched.
-    rewards: `none`, `returns` (1000 / (best − worst return), Kostrikov et al. 2021), or
-    `unit` (standard deviation 1). stack: how many successive images make an observation. Continuous actions are scaled
-    from their bounds (declared, else seen) to [−1, 1].
+    rewards: `size` (divided by the root mean square of all rewards; by 1 where all are 0), `largest` (by the largest
+    |reward|), `returns` (times 1000 / (best − worst return), Kostrikov et al. 2021), `unit` (standard deviation 1) or
+    `none`. The shift is added to what was scaled. stack: how many successive images make an observation. Continuous
+    actions are scaled from their bounds (declared, else seen) to [−1, 1].
     Raises UserError for unknown words and for several rewards that were not made one.
     """
     check_units(observations, rewards, reward_shift)
@@ -44,7 +49,7 @@ def fit_transform(
         observation=changes[""] if spec.plain else changes,
         action=_action_change(data),
         weights=jnp.ones(len(spec.rewards)),
-        reward_scale=jnp.asarray(_reward_scale(data, rewards), jnp.float32),
+        reward_scale=_reward_scale(data, rewards),
         reward_shift=jnp.asarray(reward_shift, jnp.float32),
         spec=spec,
         stack=check_stack(spec, stack),
@@ -55,8 +60,9 @@ def check_units(observations: Any, rewards: Any, reward_shift: Any) -> None:
     """Raise UserError for words that are no change of units, and for a shift that is no number."""
     if observations not in ("standardise", "none"):
         raise UserError(f"Observations can be transformed by 'standardise' or 'none', not by '{observations}'.")
-    if rewards not in ("none", "returns", "unit"):
-        raise UserError(f"Rewards can be scaled by 'none', 'returns' or 'unit', not by '{rewards}'.")
+    if rewards not in REWARDS:
+        words = ", ".join(f"'{word}'" for word in REWARDS[:-1])
+        raise UserError(f"Rewards can be scaled by {words} or '{REWARDS[-1]}', not by '{rewards}'.")
     if not isinstance(reward_shift, int | float | np.number) or not math.isfinite(reward_shift):
         raise UserError(f"The shift of rewards must be a finite number, got {reward_shift!r}.")
 
@@ -84,9 +90,26 @@ def _action_change(data: Dataset) -> Affine | None:
     return Affine(jnp.asarray((high + low) / 2), jnp.asarray(half))
 
 
-def _reward_scale(data: Dataset, how: str) -> float:
+def _reward_scale(data: Dataset, how: str) -> Array:
+    """Return what rewards are multiplied by; raise UserError where float32 does not hold it."""
+    scale, numbers = _factor(data, how), np.finfo(np.float32)
+    if not float(numbers.tiny) <= scale <= float(numbers.max):
+        raise UserError(
+            f"{data.origin}: the size of its rewards is about {1.0 / scale:.0e}, beyond what float32 can be divided "
+            "by; give them in other units."
+        )
+    return jnp.asarray(scale, jnp.float32)
+
+
+def _factor(data: Dataset, how: str) -> float:
     if how == "none":
         return 1.0
+    if how in ("size", "largest"):
+        sizes = np.abs(data.rewards, dtype=np.float64)
+        most = float(sizes.max(initial=0.0))
+        if most == 0.0 or how == "largest":
+            return 1.0 / (most or 1.0)
+        return 1.0 / (most * float(np.sqrt(np.mean(np.square(sizes / most)))))  # squares of tiny numbers are 0
     spread = float(np.ptp(data.returns)) / 1000.0 if how == "returns" else float(data.rewards.std())
     if spread == 0.0 or np.ptp(data.returns if how == "returns" else data.rewards) == 0.0:
         what = "returns" if how == "returns" else "rewards"

@@ -79,7 +79,7 @@ class Protocol:
     every: int
     episodes: int
     observations: str = "standardise"
-    rewards: str = "none"
+    rewards: str = "size"
     reward_shift: float = 0.0
     stack: int = 1
     first_episode: int = FIRST_EPISODE
@@ -101,7 +101,7 @@ def benchmark(
     seeds: int | Sequence[int] = 5,
     batch_size: int | None = None,
     observations: str = "standardise",
-    rewards: str = "none",
+    rewards: str = "size",
     reward_shift: float = 0.0,
     stack: int = 1,
     keep_runs: bool = False,

@@ -199,13 +199,16 @@ def _divergence_of_seed(subject: _Setting, place: int, largest: float | None) ->
             return Finding("divergence", "alarm", f"At step {step:,} {words[1]}.", int(step))
     if "mean_q" not in metrics:
         return Finding("divergence", "unknown", f"All metrics are finite; {method.title} logs no mean Q.")
-    bound = None if largest is None else np.array([believable(values, largest, patience) for values in rows])
-    return _inflated(diverging(steps, metrics["mean_q"][:, place], bound), largest)
+    mean_q, unit = metrics["mean_q"][:, place], subject.run.unit
+    if largest is None:
+        return diverging(steps, mean_q, None)
+    bound = np.array([believable(values, largest, patience, unit) for values in rows])
+    return _inflated(diverging(steps, mean_q, bound), max(largest, SMALLEST * unit))
 
 
-def _inflated(finding: Finding, largest: float | None) -> Finding:
+def _inflated(finding: Finding, largest: float) -> Finding:
     """Watch values that a method may honestly come to by what it pays itself, and that no return can reach."""
-    if largest is None or finding.verdict != "clear" or abs(finding.figures["last"]) <= max(largest, SMALLEST):
+    if finding.verdict != "clear" or abs(finding.figures["last"]) <= largest:
         return finding
     words = f"{finding.sentence[:-1]}, but no return reaches beyond {largest:.4g}: it ranks actions and is no value."
     return dataclasses.replace(finding, verdict="watch", sentence=words)

@@ -216,7 +216,7 @@ def _watch(run: Run, seed: int) -> dict[str, Any]:
 def _belief(run: Run, place: int, step: int, observations: np.ndarray) -> float | None:
     state = run.state(0, place, step)
     value = _believed(run.settings[0], state, run.transform, jnp.asarray(observations))
-    return None if value is None else float(value)
+    return None if value is None else float(value) * run.transform.reward_unit
 
 
 @jax.jit

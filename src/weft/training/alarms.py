@@ -18,6 +18,7 @@ from ..data.transforms import Transform
 from ..nn.multipliers import Lagrange
 
 __all__ = [
+    "CLIPPED",
     "FACTOR",
     "SMALLEST",
     "Limits",
@@ -32,7 +33,8 @@ __all__ = [
 ]
 
 FACTOR = 10.0  # times what is believable; critics overshoot a little on their way
-SMALLEST = 1.0  # untrained critics answer within about ±1, whatever the rewards
+SMALLEST = 1.0  # untrained critics answer within about ±1 in the units of the method, whatever the rewards
+CLIPPED = 0.2  # share of the weights above which clipping, and no longer the temperature, decides what is imitated
 PLACE = ("step", "setting", "seed")
 FULL = 0.99  # share of its largest value at which a multiplier, averaged over the updates of a row, is spent
 
@@ -40,7 +42,7 @@ FULL = 0.99  # share of its largest value at which a multiplier, averaged over t
 def largest_return(setting: Algorithm, data: Dataset, transform: Transform) -> float | None:
     """Return the largest size of a discounted return that steps like those of the log can add up to.
 
-    In the units of the method. Steps may follow each other in any order and for ever, so that no fixed point of a
+    In the units of the log. Steps may follow each other in any order and for ever, so that no fixed point of a
     Bellman backup lies beyond: the largest of |r| over terminal steps and of |r| / (1 − γ^Δt) over all others. With
     γ = 1 the declared horizon (else the longest episode) takes the place of 1 / (1 − γ). None for a method that does
     not discount.
@@ -53,6 +55,7 @@ def largest_return(setting: Algorithm, data: Dataset, transform: Transform) -> f
         parts @ np.asarray(transform.weights, np.float64) * float(transform.reward_scale)
         + float(transform.reward_shift)
     )
+    size *= transform.reward_unit
     factor = float(discount) ** np.asarray(data.durations, np.float64)
     often = np.where(factor < 1.0, 1.0 / np.maximum(1.0 - factor, 1e-12), _horizon(data.spec))
     return float(np.max(np.where(data.terminals, size, size * often)))
@@ -98,27 +101,31 @@ def _horizon(spec: Spec) -> float:
     return float(spec.horizon or spec.longest or 1)
 
 
-def believable(row: Mapping[str, Any], largest: float, steps: float) -> float:
+def believable(row: Mapping[str, Any], largest: float, steps: float, unit: float = 1.0) -> float:
     """Return the largest |mean Q| that a row of metrics may honestly hold.
 
-    The largest return, and what a method pays itself at every effective step: a soft one for the entropy of its
+    unit: how much of the log's reward is 1 for the method, whose temperature and weight a row holds. The largest
+    return, and what a method pays itself at every effective step: a soft one for the entropy of its
     actions; a conservative one up to w / 2 at logged actions, where the gradient of its penalty meets that of the
     squared error.
     """
     bonus = row.get("temperature", 0.0) * max(row.get("entropy", 0.0), 0.0)
     if "gap" in row:
         bonus += row.get("weight", 0.0) / 2
-    return max(largest, SMALLEST) + bonus * steps
+    return max(largest, SMALLEST * unit) + bonus * steps * unit
 
 
-def alarm(row: Mapping[str, Any], largest: float | None, steps: float) -> tuple[str, str] | None:
-    """Return the kind of alarm that a row of metrics gives, and what is wrong in words; None where all is well."""
+def alarm(row: Mapping[str, Any], largest: float | None, steps: float, unit: float = 1.0) -> tuple[str, str] | None:
+    """Return the kind of alarm that a row of metrics gives, and what is wrong in words; None where all is well.
+
+    largest, steps, unit: see `believable`.
+    """
     missing = [name for name, value in row.items() if name not in PLACE and not math.isfinite(value)]
     if missing:
         return "lost", f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not finite"
     if largest is None or "mean_q" not in row:
         return None
-    limit = believable(row, largest, steps)
+    limit = believable(row, largest, steps, unit)
     if abs(row["mean_q"]) <= FACTOR * limit:
         return None
     return "diverging", (
@@ -145,8 +152,14 @@ def strain(row: Mapping[str, Any], limits: Limits) -> tuple[str, str] | None:
     """Return the kind of alarm that a row gives about its multipliers, and in words what is wrong and what to do.
 
     `unreachable`: a threshold at or below the smallest gap, known before anything is learned. `saturated`: a multiplier
-    at its largest, whatever the reason. They end no run.
+    at its largest, whatever the reason. `clipped`: weights of which too many are cut off. They end no run.
     """
+    share = row.get("clipped_weights", 0.0)
+    if share > CLIPPED:
+        return "clipped", (
+            f"{share:.0%} of the weights are cut off at their largest, so what is better and what is best count alike; "
+            "set a smaller inverse temperature, or a larger largest weight"
+        )
     weight = limits.multipliers.get("weight")
     if weight is not None and limits.gap is not None and "gap" in row and float(weight.threshold) <= limits.gap:
         return "unreachable", (
@@ -171,7 +184,7 @@ class Watch:
     """Looks at the rows of the runs of one compiled program as they come; remembers alarms in a row, and what it said.
 
     largest: `largest_return` of every setting of the run; steps: `effective_steps` of every setting; limits: the
-    `Limits` of every setting, if multipliers are to be watched.
+    `Limits` of every setting, if multipliers and weights are to be watched; unit: see `believable`.
     """
 
     def __init__(
@@ -180,8 +193,9 @@ class Watch:
         largest: Sequence[float | None],
         steps: Sequence[float],
         limits: Sequence[Limits] = (),
+        unit: float = 1.0,
     ):
-        self.largest, self.steps, self.limits = largest, steps, limits
+        self.largest, self.steps, self.limits, self.unit = largest, steps, limits, unit
         self.streak = dict.fromkeys(places, 0)
         self.words: dict[tuple[int, int], str] = {}
         self.said: set[str] = set()
@@ -193,7 +207,7 @@ class Watch:
             place = (row["setting"], row["seed"])
             if place not in self.streak:
                 continue
-            raised = alarm(row, self.largest[row["setting"]], self.steps[row["setting"]])
+            raised = alarm(row, self.largest[row["setting"]], self.steps[row["setting"]], self.unit)
             self.streak[place] = self.streak[place] + 1 if raised else 0
             if raised:
                 self.words[place] = raised[1]

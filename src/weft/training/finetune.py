@@ -215,10 +215,7 @@ def finetune(
     source = source_of(log) if log is not None else {**run.record["data"]}
     record = record_of(plan, run.spec, source, run.record["units"])
     record["online"] = {**_online_record(world, rounds, turns), "from": _origin(run, begun)}
-    record["largest_returns"] = run.record["largest_returns"]
-    if changes:
-        bounds = [None if log is None else largest_return(one, log, run.transform) for one in settings]
-        record["largest_returns"] = bounds
+    record["largest_returns"] = _bounds(run, log, settings if changes else None)
     successor = Run.fresh(record, plan.settings, plan.seeds, run.transform, out)
     successor.trained_on = run.trained_on
     first = [
@@ -227,6 +224,14 @@ def finetune(
     ]
     train_runs(successor, plan, options, _maker(successor, env, world, turns, log, first))
     return successor
+
+
+def _bounds(run: Run, log: Dataset | None, changed: Sequence[Algorithm] | None) -> list[float | None]:
+    """Return the largest returns of a run's settings, counted anew where these have changed."""
+    if changed is not None:
+        return [None if log is None else largest_return(one, log, run.transform) for one in changed]
+    scale = run.transform.reward_unit / run.unit  # an older run's are in the units of the method
+    return [None if most is None else most * scale for most in run.record["largest_returns"]]
 
 
 def _check_types(run: Any, data: Any, changes: Any) -> None:

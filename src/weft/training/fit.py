@@ -43,7 +43,7 @@ def fit(
     progress: bool | None = None,
     batch_size: int | None = None,
     observations: str = "standardise",
-    rewards: str = "none",
+    rewards: str = "size",
     reward_shift: float = 0.0,
     stack: int = 1,
     keep: Sequence[int] = (),
@@ -75,8 +75,8 @@ def fit(
     a function that makes an environment. Steps are then environment steps, `rounds` says how acting and learning take
     turns (the method's own by default), and what was collected is `run.collected()`. evaluate_every, evaluate_episodes:
     so many greedy episodes, always the same, after so many environment steps, as `evaluation` in the metrics. These
-    are for acting only, as observations, rewards and reward_shift are for a log; an environment's units stay as they
-    are.
+    are for acting only, as observations, rewards and reward_shift are for a log; an environment's rewards are divided
+    by the largest size that it declares of them, and stay as they are where it declares none.
 
     Raises UserError, before anything is written, for wrong arguments, a log that the method cannot learn from, and a
     folder that is taken or does not fit.

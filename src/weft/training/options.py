@@ -32,7 +32,7 @@ class Units:
     """The units in which a method sees a log; see `fit_transform`."""
 
     observations: str = "standardise"
-    rewards: str = "none"
+    rewards: str = "size"
     reward_shift: float = 0.0
 
     def check_unused(self) -> None:

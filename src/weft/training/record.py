@@ -36,6 +36,7 @@ def record_of(plan: Plan, spec: Spec, source: dict[str, Any], units: dict[str, A
         "keep": plan.keep,
         "log_every": plan.log_every or max(1, plan.steps // 100),
         "units": units,
+        "values": "of the log",  # an older run's metrics are in the units of the method
         "data": source,
         "spec": json.loads(spec.to_json()),
         "computed": _computed(),
@@ -79,9 +80,10 @@ def agreed(run: Run, folder: Path, resume: bool) -> tuple[list[str], list[str]]:
         folders.check_free(folder)
         return ([f"There is nothing to resume in {folder}: starting at step 0."] if resume else []), []
     old = load_run(folder)
-    new, was = run.record, old.record
+    was = old.record
+    new, news = _as_it_began(run.record, was)
     _check_same(folder, was, new)
-    news, ended = [], list(was.get("extended_from", []))
+    ended = list(was.get("extended_from", []))
     if new["steps"] > was["steps"]:
         news.append(f"Extended from {was['steps']:,} to {new['steps']:,} steps; schedules go by the new total.")
         ended.append(was["steps"])
@@ -98,6 +100,20 @@ def agreed(run: Run, folder: Path, resume: bool) -> tuple[list[str], list[str]]:
         run.record["resumed_on"] = places
     run.record["keep"] = sorted({*was["keep"], *new["keep"], *ended})  # what was kept for good stays
     return news, moved
+
+
+def _as_it_began(new: dict[str, Any], was: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return a record by the rules of the run that goes on, and what to say of them.
+
+    Where "values" is absent, rewards stayed as they were by default, and metrics are in the units of the method.
+    """
+    if "values" in was:
+        return new, []
+    older = {**new, "largest_returns": was.get("largest_returns", new["largest_returns"])}
+    older.pop("values", None)
+    if new["units"].get("rewards") != "size" or was["units"].get("rewards") != "none":
+        return older, []
+    return {**older, "units": {**new["units"], "rewards": "none"}}, ["Rewards stay as they are, as when the run began."]
 
 
 def _check_same(folder: Path, was: dict[str, Any], new: dict[str, Any]) -> None:

@@ -102,6 +102,11 @@ class Run:
         return 0 if goes_on else [*self.record.get("extended_from", []), self.record["steps"]][0]
 
     @property
+    def unit(self) -> float:
+        """How much of the log's reward is 1 for the method, whose values the metrics report in the log's rewards."""
+        return self.transform.reward_unit if "values" in self.record else 1.0
+
+    @property
     def steps(self) -> list[int]:
         """The steps whose states are kept, ascending; what was stopped early is later as it was then."""
         every = [self._kept(group) for group in range(len(self.groups))]

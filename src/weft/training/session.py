@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ..agents.algorithm import Algorithm
+from ..agents.algorithm import Algorithm, in_rewards
 from ..core import interruption, pytree, storage
 from ..core.progress import Silent, screen_of
 from ..data.columns import Columns
@@ -107,6 +107,25 @@ def headline(run: Run) -> str:
     return f"{run.settings[0].title} on {run.record['data']['origin']}: {of}{place}."
 
 
+DIVISORS = {
+    "size": "their root mean square",
+    "largest": "their largest size",
+    "returns": "a thousandth of the range of returns",
+    "unit": "their standard deviation",
+}
+
+
+def reward_scale(run: Run) -> Iterator[str]:
+    """Yield in which scale the method sees rewards, where it is not that of the log."""
+    unit, how = run.transform.reward_unit, run.record["units"].get("rewards")
+    origin = run.record["data"]["origin"]
+    if how is None and unit == 1.0 and run.spec.reward_low is None:
+        yield f"The method sees rewards as they are: {origin} declares no range of them."
+    elif unit != 1.0:
+        what = "the largest size that the environment declares" if how is None else DIVISORS[how]
+        yield f"The method sees rewards divided by {unit:.4g}, {what}."
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -127,7 +146,7 @@ def train_runs(
     """
     with interruption.remembered(), screen_of(options.progress) as screen, contextlib.ExitStack() as stack:
         news, moved = _opened(run, options.resume, stack) if run.folder is not None else ([], [])
-        for sentence in (headline(run), *sentences, *news):
+        for sentence in (headline(run), *reward_scale(run), *sentences, *news):
             screen.say(sentence)
         for sentence in moved:
             screen.warn(sentence)
@@ -234,7 +253,7 @@ class _Group:
     def _rows(self, step: int, measures: list[Row]) -> list[dict[str, Any]]:
         places = [(setting, seed) for setting in self.run.groups[self.number] for seed in self.plan.seeds]
         return [
-            {"step": step, "setting": setting, "seed": seed, **values}
+            {"step": step, "setting": setting, "seed": seed, **in_rewards(values, self.run.unit)}
             for (setting, seed), values in zip(places, measures, strict=True)
         ]
 
@@ -301,7 +320,7 @@ def _watch(run: Run, members: list[int]) -> Watch:
     steps = [effective_steps(setting, run.spec) for setting in run.settings]
     gaps = run.record.get("smallest_gaps", [None] * len(steps))
     limits = [limits_of(setting, gap) for setting, gap in zip(run.settings, gaps, strict=True)]
-    watch = Watch(places, run.record["largest_returns"], steps, limits)
+    watch = Watch(places, run.record["largest_returns"], steps, limits, run.unit)
     watch.take(run.metrics)
     watch.said.clear()  # a person who resumes hears of it again
     return watch

@@ -1,6 +1,7 @@
 """Mazes and tasks with one reward at the goal: every other step must cost, or nothing hurries.
 
-One is taken off every reward (IQL's and AWAC's authors, arXiv:2110.06169), so that a step costs 1 and the goal 0.
+The goal's reward becomes 1, and one is taken off every reward (IQL's and AWAC's authors, arXiv:2110.06169), so that a
+step costs 1 and the goal 0.
 Values lean far to the best (expectile .9) and weights are sharp (10), as there. CQL backs up the sampled action, not
 the mode, and weighs 5 (JaxCQL).
 """
@@ -17,7 +18,7 @@ class SparseGoal(Preset):
     """A reward at the goal alone."""
 
     title: ClassVar[str] = "Sparse goal"
-    units: ClassVar[dict[str, Any]] = {"observations": "none", "reward_shift": -1.0}
+    units: ClassVar[dict[str, Any]] = {"observations": "none", "rewards": "largest", "reward_shift": -1.0}
     settings: ClassVar[dict[str, dict[str, Any]]] = {
         "awac": {"inverse_temperature": 10.0},
         "bc": {},

@@ -66,8 +66,9 @@ class Options:
     """Consecutive grey-scale frames stacked into one observation."""
     standardise: bool = True
     """Standardise numeric observations to mean 0 and standard deviation 1."""
-    scale_rewards: Literal["none", "returns", "unit"] = "none"
-    """returns: multiply rewards by 1000 / range of returns; unit: scale them to standard deviation 1."""
+    scale_rewards: Literal["size", "largest", "returns", "unit", "none"] = "size"
+    """Divide rewards by: size, their root mean square; largest, their largest size; returns, a thousandth of the range
+    of returns; unit, their standard deviation; none, nothing."""
     shift_rewards: float = 0.0
     """Constant added to every scaled reward."""
     log_every: Count = None
