@@ -292,11 +292,13 @@ COLUMNS = ["x0", "a", "r", "e", "t", "end", "p", "u"]
 STORED = ["csv", "parquet", "polars", "pandas", "dict"]
 
 
-def cells():
-    """Yield every mark in every column of every kind of table; in the fast tests one kind of table takes turns."""
-    for place, (column, mark) in enumerate(itertools.product(COLUMNS, MARKS)):
-        for number, stored in enumerate(STORED):
-            yield pytest.param(column, mark, stored, marks=() if number == place % len(STORED) else pytest.mark.slow)
+def cells() -> list[object]:
+    """Return every mark in every column of every kind of table; in the fast tests the kinds of table take turns."""
+    return [
+        pytest.param(column, mark, stored, marks=() if number == place % len(STORED) else pytest.mark.slow)
+        for place, (column, mark) in enumerate(itertools.product(COLUMNS, MARKS))
+        for number, stored in enumerate(STORED)
+    ]
 
 
 @pytest.mark.parametrize(("column", "mark", "stored"), cells())
