@@ -50,6 +50,7 @@ class Twin:
                 largest=float(np.exp(numbers["log_alpha_max"])),
             ),
             kernel=numbers["mmd_kernel"],
+            relative=False,
             samples=numbers["mmd_samples"],
             target_samples=numbers["target_samples"],
             warm_up=numbers["warm_up_updates"],

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zoo
 
+import weft
 from weft.agents.algorithms.bcq import BCQ
 from weft.agents.algorithms.bear import BEAR
 from weft.agents.algorithms.brac import BRAC
@@ -102,6 +103,24 @@ def test_one_candidate_without_perturbation_is_imitation():
     assert float(found.mean()) == pytest.approx(float(drawn.mean()), abs=0.02)
     assert float(found.std()) == pytest.approx(float(drawn.std()), abs=0.02)
     assert (jnp.abs(found) < 0.35).all()
+
+
+def test_a_policy_like_the_log_meets_the_threshold_of_bear():
+    """Three dimensions, four samples: two sets of one Gaussian exceed .05 (.06 to .27), which says nothing of them."""
+    generator = np.random.default_rng(0)
+    actions = np.tanh(generator.normal(0.0, 0.5, (2000, 3))).astype(np.float32)
+    data = Dataset.from_arrays(
+        np.zeros((2000, 1), np.float32), actions, np.zeros(2000, np.float32), np.ones(2000, bool),
+        action_bounds=(-1.0, 1.0),
+    )  # fmt: skip
+    last = {}
+    for relative in (True, False):
+        weight = Lagrange(0.05, learning_rate=1e-2, initial=1e3, largest=1e3)
+        setting = BEAR(weight=weight, relative=relative, actor_learning_rate=5e-3, **MODEL, **SMALL)
+        last[relative] = weft.fit(setting, data, 1000, 1, log_every=100).metrics[-1]
+    assert last[True]["discrepancy"] < 0.05 < last[False]["discrepancy"]
+    assert last[True]["weight"] < 500.0
+    assert last[False]["weight"] == pytest.approx(1e3, rel=1e-3)
 
 
 @pytest.mark.slow

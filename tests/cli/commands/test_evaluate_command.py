@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 import weft
 from weft.cli.commands.evaluate import bounds, interval, labels
@@ -93,6 +94,14 @@ def test_the_interval_is_student_s(capsys):
     low, high = interval(np.array([1.0, 2.0, 3.0, 4.0]))
     assert (low, high) == pytest.approx((2.5 - 3.1824 * 1.29099 / 2, 2.5 + 3.1824 * 1.29099 / 2), abs=1e-3)
     assert bounds(*interval(np.array([1.0]))) == "–"
+    assert bounds(*interval(np.ones(20))) == "–"  # nothing varied, which is no certainty
+
+
+def test_two_values_have_the_exact_interval_of_a_share():
+    returns = np.array([0.0] * 3 + [10.0] * 17)
+    found = binomtest(17, 20).proportion_ci(0.95, "exact")
+    assert interval(returns) == pytest.approx((10 * found.low, 10 * found.high))
+    assert interval(returns - 5) == pytest.approx((10 * found.low - 5, 10 * found.high - 5))
 
 
 def test_a_log_is_answered_by_the_named_method_and_interval(trained, tmp_path, capsys):

@@ -6,17 +6,19 @@ r"""BEAR: bootstrapping error accumulation reduction (Kumar, Fu, Tucker and Levi
     L_pi = E_D[ w MMD(G(s, .), pi(. | s)) - min_j Q_j(s, a) ],   a ~ pi(. | s)                  (eq. 2 and app. C)
 
 pi is to stay within the support of the log, not near its density: the distance is the maximum mean discrepancy of
-`samples` actions each, before the tanh, with a `kernel` of `width` sigma. A `Lagrange` as `weight` (w) holds it at its
-threshold. Whether a threshold rejects anything depends on the kernel: a wide Gaussian sees hardly more than the mean,
-so that two points at both ends of the range pass .05 beside a log in the middle (see tests/test_discrepancy.py). In the
-first `warm_up` updates (below 1 a share of the run) pi learns from the distance alone. `pessimism` is l. The policy
-takes the best by Q_1 of `candidates` draws.
+`samples` actions each, before the tanh, with a `kernel` of `width` sigma. So few samples are apart even where they are
+of one distribution, so a `Lagrange` as `weight` (w) holds at its threshold by how much the distance to pi exceeds that
+of two sets of G (`relative`). Whether a threshold rejects anything depends on the kernel: a wide Gaussian sees hardly
+more than the mean, so that two points at both ends of the range pass .05 beside a log in the middle
+(tests/nn/test_discrepancy.py). In the first `warm_up` updates (below 1 a share of the run) pi learns from the distance
+alone. `pessimism` is l. The policy takes the best by Q_1 of `candidates` draws.
 
 Order of updates: G; Q with the old targets; pi with the new G and Q and the old w; w by the old pi; targets.
 
-Differs from the reference: two layers of 256 (there 400 and 300, G 750) and orthogonal weights; the multiplier has no
-lower bound; the warm-up is counted in updates; pi learns from Q of one draw, there from the mean over `samples` draws,
-and from no term for the spread of the critics.
+Differs from the reference: `relative` (there the threshold is held against the distance itself, which two sets of one
+distribution exceed, .06 to .27 in three dimensions, so that w grows whatever pi does); two layers of 256 (there 400 and
+300, G 750) and orthogonal weights; the multiplier has no lower bound; the warm-up is counted in updates; pi learns from
+Q of one draw, there from the mean over `samples` draws, and from no term for the spread of the critics.
 """
 
 from typing import ClassVar
@@ -70,6 +72,7 @@ class BEAR(Algorithm):
     width: float = 10.0
     weight: Fixed | Lagrange = Lagrange(threshold=0.05, learning_rate=1e-3, largest=22026.0)
     kernel: str = static(default="laplacian")
+    relative: bool = static(default=True)
     samples: int = static(default=4)
     target_samples: int = static(default=10)
     candidates: int = static(default=100)
@@ -109,7 +112,10 @@ class BEAR(Algorithm):
             return sum(jnp.mean(jnp.square(q - goal)) for q in logged), jnp.mean(logged[0])
 
         pair, (q_loss, mean_q) = descend(state.critics, adam, critic_loss, auxiliary=True)
-        log = model.model.unsquashed(batch.observation, log_key, self.samples)
+        log, floor = model.model.unsquashed(batch.observation, log_key, (1 + self.relative) * self.samples), 0.0
+        if self.relative:
+            log, other = jnp.split(log, 2, axis=-2)
+            floor = jnp.mean(discrepancy(log, other, self.kernel, self.width))
 
         def actor_loss(pi):
             chosen = pi(batch.observation)
@@ -121,11 +127,11 @@ class BEAR(Algorithm):
 
         adam = optax.adam(self.actor_learning_rate)
         actor, (pi_loss, apart) = descend(state.actor, adam, actor_loss, auxiliary=True)
-        weight = self.weight.follow(state.weight, apart)
+        weight = self.weight.follow(state.weight, apart - floor)
         target = incremental_update(pair.model, state.target, self.target_rate)
         target_actor = incremental_update(actor.model, state.target_actor, self.target_rate)
         metrics = {"model_loss": g_loss, "critic_loss": q_loss, "actor_loss": pi_loss, "mean_q": mean_q}
-        metrics |= {"discrepancy": apart, "weight": self.weight.at(weight)}
+        metrics |= {"discrepancy": apart - floor, "weight": self.weight.at(weight)}
         return State(model, pair, actor, target, target_actor, weight), metrics
 
     def policy(self, state):

@@ -107,7 +107,9 @@ class Evaluate(Command):
 
     def _cells(self, values: "np.ndarray") -> list[str]:
         low, high = interval(values)
-        cells = [f"{values.mean():.4g}", bounds(low, high), f"{values.min():.4g}", f"{values.max():.4g}"]
+        worst, times = values.min(), int((values == values.min()).sum())
+        failures = f" ({times} of {len(values)})" if 1 < times < len(values) else ""
+        cells = [f"{values.mean():.4g}", bounds(low, high), f"{worst:.4g}{failures}", f"{values.max():.4g}"]
         if self.reference:
             zero, hundred = self.reference
             cells.append(f"{100 * (values.mean() - zero) / (hundred - zero):.1f}")
@@ -177,12 +179,20 @@ def _flat(settings: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
 
 
 def interval(values: "np.ndarray") -> tuple[float, float]:
-    """Return the 95 % interval of a mean by Student's t; without end for fewer than two values."""
+    """Return the 95 % interval of a mean: by Student's t, or of the share of the larger one (Clopper and Pearson) where
+    there are two values only. Without end for fewer than two episodes and where all are equal: nothing varied.
+    """
     import numpy as np
-    from scipy.special import stdtrit
+    from scipy.special import betaincinv, stdtrit
 
-    if len(values) < 2:
+    kinds, counts = np.unique(values, return_counts=True)
+    if len(kinds) < 2:
         return -np.inf, np.inf
+    if len(kinds) == 2:
+        misses, hits = (float(count) for count in counts)
+        shares = betaincinv(hits, misses + 1.0, 0.025), betaincinv(hits + 1.0, misses, 0.975)
+        low, high = (float(kinds[0] + share * (kinds[1] - kinds[0])) for share in shares)
+        return low, high
     half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
     return float(values.mean()) - half, float(values.mean()) + half
 
