@@ -23,6 +23,7 @@ from weft.data.samplers.quintuples import Quintuples
 from weft.data.samplers.transitions import Transitions
 from weft.data.units import fit_transform
 from weft.nn.multipliers import Fixed, Lagrange
+from weft.nn.optimise import Learner
 from weft.training import loop as train
 
 STEPS = 12
@@ -352,6 +353,19 @@ def test_training_changes_the_state_and_stays_finite(name, kind):
     assert not same(run.first, run.last)
     assert all(np.isfinite(leaf).all() for leaf in leaves(run.last))
     assert all(np.isfinite(value).all() for value in run.metrics.values())
+
+
+@each_case
+def test_every_part_that_learns_moves_within_a_hundred_steps(name, kind):
+    found, run = algorithm.algorithm(name), case(name, kind)
+    phases = {field.name: field.default for field in dataclasses.fields(found) if field.name in found.openings}
+    setting = dataclasses.replace(run.base, **phases) if phases else run.base
+    first = run.begun(setting)
+    last, _ = run.advance(setting, first, 0, 100, steps=100)
+    parts = [part.name for part in dataclasses.fields(first) if isinstance(getattr(first, part.name), Learner)]
+    still = [part for part in parts if same(getattr(first, part).model, getattr(last, part).model)]
+    assert parts
+    assert not still, f"{', '.join(still)} never learned"
 
 
 @each_case

@@ -417,6 +417,15 @@ def test_another_discount_than_the_declared_one_is_said(capsys):
     assert "The log declares the discount 1; the method uses 0.99." in capsys.readouterr().err
 
 
+def test_a_run_that_ends_in_an_opening_phase_says_so(capsys):
+    method = weft.BRAC(hidden=(4,))
+    weft.fit(method, continuous(), steps=1, progress=True)
+    told = "Behaviour-regularised actor-critic ends within behaviour_steps=0.2: the policy does not learn in this run."
+    assert told in capsys.readouterr().err
+    weft.fit(method, continuous(), steps=2, progress=True)
+    assert "does not learn" not in capsys.readouterr().err
+
+
 # --- the scale of rewards -------------------------------------------------------------------------------------------
 
 

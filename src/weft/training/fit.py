@@ -124,7 +124,7 @@ def fit_log(settings: Sequence[Algorithm], data: Dataset, options: Options, unit
             return lambda group, settings, seeds: Pooled(settings, seeds, logged)
         return lambda group, settings, seeds: Logged(settings, seeds, logged, mapping)
 
-    train_runs(run, plan, options, prepare, _discounts(run))
+    train_runs(run, plan, options, prepare, [*_discounts(run), *_unreached(run)])
     return run
 
 
@@ -139,6 +139,18 @@ def check_options(caller: str, options: Mapping[str, Any]) -> None:
                 f"{caller} has no option '{name}'.{nearest(name, names)} It passes on {', '.join(names)} to weft.fit."
             )
     listed(options.get("keep", ()))
+
+
+def _unreached(run: Run) -> list[str]:
+    """Say in which phase a short run ends, where the policy has not begun to learn."""
+    steps, words = run.record["steps"], []
+    for setting in run.settings:
+        for name in setting.openings:
+            length = getattr(setting, name)
+            last = steps - 1 if length >= 1 else (steps - 1) / steps
+            if length > 0 and last < length:
+                words.append(f"{setting.title} ends within {name}={length:g}: the policy does not learn in this run.")
+    return list(dict.fromkeys(words))
 
 
 def _discounts(run: Run) -> list[str]:
