@@ -102,6 +102,7 @@ def main() -> None:
         episodes=episodes,
         seeds=given.seeds,
         batch_size=128,
+        rewards="none",  # the units in which the settings were chosen
         progress=True,
     )
     print(write_page(RESULTS / given.task))

@@ -55,7 +55,7 @@ def main() -> None:
     methods = {method.name: method for method, _ in METHODS.values()} | {"awr": weft.AWR(**COMMON)}
     results: dict[str, Any] = {"steps": given.steps, "seeds": given.seeds, "episodes": given.walks, "methods": {}}
     for name, method in methods.items():
-        run = weft.fit(method, data, given.steps, given.seeds, batch_size=BATCH)
+        run = weft.fit(method, data, given.steps, given.seeds, batch_size=BATCH, rewards="none")
         found = results["methods"][name] = judge(run, given.walks)
         print(name, {key: value for key, value in found.items() if key != "believed_each"}, flush=True)
     given.out.write_text(json.dumps(results, indent=1) + "\n")

@@ -125,7 +125,7 @@ def learned(
 ) -> list[list[dict[str, float]]]:
     """Train settings (one program) and return the figures of every seed of each, `believed` and `mean_q` included."""
     counts = world_of.WEIGHTS if weights is None else weights
-    run = weft.fit(settings, log.rewarded(counts), steps, seeds, log_every=steps)
+    run = weft.fit(settings, log.rewarded(counts), steps, seeds, log_every=steps, rewards="none")
     rows = {(row["setting"], row["seed"]): row for row in run.metrics}
     found = []
     for number, setting in enumerate(run.settings):
@@ -156,7 +156,7 @@ def both(campaigns: int, chances: list[float], how: tuple[int, int]) -> dict[str
 
 def soft_send_rate(setting: Any, log: weft.Dataset, steps: int) -> float:
     """Return the mean chance of a send by softmax Q at the logged observations, for one seed."""
-    run = weft.fit(setting, log.rewarded(world_of.WEIGHTS), steps, 1, log_every=steps)
+    run = weft.fit(setting, log.rewarded(world_of.WEIGHTS), steps, 1, log_every=steps, rewards="none")
     q = run.state(0, 0).critics.model[0].all(run.transform.observe(jnp.asarray(log.observations)))
     return float(jax.nn.softmax(q)[:, 1].mean())
 
@@ -253,7 +253,7 @@ def methods(log: weft.Dataset, steps: int, seeds: int, base: dict[str, Any]) -> 
     """Return the figures of every discrete method on one log, acting greedily; `drawn` is the value where it draws."""
     found = {}
     for name, setting in METHODS.items():
-        run = weft.fit(setting, log.rewarded(world_of.WEIGHTS), steps, seeds, log_every=steps)
+        run = weft.fit(setting, log.rewarded(world_of.WEIGHTS), steps, seeds, log_every=steps, rewards="none")
         policies = [run.policy(seed) for seed in range(seeds)]
         found[name] = summary([{**judge(greedily(one)), "drawn": judge(one)["value"]} for one in policies], base)
         print(

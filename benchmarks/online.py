@@ -108,7 +108,7 @@ def maze(names: list[str], seeds: int, steps: int) -> None:
     """Learn from the maze's log, then act where there is a shortcut."""
     data, world = weft.load("sample:maze", seed=0), "maze:shortcut=true"
     for name in names or GO_ON:
-        run = weft.fit(GO_ON[name], data, OFFLINE.get(name, 2500), seeds, batch_size=128)
+        run = weft.fit(GO_ON[name], data, OFFLINE.get(name, 2500), seeds, batch_size=128, rewards="none")
         before = length(run, world)
         begun = time.perf_counter()
         rounds = Rounds(lanes=1, updates=1, warm_up=200, logged_share=0.5)

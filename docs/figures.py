@@ -196,7 +196,7 @@ def stitching() -> Figure:
     """The maze's logged walks, and those of a policy that learned from them with settings tuned on this maze."""
     data = weft.load("sample:maze")
     tuned = weft.IQL(expectile=0.8, inverse_temperature=20.0, learning_rate=1e-3, target_rate=0.05, hidden=(64, 64))
-    run = weft.fit(tuned, data, steps=2500, batch_size=128)
+    run = weft.fit(tuned, data, steps=2500, batch_size=128, rewards="none")
     played = weft.collect(run.policy(), "maze", episodes=20, seed=0, greedy=True)
     reached = float(np.mean(played.returns > 0))
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.3))
