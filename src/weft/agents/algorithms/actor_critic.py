@@ -8,6 +8,9 @@ between them generalised advantage estimation (Schulman et al. 2016, arXiv:1506.
 n-step return instead. Returns are cut at the end of an episode and of a round; V(s') stands in after a cut, nothing
 after a true end. Every update is of the newest steps of all lanes alone.
 
+With `decay` both learning rates fall to 0 in a straight line over the run, as in the reference, so that a policy that
+solved its task is not lost again at the end.
+
 Order of updates: pi with the old V; V to the old R.
 
 Differs from the reference: two networks instead of a shared one, so that L_V needs no weight; Adam instead of RMSProp;
@@ -48,9 +51,9 @@ class ActorCritic(Algorithm):
     paper: ClassVar[str] = "arXiv:1602.01783"
     family: ClassVar[str] = "policy gradient"
     learns_from: ClassVar[frozenset[str]] = frozenset({"fresh"})
-    rounds: ClassVar[Rounds] = Rounds(lanes=8, steps=8)
+    rounds: ClassVar[Rounds] = Rounds(lanes=8, steps=16)
 
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     value_learning_rate: float = 3e-3
     discount: float = 0.99
     trace: float = 0.95
@@ -58,6 +61,7 @@ class ActorCritic(Algorithm):
     largest_gradient: float = 0.5
     lookahead: int = static(default=0)
     standardise_advantages: bool = static(default=True)
+    decay: bool = static(default=True)
     hidden: tuple[int, ...] = static(default=(64, 64))
     sampler: Sampler = Recent()
 
@@ -67,9 +71,10 @@ class ActorCritic(Algorithm):
         require(self.largest_gradient > 0, f"The largest gradient must be positive, got {self.largest_gradient}.")
         require(self.lookahead >= 0, f"The lookahead is 0 (use the trace) or more steps, got {self.lookahead}.")
 
-    def _optimisers(self):
+    def _optimisers(self, left=1.0):
         clip = optax.clip_by_global_norm(self.largest_gradient)
-        return [optax.chain(clip, optax.adam(rate)) for rate in (self.learning_rate, self.value_learning_rate)]
+        rates = self.learning_rate * left, self.value_learning_rate * left
+        return [optax.chain(clip, optax.adam(rate)) for rate in rates]
 
     def init(self, key, spec, prior=None):
         self.check(spec)
@@ -78,7 +83,7 @@ class ActorCritic(Algorithm):
         return State(*(learner(model, one) for model, one in zip((actor, critic), self._optimisers(), strict=True)))
 
     def update(self, state, batch, tick):
-        actor_optimiser, value_optimiser = self._optimisers()
+        actor_optimiser, value_optimiser = self._optimisers(1.0 - tick.fraction if self.decay else 1.0)
         beyond = state.value.model(batch.next_observation)
         if self.lookahead:
             goal = n_step_returns(batch, self.discount, self.lookahead, beyond)

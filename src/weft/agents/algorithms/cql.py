@@ -65,7 +65,7 @@ class CQL(Algorithm):
     actor_learning_rate: float = 1e-4
     discount: float = 0.99
     target_rate: float = 0.005
-    weight: Fixed | Lagrange = Fixed(5.0)
+    weight: Fixed | Lagrange = Fixed(1.0)
     temperature: Fixed | Lagrange = Lagrange(threshold=1.0, learning_rate=1e-4)
     backup: str = static(default="auto")
     error: str = static(default="squared")

@@ -16,6 +16,7 @@ class DexterousHand(Preset):
     """Many joints, few and narrow demonstrations."""
 
     title: ClassVar[str] = "Dexterous hand"
+    units: ClassVar[dict[str, Any]] = {"rewards": "none"}  # the sources' numbers are for rewards as they are
     settings: ClassVar[dict[str, dict[str, Any]]] = {
         "awac": {"inverse_temperature": 10.0},
         "bc": {},

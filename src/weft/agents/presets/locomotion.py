@@ -17,6 +17,7 @@ class Locomotion(Preset):
     """Dense rewards, long episodes, continuous actions."""
 
     title: ClassVar[str] = "Locomotion"
+    units: ClassVar[dict[str, Any]] = {"rewards": "none"}  # the sources' numbers are for rewards as they are
     settings: ClassVar[dict[str, dict[str, Any]]] = {
         "awac": {"inverse_temperature": 3.0},
         "awr": {"inverse_temperature": 1.0},

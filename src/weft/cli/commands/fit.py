@@ -204,7 +204,7 @@ class Fit(Command):
         if acts:
             units = dataclasses.replace(Options(), **{name: getattr(options, name) for name in UNITS})
             whose = f" (the preset {options.preset} sets it)" if options.preset else ""
-            unused += changed(units, f"is about a log, and with --env units stay as they are{whose}")
+            unused += changed(units, f"is about a log; with --env what the world declares decides{whose}")
         if not acts and not later:
             unused += changed(self.turns, "is for acting: give --env, or --then-online beside DATA")
         if not later:
