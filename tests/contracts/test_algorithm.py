@@ -39,6 +39,7 @@ SETTINGS = {
     "sac": {"temperature": GROWING, "entropy_share": 1.0},
     "dqn": {"target_every": 2},
     "one_step": {"sampler": Quintuples(16)},
+    "rebrac": {"sampler": Quintuples(16)},
     "bcq": {"hidden_model": (8,)},
     "discrete_bcq": {"target_every": 2},
     "bear": {
@@ -478,6 +479,7 @@ ISOLATED = [
     ("awac", "continuous", {"weighting": "softmax"}, "inverse_temperature", ("critics", "target")),
     ("awac", "continuous", {}, "target_rate", ("actor", "critics")),
     ("td3_bc", "continuous", {}, "value_weight", ("critics",)),
+    ("rebrac", "continuous", {}, "actor_penalty", ("critics", "target")),
     ("cql", "continuous", {}, "actor_learning_rate", ("critics", "weight", "temperature")),
     ("cql", "continuous", {"learning_rate": 0.0}, "discount", ("actor",)),
     ("cql", "continuous", {"learning_rate": 0.0, "weight": Fixed(5.0)}, "weight.value", ("actor", "temperature")),
@@ -537,7 +539,7 @@ def test_a_terminal_stops_the_bootstrap_and_a_time_out_does_not(name, kind):
         changes["value_learning_rate"] = 0.01
     elif name not in ("awr", "reps"):
         changes["target_rate"] = (
-            0.1 if name in ("td3_bc", "dqn", "discrete_bcq") else 0.05
+            0.1 if name in ("td3_bc", "rebrac", "dqn", "discrete_bcq") else 0.05
         )  # whose targets move in every second update
     for probe, truth in (("loop", 10.0), ("end", 1.0)):
         state = run.learned(probe, 1500, **changes)

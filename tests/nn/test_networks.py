@@ -11,7 +11,7 @@ from specs import VECTOR
 from weft.data.spec import ActionSpec, ObservationSpec, Spec
 from weft.nn.actors import SMALL, behaviour_actor, deterministic_actor, squashed_actor
 from weft.nn.critics import believed, critics, first_layer, lowest, value
-from weft.nn.dense import mlp, orthogonal
+from weft.nn.dense import LayerNorm, mlp, orthogonal
 from weft.nn.distributions import pick
 from weft.nn.encoder import Encoder, encoder
 
@@ -53,6 +53,25 @@ def test_an_mlp_has_gains_zero_biases_and_no_last_activation():
     assert network(jnp.ones((4, 7, 3))).shape == (4, 7, 2)
 
 
+def test_a_layer_norm_has_mean_and_deviation():
+    values = 3.0 + 5.0 * jax.random.normal(jax.random.key(0), (4, 6))
+    found = LayerNorm(jnp.full(6, 2.0), jnp.full(6, 1.0))(values)
+    np.testing.assert_allclose(found.mean(-1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(found.std(-1), 2.0, rtol=1e-4)
+
+
+def test_norms_stand_before_the_last_layers_and_change_no_first_weight():
+    key, values = jax.random.key(0), jax.random.normal(jax.random.key(1), (4, 3))
+    plain, normed = mlp(key, (3, 8, 8, 2)), mlp(key, (3, 8, 8, 2), norms=2)
+    assert [layer.norm is None for layer in (*plain.layers, *normed.layers)] == [True] * 4 + [False] * 2
+    for one, two in zip(plain.layers, normed.layers, strict=True):
+        np.testing.assert_array_equal(one.weight, two.weight)
+    first, second, last = plain.layers
+    norm = LayerNorm(jnp.ones(8), jnp.zeros(8))
+    hidden = norm(jax.nn.relu(second(norm(jax.nn.relu(first(values))))))
+    np.testing.assert_allclose(normed(values), last(hidden), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
 def test_every_kind_of_observation_is_encoded_with_any_leading_axes(batch):
     encode = jax.jit(encoder, static_argnums=1)(jax.random.key(0), MIXED)
@@ -85,9 +104,10 @@ def test_first_policies_are_nearly_the_same_everywhere():
         assert jnp.abs(make(jax.random.key(0), VECTOR, (16,))(seen).mode()).max() < 10 * SMALL
 
 
+@pytest.mark.parametrize("normed", [False, True])
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 8)])
-def test_many_actions_of_a_state_share_its_half(hidden):
-    pair = critics(jax.random.key(0), VECTOR, hidden)
+def test_many_actions_of_a_state_share_its_half(hidden, normed):
+    pair = critics(jax.random.key(0), VECTOR, hidden, norm=normed)
     seen, actions = jnp.ones((5, 3)), jax.random.normal(jax.random.key(1), (5, 4, 2))
     one = pair[0]
     many = one.with_actions(one.state_half(seen)[:, None], actions)
@@ -104,6 +124,15 @@ def test_discrete_critics_value_every_choice():
     assert one.all(seen).shape == (5, 4)
     np.testing.assert_allclose(one(seen, jnp.full(5, 2)), one.all(seen)[:, 2])
     np.testing.assert_allclose(believed([one], None, seen), one.all(seen).max(-1))
+
+
+def test_a_normed_critic_is_bounded_by_its_last_weights_however_far_the_action():
+    far = 1e4 * jnp.ones((1, 2))
+    [plain], [normed] = (critics(jax.random.key(0), VECTOR, (8, 8), 1, norm=normed) for normed in (False, True))
+    assert abs(plain(jnp.ones((1, 3)), far)[0]) > 100.0
+    assert abs(normed(jnp.ones((1, 3)), far)[0]) <= 8**0.5 * jnp.linalg.norm(normed.rest.layers[-1].weight)
+    [choices] = critics(jax.random.key(0), CHOICES, (8, 8), 1, norm=True)
+    assert [layer.norm is None for layer in choices.head.layers] == [True, False, False]
 
 
 def test_the_value_of_quantiles_is_their_mean():

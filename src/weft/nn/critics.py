@@ -122,28 +122,30 @@ def value(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int]) -> Value:
 
 
 def critic(
-    key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], vision: str = "small", quantiles: int = 0
+    key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], vision: str = "small", quantiles: int = 0, norm: bool = False
 ) -> ContinuousCritic | DiscreteCritic:
     """Return an action value network of the kind that the log's actions need; `vision` as for `encoder`.
 
-    With `quantiles` that of discrete actions learns so many of them for every choice.
+    With `quantiles` that of discrete actions learns so many for every choice; a `norm` follows each hidden layer.
     """
     encoder_key, first_key, rest_key = jax.random.split(key, 3)
+    norms = norm * len(hidden)
     encode = encoder(encoder_key, spec, vision)
     if spec.discrete:
-        head = mlp(first_key, (encode.features, *hidden, spec.action.size * max(quantiles, 1)))
+        head = mlp(first_key, (encode.features, *hidden, spec.action.size * max(quantiles, 1)), norms=norms)
         return QuantileCritic(encode, head, quantiles) if quantiles else DiscreteCritic(encode, head)
     sizes = (*hidden, 1)
-    act = spec.action.size
     # one matrix, then cut in two: drawn apart, the halves would each be orthogonal and the layer's gain too large
-    first = (2.0**0.5 if hidden else 1.0) * orthogonal(first_key, encode.features + act, sizes[0])
-    rest = mlp(rest_key, sizes) if hidden else None
+    first = (2.0**0.5 if hidden else 1.0) * orthogonal(first_key, encode.features + spec.action.size, sizes[0])
+    rest = mlp(rest_key, sizes, norms=norms) if hidden else None
     return ContinuousCritic(encode, first[: encode.features], first[encode.features :], jnp.zeros(sizes[0]), rest)
 
 
-def critics(key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], count: int = 2, quantiles: int = 0) -> tuple:
-    """Return several critics with different initial weights; `quantiles` as for `critic`."""
-    return tuple(critic(k, spec, hidden, quantiles=quantiles) for k in jax.random.split(key, count))
+def critics(
+    key: PRNGKeyArray, spec: Spec, hidden: Sequence[int], count: int = 2, quantiles: int = 0, norm: bool = False
+) -> tuple:
+    """Return several critics with different initial weights; `quantiles` and `norm` as for `critic`."""
+    return tuple(critic(k, spec, hidden, quantiles=quantiles, norm=norm) for k in jax.random.split(key, count))
 
 
 def lowest(several: Sequence[Callable[..., Array]], *inputs: PyTree) -> Float[Array, "..."]:

@@ -13,11 +13,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..core.pytree import require, static
 from ..data.spec import Spec
-from .dense import Linear, linear, orthogonal, product
+from .dense import LayerNorm, Linear, linear, orthogonal, product
 from .diffusion import denoising_loss, generate, schedule
 from .encoder import Encoder, encoder
 
-__all__ = ["Block", "Clock", "Denoiser", "LayerNorm", "denoiser", "mish"]
+__all__ = ["Block", "Clock", "Denoiser", "denoiser", "mish"]
 
 WAVES = 32  # frequencies of time
 TIMES = 128  # what is known of the time
@@ -30,18 +30,6 @@ def mish(values: Float[Array, "*any"]) -> Float[Array, "*any"]:
     grown = jnp.exp(jnp.minimum(values, 20.0))  # beyond, the factor is 1 in float32
     share = grown * (grown + 2.0)
     return values * (share / (share + 2.0))
-
-
-class LayerNorm(eqx.Module):
-    """Features brought to mean 0 and deviation 1, then scaled and shifted (arXiv:1607.06450)."""
-
-    scale: Float[Array, "feature"]
-    shift: Float[Array, "feature"]
-
-    def __call__(self, values: Float[Array, "... feature"]) -> Float[Array, "... feature"]:
-        centred = values - values.mean(-1, keepdims=True)
-        variance = jnp.square(centred).mean(-1, keepdims=True)
-        return centred * jax.lax.rsqrt(variance + 1e-6) * self.scale + self.shift
 
 
 class Clock(eqx.Module):

@@ -9,20 +9,33 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..core.pytree import static
 
-__all__ = ["MLP", "Linear", "orthogonal", "product", "relu"]
+__all__ = ["MLP", "LayerNorm", "Linear", "orthogonal", "product", "relu"]
 
 ROOT_TWO = 2.0**0.5
 relu = jax.nn.relu
 
 
+class LayerNorm(eqx.Module):
+    """Features brought to mean 0 and deviation 1, then scaled and shifted (arXiv:1607.06450)."""
+
+    scale: Float[Array, "feature"]
+    shift: Float[Array, "feature"]
+
+    def __call__(self, values: Float[Array, "... feature"]) -> Float[Array, "... feature"]:
+        centred = values - values.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        return centred * jax.lax.rsqrt(variance + 1e-6) * self.scale + self.shift
+
+
 class Linear(eqx.Module):
-    """`x W + b` for inputs `(..., inputs)`."""
+    """`x W + b` for inputs `(..., inputs)`, which may be brought to one scale first."""
 
     weight: Float[Array, "inputs outputs"]
     bias: Float[Array, "outputs"]
+    norm: LayerNorm | None = None
 
     def __call__(self, values: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
-        return product(values, self.weight) + self.bias
+        return product(values if self.norm is None else self.norm(values), self.weight) + self.bias
 
 
 def product(values: Float[Array, "... inputs"], weight: Float[Array, "inputs outputs"]) -> Float[Array, "... outputs"]:
@@ -46,16 +59,17 @@ class MLP(eqx.Module):
         return self.layers[-1](values)
 
 
-def mlp(key: PRNGKeyArray, sizes: Sequence[int], last: float = 1.0) -> MLP:
-    """Return an MLP through the given sizes: orthogonal weights (gain √2, `last` for the output), zero biases."""
+def mlp(key: PRNGKeyArray, sizes: Sequence[int], last: float = 1.0, norms: int = 0) -> MLP:
+    """Return an MLP: orthogonal weights (gain √2, `last` for the output), zero biases, `norms` before last layers."""
     keys = jax.random.split(key, len(sizes) - 1)
-    gains = [ROOT_TWO] * (len(sizes) - 2) + [last]
-    return MLP(tuple(linear(k, a, b, g) for k, a, b, g in zip(keys, sizes[:-1], sizes[1:], gains, strict=True)))
+    gains, normed = [ROOT_TWO] * (len(keys) - 1) + [last], [False] * (len(keys) - norms) + [True] * norms
+    return MLP(tuple(map(linear, keys, sizes[:-1], sizes[1:], gains, normed)))
 
 
-def linear(key: PRNGKeyArray, inputs: int, outputs: int, gain: float = 1.0) -> Linear:
+def linear(key: PRNGKeyArray, inputs: int, outputs: int, gain: float = 1.0, norm: bool = False) -> Linear:
     """Return a dense layer with orthogonal weights of the given gain and a zero bias."""
-    return Linear(gain * orthogonal(key, inputs, outputs), jnp.zeros(outputs))
+    before = LayerNorm(jnp.ones(inputs), jnp.zeros(inputs)) if norm else None
+    return Linear(gain * orthogonal(key, inputs, outputs), jnp.zeros(outputs), before)
 
 
 def orthogonal(key: PRNGKeyArray, inputs: int, outputs: int) -> Float[Array, "inputs outputs"]:
