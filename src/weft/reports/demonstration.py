@@ -101,8 +101,7 @@ def demonstrate(
         facts = list(inspect(data).lines())
         clock.say(f"{data.episodes} walks, {data.steps:,} steps; {held_out.episodes} walks kept for judging")
     keep = sorted({int(step) for step in np.geomspace(steps / 20, steps, KEPT).round()})
-    numbers = list(range(seed, seed + seeds))
-    runs = {}
+    runs, numbers = {}, list(range(seed, seed + seeds))
     for name, (method, _) in METHODS.items():
         with clock(f"train {name} × {seeds}"):
             runs[name] = fit(
