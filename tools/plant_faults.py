@@ -103,6 +103,7 @@ MORE = {
     "reports": ["test_report", "test_runs", "test_study_report", "test_demonstration"],
     "training": ["test_loop", "test_fit", "test_run"],
     "training.acting_loop": ["test_acting", "test_finetune"],
+    "training.engines": ["test_acting", "test_finetune"],
 }
 """Tests beside the mirror of a module, or of all modules of a package that have no mirror and no entry of their own."""
 
