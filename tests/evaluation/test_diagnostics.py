@@ -320,6 +320,7 @@ def test_a_further_policy_compiles_no_further_program(monkeypatch):
     assert not traced
 
 
+@pytest.mark.slow
 def test_a_log_that_hides_its_time_is_found_without_propensities():
     blind = dataclasses.replace(logged(ends=True), store_log_propensities=None)
     without = diagnostics.diagnose(better, blind)

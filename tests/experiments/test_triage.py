@@ -48,6 +48,7 @@ def rise_and_fall(time, _):
     return 10 * min(time / 0.6, 1 - (time - 0.6))
 
 
+@pytest.mark.slow
 def test_a_real_run_of_a_conservative_method(conservative, data):
     found = triage(weft.load_run(conservative), held_out=continuous(seed=1))
     assert [part.check for part in found.findings] == [

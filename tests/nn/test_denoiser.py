@@ -84,6 +84,7 @@ def shares(model, state, centres):
     return jnp.bincount(jnp.square(drawn[:, None] - centres).sum(-1).argmin(-1), length=len(centres)) / len(drawn)
 
 
+@pytest.mark.slow
 def test_two_modes_and_their_weights_by_state_are_learned():
     weights, centres = jnp.array([[0.7, 0.3], [0.2, 0.8]]), jnp.array([[-0.6, 0.3], [0.6, -0.3]])
     model = jax.jit(partial(trained, steps=5, blocks=1, width=32, updates=1000))(jax.random.key(0), weights, centres)

@@ -51,9 +51,15 @@ def test_the_demonstration_writes_a_page_and_says_what_it_does(small, tmp_path, 
     assert "weft says" in told
     assert told.rstrip().endswith(f"Open {path}")
 
-    again = demonstration.demonstrate(tmp_path / "again.html", seeds=2, steps=14, seed=1, progress=False)
+
+@pytest.mark.slow
+def test_the_demonstration_repeats_itself_and_can_be_silent(small, tmp_path, capsys):
+    first, second = (
+        demonstration.demonstrate(tmp_path / name, seeds=2, steps=14, seed=1, progress=False)
+        for name in ("first.html", "second.html")
+    )
     assert capsys.readouterr().out == ""
-    assert figures(again) == figures(path)
+    assert figures(first) == figures(second)
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ def answer(name, folder):
         found({"place": np.zeros(2, np.float32), "zone": 0})
 
 
-@pytest.mark.parametrize(("name", "count"), [("run", 20), ("policy", 20)])
+@pytest.mark.parametrize(("name", "count"), [("run", 10), ("policy", 10)])
 def test_what_cannot_be_is_one_sentence_under_a_right_digest_too(name, count, files, tmp_path):
     forgeries(name, files, range(count), tmp_path)
 

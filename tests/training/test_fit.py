@@ -62,6 +62,7 @@ def test_a_finished_run_resumes_to_itself(whole, data):
     assert again.metrics == whole.metrics
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_bits(whole, data, tmp_path):
     code = """
 import sys, weft, small
@@ -147,7 +148,7 @@ def close(one, two) -> None:
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @imitating
 def test_imitation_takes_its_share_of_any_run(name, data):
     run = weft.fit(IMITATING[name](**TINY), data, 40, log_every=8)
@@ -193,6 +194,7 @@ def test_settings_of_runs_written_before_are_read(name):
     assert rebuild(was).behaviour_steps == 5000
 
 
+@pytest.mark.slow
 def test_continuous_cql_backs_up_drawn_actions_and_choices_greedily(data):
     few = labelled()
     for log, own, other in ((data, "plain", "greedy"), (few, "greedy", "plain")):

@@ -59,6 +59,7 @@ def test_an_interrupt_stops_a_long_span_and_says_how_to_resume(tmp_path):
     assert weft.load_run(tmp_path / "run").steps == [200]
 
 
+@pytest.mark.slow
 def test_the_command_line_stops_without_a_trace(tmp_path):
     code = HEARS + "import sys\nfrom weft.cli.main import run\nsys.exit(run(sys.argv[1:]))"
     line = ["fit", "bc", "sample:grid", "--steps", 10**9, "--hidden", 8, "--keep", 100, "--out", tmp_path / "run"]

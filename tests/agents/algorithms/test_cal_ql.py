@@ -83,7 +83,7 @@ def test_an_unseen_choice_sinks_to_what_the_log_shows_and_no_further(weight):
     assert 2 * above == pytest.approx(weight * (1 - 1 / (1 + np.exp(-above))), abs=0.02)
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["continuous", "discrete"])
 def test_an_unknown_outcome_changes_nothing(kind):
     data = chain() if kind == "continuous" else zoo.stitching()

@@ -23,6 +23,7 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_search_is_printed_written_answered_again_and_given_to_a_study(elsewhere, capsys):
     assert run([*LINE, *SPACE]) == 0
     found = capsys.readouterr()
