@@ -62,5 +62,5 @@ def test_methods_are_found_by_file_name():
 def test_a_setting_is_described_in_plain_values():
     described = algorithm.describe(CQL())
     assert described["algorithm"] == "cql"
-    assert described["weight"] == {"kind": "Fixed", "value": 5.0}
+    assert described["weight"] == {"kind": "Fixed", "value": 1.0}
     assert described["hidden"] == [256, 256]

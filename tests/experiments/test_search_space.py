@@ -26,7 +26,7 @@ def test_spaces_are_read_from_words():
     assert checked({"hidden": [[8], [16]]}, METHOD) == {"hidden": Choice(((8,), (16,)))}
     nested = checked({"weight.value": "log:0.1:10"}, weft.CQL())
     assert applied(weft.CQL(), {"weight.value": 2.0}).weight.value == 2.0
-    assert own(weft.CQL(), nested) == {"weight.value": 5.0}
+    assert own(weft.CQL(), nested) == {"weight.value": 1.0}
     assert own(METHOD, {"expectile": Span(0.8, 0.9)}) is None
 
 
