@@ -87,6 +87,13 @@ def test_resampling_takes_the_policy_whose_value_was_learned():
     assert (drawn(samples=64, resample=True) > 0).mean() == pytest.approx(share, abs=0.03)
 
 
+@pytest.mark.parametrize("resample", [True, False])
+def test_draws_are_weighed_by_what_resampling_implies_and_by_nothing_else(resample):
+    setting = IDQL(hidden=(4,), blocks=1, width=4, samples=4, resample=resample)
+    state = jax.eval_shape(lambda key: setting.init(key, two_modes().spec), jax.random.key(0))
+    assert (setting.policy(state).weigh is not None) == resample
+
+
 @pytest.mark.parametrize("count", [16, 64, 256])
 def test_the_best_of_normal_draws_with_the_action_as_value(count):
     spec = Spec((ObservationSpec((1,)),), ActionSpec("continuous", (1,)))

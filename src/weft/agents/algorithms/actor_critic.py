@@ -23,6 +23,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from ...core.pytree import require, static
 from ...data.sampler import Sampler
@@ -71,7 +72,7 @@ class ActorCritic(Algorithm):
         require(self.largest_gradient > 0, f"The largest gradient must be positive, got {self.largest_gradient}.")
         require(self.lookahead >= 0, f"The lookahead is 0 (use the trace) or more steps, got {self.lookahead}.")
 
-    def _optimisers(self, left=1.0):
+    def _optimisers(self, left: Float[Array, ""] | float = 1.0):
         clip = optax.clip_by_global_norm(self.largest_gradient)
         rates = self.learning_rate * left, self.value_learning_rate * left
         return [optax.chain(clip, optax.adam(rate)) for rate in rates]
