@@ -7,6 +7,7 @@ from peer import Peer, Recorded, noted, rates, same_weights
 
 from weft.agents.algorithm import Tick
 from weft.agents.algorithms import td3_bc
+from weft.agents.parts import delayed
 from weft.nn.actors import DeterministicActor
 from weft.nn.optimise import learner
 
@@ -15,7 +16,8 @@ def test_ten_updates_equal_d3rlpy(monkeypatch):
     peer = Peer("td3_bc")
     numbers = peer.numbers
     of = {tuple: numbers["critic_learning_rate"], DeterministicActor: numbers["actor_learning_rate"]}
-    rates(monkeypatch, td3_bc, of)
+    for module in (td3_bc, delayed):
+        rates(monkeypatch, module, of)
     setting = td3_bc.TD3BC(
         discount=numbers["discount"],
         target_rate=numbers["polyak_rate"],

@@ -22,11 +22,9 @@ in updates 1, 3, 5, ...; observations are standardised; steps that a time-out cu
 
 from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
 
 from ...core.pytree import require, static
 from ...data.sampler import Sampler
@@ -34,19 +32,12 @@ from ...data.samplers.quintuples import Quintuples
 from ...nn.actors import deterministic_actor
 from ...nn.critics import believed, critics, lowest
 from ...nn.losses import backup
-from ...nn.optimise import Learner, descend, incremental_update, learner
+from ...nn.optimise import descend, learner
 from ..algorithm import Algorithm
+from ..parts.delayed import State, check, improve, smoothed
 from ..policy import ActorPolicy
 
 __all__ = ["ReBRAC"]
-
-
-class State(eqx.Module):
-    actor: Learner
-    critics: Learner
-    target_actor: eqx.Module
-    target: tuple
-    actor_loss: Float[Array, ""]
 
 
 class ReBRAC(Algorithm):
@@ -74,9 +65,7 @@ class ReBRAC(Algorithm):
     def __check_init__(self):
         for penalty in (self.actor_penalty, self.critic_penalty):
             require(penalty >= 0, f"A penalty for leaving the log may not be negative, got {penalty}.")
-        require(self.noise >= 0, f"The smoothing noise may not be negative, got {self.noise}.")
-        require(self.noise_limit >= 0, f"The limit of the noise may not be negative, got {self.noise_limit}.")
-        require(self.actor_every >= 1, f"The actor must move every so many updates, got {self.actor_every}.")
+        check(self)
         require(self.critic_count >= 1, f"ReBRAC needs at least one critic, got {self.critic_count}.")
 
     def init(self, key, spec, prior=None):
@@ -89,10 +78,7 @@ class ReBRAC(Algorithm):
 
     def update(self, state, batch, tick):
         adam, step = optax.adam(self.learning_rate), batch.step
-        noise = jnp.clip(
-            self.noise * jax.random.normal(tick.key, step.action.shape), -self.noise_limit, self.noise_limit
-        )
-        next_action = jnp.clip(state.target_actor(step.next_observation).action + noise, -1.0, 1.0)
+        next_action = smoothed(self, tick.key, state.target_actor(step.next_observation).action)
         # where nothing follows, next_action is of another episode
         away = jnp.where(batch.follows, jnp.square(next_action - batch.next_action).sum(-1), 0.0)
         next_value = lowest(state.target, step.next_observation, next_action) - self.critic_penalty * away
@@ -111,16 +97,7 @@ class ReBRAC(Algorithm):
             scale = 1.0 / jnp.maximum(jax.lax.stop_gradient(jnp.abs(q).mean()), 1e-6)
             return -scale * jnp.mean(q) + self.actor_penalty * jnp.mean(jnp.square(action - step.action).sum(-1))
 
-        def move(state):
-            actor, pi_loss = descend(state.actor, adam, actor_loss)
-            target_actor = incremental_update(actor.model, state.target_actor, self.target_rate)
-            target = incremental_update(several.model, state.target, self.target_rate)
-            return State(actor, several, target_actor, target, pi_loss)
-
-        def wait(state):
-            return State(state.actor, several, state.target_actor, state.target, state.actor_loss)
-
-        state = jax.lax.cond(tick.step % self.actor_every == 0, move, wait, state)
+        state = improve(self, adam, state, several, actor_loss, tick.step)
         distance = away.sum() / jnp.maximum(batch.follows.sum(), 1)
         metrics = {"critic_loss": q_loss, "actor_loss": state.actor_loss, "mean_q": mean_q, "distance": distance}
         return state, metrics

@@ -15,11 +15,9 @@ standardised by the log's transform, as there.
 
 from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
 
 from ...core.pytree import require, static
 from ...data.sampler import Sampler
@@ -27,19 +25,12 @@ from ...data.samplers.transitions import Transitions
 from ...nn.actors import deterministic_actor
 from ...nn.critics import believed, critics, lowest
 from ...nn.losses import backup, imitation
-from ...nn.optimise import Learner, descend, incremental_update, learner
+from ...nn.optimise import descend, learner
 from ..algorithm import Algorithm
+from ..parts.delayed import State, check, improve, smoothed
 from ..policy import ActorPolicy
 
 __all__ = ["TD3BC"]
-
-
-class State(eqx.Module):
-    actor: Learner
-    critics: Learner
-    target_actor: eqx.Module
-    target: tuple
-    actor_loss: Float[Array, ""]
 
 
 class TD3BC(Algorithm):
@@ -63,9 +54,7 @@ class TD3BC(Algorithm):
 
     def __check_init__(self):
         require(self.value_weight >= 0, f"The weight of the value may not be negative, got {self.value_weight}.")
-        require(self.noise >= 0, f"The smoothing noise may not be negative, got {self.noise}.")
-        require(self.noise_limit >= 0, f"The limit of the noise may not be negative, got {self.noise_limit}.")
-        require(self.actor_every >= 1, f"The actor must move every so many updates, got {self.actor_every}.")
+        check(self)
 
     def init(self, key, spec, prior=None):
         self.check(spec)
@@ -77,10 +66,7 @@ class TD3BC(Algorithm):
 
     def update(self, state, batch, tick):
         adam = optax.adam(self.learning_rate)
-        noise = jnp.clip(
-            self.noise * jax.random.normal(tick.key, batch.action.shape), -self.noise_limit, self.noise_limit
-        )
-        next_action = jnp.clip(state.target_actor(batch.next_observation).action + noise, -1.0, 1.0)
+        next_action = smoothed(self, tick.key, state.target_actor(batch.next_observation).action)
         next_value = lowest(state.target, batch.next_observation, next_action)
         goal = backup(batch.reward, batch.terminal, batch.duration, self.discount, next_value)
 
@@ -97,16 +83,7 @@ class TD3BC(Algorithm):
             scale = self.value_weight / jnp.maximum(jax.lax.stop_gradient(jnp.abs(q).mean()), 1e-6)
             return -scale * jnp.mean(q) + jnp.mean(imitation(chosen, batch.action))
 
-        def move(state):
-            actor, pi_loss = descend(state.actor, adam, actor_loss)
-            target_actor = incremental_update(actor.model, state.target_actor, self.target_rate)
-            target = incremental_update(pair.model, state.target, self.target_rate)
-            return State(actor, pair, target_actor, target, pi_loss)
-
-        def wait(state):
-            return State(state.actor, pair, state.target_actor, state.target, state.actor_loss)
-
-        state = jax.lax.cond(tick.step % self.actor_every == 0, move, wait, state)
+        state = improve(self, adam, state, pair, actor_loss, tick.step)
         return state, {"critic_loss": q_loss, "actor_loss": state.actor_loss, "mean_q": mean_q}
 
     def policy(self, state):
