@@ -29,3 +29,4 @@ class DexterousHand(Preset):
         "one_step": {"inverse_temperature": 3.0},
         "rebrac": {"actor_penalty": 0.1, "critic_penalty": 0.01, "learning_rate": 3e-4},
     }
+    own_units: ClassVar[dict[str, dict[str, Any]]] = {"rebrac": {"rewards": "size"}}

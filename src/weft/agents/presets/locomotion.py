@@ -37,4 +37,5 @@ class Locomotion(Preset):
     own_units: ClassVar[dict[str, dict[str, Any]]] = {
         "iql": {"observations": "none", "rewards": "returns"},
         "one_step": {"rewards": "returns"},
+        "rebrac": {"rewards": "size"},
     }
