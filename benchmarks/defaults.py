@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import weft
-from weft.agents.algorithm import Algorithm, algorithms
+from weft.agents.algorithm import Algorithm, algorithms, applied
 from weft.data.dataset import Dataset
 from weft.envs.worlds import notifications
 
@@ -158,11 +158,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=[])
     parser.add_argument("--rewards", default="size", help="the scale that weft.fit brings rewards to")
     parser.add_argument("--factor", type=float, default=1.0, help="multiply the rewards of the log first")
-    parser.add_argument("--set", nargs="*", default=[], help="NAME=VALUE: not the default, for a comparison")
+    parser.add_argument("--set", nargs="*", default=[], help="NAME=NUMBER, not the default: weight.value=0.5")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--show", action="store_true")
     how = parser.parse_args()
+    changes = [change.partition("=") for change in how.set]
     results = json.loads(how.out.read_text(encoding="utf-8")) if how.out.exists() else {}
     for name in () if how.show else how.problems or PROBLEMS:
         done = results.setdefault(name, {})
@@ -176,9 +177,7 @@ def main() -> None:
                 setting.check(problem.data.spec)
             except weft.UserError:
                 continue
-            for change in how.set:
-                field, _, value = change.partition("=")
-                setting = dataclasses.replace(setting, **{field: eval(value, vars(weft.multipliers))})
+            setting = applied(setting, {name: float(value) for name, _, value in changes})
             data, begun = problem.data, time.monotonic()
             if how.factor != 1.0:
                 data = data.rewarded(lambda reward: reward * np.float32(how.factor))
@@ -193,7 +192,8 @@ def main() -> None:
             print(f"{name:13s} {label:13s} {np.mean(scores):8.3f}  {words}  {done[label]['seconds']:.0f} s", flush=True)
     for name, rows in results.items():
         for label, row in rows.items():
-            print(f"{name:13s} {label:13s} {np.mean(row['scores']):8.3f} ± {np.std(row['scores'], ddof=1):.3f}")
+            spread = f" ± {np.std(row['scores'], ddof=1):.3f}" if len(row["scores"]) > 1 else ""
+            print(f"{name:13s} {label:13s} {np.mean(row['scores']):8.3f}{spread}")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,14 @@ from .transforms import Affine, Transform, _reach, check_stack
 
 __all__ = ["REWARDS", "action_reach", "check_units", "fit_transform"]
 
-REWARDS = ("size", "largest", "returns", "unit", "none")
-"""How rewards can be brought to scale."""
+REWARDS = {
+    "size": "their root mean square",
+    "largest": "their largest size",
+    "returns": "a thousandth of the range of returns",
+    "unit": "their standard deviation",
+    "none": "nothing",
+}
+"""How rewards can be brought to scale: what they are divided by."""
 
 
 def action_reach(data: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
@@ -61,8 +67,8 @@ def check_units(observations: Any, rewards: Any, reward_shift: Any) -> None:
     if observations not in ("standardise", "none"):
         raise UserError(f"Observations can be transformed by 'standardise' or 'none', not by '{observations}'.")
     if rewards not in REWARDS:
-        words = ", ".join(f"'{word}'" for word in REWARDS[:-1])
-        raise UserError(f"Rewards can be scaled by {words} or '{REWARDS[-1]}', not by '{rewards}'.")
+        *words, last = (f"'{word}'" for word in REWARDS)
+        raise UserError(f"Rewards can be scaled by {', '.join(words)} or {last}, not by '{rewards}'.")
     if not isinstance(reward_shift, int | float | np.number) or not math.isfinite(reward_shift):
         raise UserError(f"The shift of rewards must be a finite number, got {reward_shift!r}.")
 

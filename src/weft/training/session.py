@@ -22,6 +22,7 @@ from ..core import interruption, pytree, storage
 from ..core.progress import Silent, screen_of
 from ..data.columns import Columns
 from ..data.transforms import Transform
+from ..data.units import REWARDS
 from . import run_folder as folders
 from .alarms import Watch, effective_steps, limits_of
 from .options import Options
@@ -107,14 +108,6 @@ def headline(run: Run) -> str:
     return f"{run.settings[0].title} on {run.record['data']['origin']}: {of}{place}."
 
 
-DIVISORS = {
-    "size": "their root mean square",
-    "largest": "their largest size",
-    "returns": "a thousandth of the range of returns",
-    "unit": "their standard deviation",
-}
-
-
 def reward_scale(run: Run) -> Iterator[str]:
     """Yield in which scale the method sees rewards, where it is not that of the log."""
     unit, how = run.transform.reward_unit, run.record["units"].get("rewards")
@@ -122,7 +115,7 @@ def reward_scale(run: Run) -> Iterator[str]:
     if how is None and unit == 1.0 and run.spec.reward_low is None:
         yield f"The method sees rewards as they are: {origin} declares no range of them."
     elif unit != 1.0:
-        what = "the largest size that the environment declares" if how is None else DIVISORS[how]
+        what = "the largest size that the environment declares" if how is None else REWARDS[how]
         yield f"The method sees rewards divided by {unit:.4g}, {what}."
 
 
