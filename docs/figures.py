@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
 import weft
+from weft.envs.worlds.crossroads import COIN, Crossroads
 from weft.envs.worlds.grid import CELLS, ENDS, MOVES, SIDE
-from weft.envs.worlds.maze import GOAL, PLAN, START
 from weft.labs import tabular
 from weft.reports.chart import COLOURS, INK, PRINT, SOFT
 
@@ -193,33 +193,35 @@ def notifications() -> Figure:
 
 
 def stitching() -> Figure:
-    """The maze's logged walks, and those of a policy that learned from them with settings tuned on this maze."""
-    data = weft.load("sample:maze")
-    tuned = weft.IQL(expectile=0.8, inverse_temperature=20.0, learning_rate=1e-3, target_rate=0.05, hidden=(64, 64))
-    run = weft.fit(tuned, data, steps=2500, batch_size=128, rewards="none")
-    played = weft.collect(run.policy(), "maze", episodes=20, seed=0, greedy=True)
-    reached = float(np.mean(played.returns > 0))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.3))
-    _walks(left, [data.episode(index).observations for index in range(120)], SOFT, 0.25)
-    left.set_title("The log: no walk leads from S to G", loc="left", fontsize=12, pad=9)
-    _walks(right, [played.episode(index).observations for index in range(played.episodes)], COLOURS[0], 0.6)
-    right.set_title(f"IQL, tuned on this maze: {reached:.0%} reach G", loc="left", fontsize=12, pad=9)
-    figure.subplots_adjust(left=0.02, right=0.98, top=0.91, bottom=0.02, wspace=0.08)
+    """The logged walks at two crossroads, and those of two methods at their defaults that learned from them."""
+    data = weft.load("sample:crossroads")
+    figure, axes = plt.subplots(1, 3, figsize=(11.4, 4.1))
+    _walks(axes[0], [data.episode(index).observations for index in range(120)], SOFT, 0.25, "SGCEF")
+    axes[0].set_title("The log: no walk leads from S to G", loc="left", fontsize=11.5, pad=9)
+    for place, method, colour in ((axes[1], weft.OneStep(), COLOURS[5]), (axes[2], weft.IQL(), COLOURS[0])):
+        run = weft.fit(method, data, steps=10_000)
+        played = weft.collect(run.policy(), "crossroads", episodes=20, seed=0, greedy=True)
+        reached = float(np.mean(played.returns >= 1))
+        _walks(place, [played.episode(index).observations for index in range(played.episodes)], colour, 0.6, "SGC")
+        name = "IQL" if method.name == "iql" else "One step of improvement"
+        place.set_title(f"{name}: {reached:.0%} reach G", loc="left", fontsize=11.5, pad=9)
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.9, bottom=0.02, wspace=0.05)
     return figure
 
 
-def _walks(axes: Axes, walks: list[np.ndarray], colour: str, alpha: float) -> None:
-    for row, cells in enumerate(PLAN):
+def _walks(axes: Axes, walks: list[np.ndarray], colour: str, alpha: float, letters: str) -> None:
+    plan, (start, other, last) = Crossroads.plan, (corners[0] for corners in Crossroads.corners)
+    for row, cells in enumerate(plan):
         for column, cell in enumerate(cells):
             if cell == "#":
                 axes.add_patch(Rectangle((column, row), 1, 1, facecolor="#d5d9de", edgecolor="none"))
     for walk in walks:
-        axes.plot(*(walk.T * len(PLAN)), color=colour, alpha=alpha, linewidth=1.0)
-    for name, (column, row) in (("S", START), ("G", GOAL)):
-        axes.text(
-            column + 0.5, row + 0.5, name, ha="center", va="center", fontsize=14, color=INK, weight="bold", zorder=3
-        )
-    axes.set(xlim=(0, len(PLAN)), ylim=(len(PLAN), 0), aspect="equal", xticks=[], yticks=[])
+        axes.plot(*(walk.T * len(plan)), color=colour, alpha=alpha, linewidth=1.0)
+    for name, (column, row) in (("S", start), ("G", Crossroads.goal), ("C", COIN), ("E", other), ("F", last)):
+        if name in letters:
+            middle = (column + 0.5, row + 0.5)
+            axes.text(*middle, name, ha="center", va="center", fontsize=13, color=INK, weight="bold", zorder=3)
+    axes.set(xlim=(0, len(plan)), ylim=(len(plan), 0), aspect="equal", xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 

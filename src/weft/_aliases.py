@@ -16,7 +16,7 @@ ALIASES: dict[str, str | tuple[str, ...]] = {
     "games": "labs.games",
     "multipliers": "nn.multipliers",
     "online": "training.finetune",
-    "policy": ("agents.policy", "agents.served"),
+    "policy": ("agents.policy", "agents.served", "agents.parts.candidates"),
     "scores": "experiments.scores",
     "selfplay": "labs.selfplay",
     "tabular": "labs.tabular",
@@ -24,7 +24,7 @@ ALIASES: dict[str, str | tuple[str, ...]] = {
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds a module of the table, and modules inside it, at its new place; what became two modules is one of ours."""
+    """Finds a module of the table, and modules inside it, at its new place; what became several is one of ours."""
 
     def __init__(self, package: str) -> None:
         self.package = package

@@ -41,7 +41,7 @@ def made(**changes) -> Findings:
     cells = np.zeros((4, 4), bool)
     cells[1:3, 1:3] = True
     found = Findings(
-        maze=Maze(cells, (1, 1), (2, 1), (2, 2)),
+        maze=Maze("made", 0.4, cells, {"S": ((1, 1), (0, -1)), "G": ((2, 1), (0, -1)), "E": ((2, 2), (1, 0))}, ("E",)),
         logged=[np.linspace([0.3, 0.3], [0.3, 0.7], 4), np.linspace([0.7, 0.7], [0.7, 0.3], 4)],
         from_start=np.array([True, False]),
         reached=np.array([False, True]),

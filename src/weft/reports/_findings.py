@@ -17,12 +17,17 @@ CLOSE = 0.1  # values that differ by less are called close; the most that a walk
 
 @dataclasses.dataclass(frozen=True)
 class Maze:
-    """What is drawn of the world: `open` cells `(row, column)` of a square plan, and the cells S, G and E."""
+    """What is told of the world `name`, and drawn: `open` cells `(row, column)` of a square plan, and letters at some.
 
+    `places` has of every letter its cell and the neighbour to whose side it is written, both `(column, row)`. S is the
+    start and G the goal; `elsewhere` are the letters where other walks begin.
+    """
+
+    name: str
+    coin: float
     open: np.ndarray
-    start: tuple[int, int]
-    goal: tuple[int, int]
-    elsewhere: tuple[int, int]
+    places: dict[str, tuple[tuple[int, int], tuple[int, int]]]
+    elsewhere: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,7 +108,8 @@ class Findings:
         reached = (self.reached & ~self.from_start).sum()
         return (
             f"The log holds {len(self.logged)} walks, {self.steps_logged:,} steps in all. {start} begin at the start "
-            f"S, and {self.whole()} of these come to the goal G. {other} begin elsewhere, at E, and {reached} of these "
+            f"S, and {self.whole()} of these come to the goal G. {other} begin elsewhere, at "
+            f"{' or '.join(self.maze.elsewhere)}, and {reached} of these "
             f"come to G. So {self.whole()} of {len(self.logged)} walks lead from S to G."
         )
 

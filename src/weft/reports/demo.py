@@ -1,4 +1,4 @@
-"""The page of `weft demo`: what was logged, what five methods made of it, what they believe and what they get."""
+"""The page of `weft demo`: what was logged, what six methods made of it, what they believe and what they get."""
 
 from typing import Any, ClassVar
 
@@ -124,10 +124,9 @@ class DemoReport(Report):
         return any(method.low < left or method.high > right for method in self.findings.methods)
 
     def _places(self, all_: bool) -> list[dict[str, Any]]:
-        """Return the letters S, G and E, written into the wall beside their cells so that no walk hides them."""
+        """Return the letters of cells, written into the wall beside them so that no walk hides them."""
         maze = self.findings.maze
-        named = [("S", maze.start, (0, -1)), ("G", maze.goal, (0, -1))]
-        named += [("E", maze.elsewhere, (1, 0))] if all_ else []
+        named = [(name, *at) for name, at in maze.places.items() if all_ or name not in maze.elsewhere]
         size = len(maze.open)
         return [
             {

@@ -1,7 +1,7 @@
-"""The demonstration: from the maze's log to five trained methods, what they believe, what they get, and a page of it.
+"""The demonstration: from a maze's log to six trained methods, what they believe, what they get, and a page of it.
 
 The second act, what may be believed of a policy before anybody runs it, is `demonstration_trust`. Everything is small
-(networks, batches, actions per state) so that two cores do all of it, compilation included, in three minutes at most.
+(networks, batches, actions per state) so that two cores do all of it, compilation included, in four minutes at most.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from ..agents.algorithms.bc import BC
 from ..agents.algorithms.cql import CQL
 from ..agents.algorithms.filtered_bc import FilteredBC
 from ..agents.algorithms.iql import IQL
+from ..agents.algorithms.one_step import OneStep
 from ..agents.algorithms.sac import SAC
 from ..core.compilation import keep_compiled_programs
 from ..core.errors import UserError
@@ -29,7 +30,7 @@ from ..data.dataset import Dataset
 from ..data.load import load
 from ..data.summary import inspect
 from ..envs.rollout import collect
-from ..envs.worlds import maze
+from ..envs.worlds.crossroads import COIN, Crossroads
 from ..evaluation.estimate import estimate_fitted_q
 from ..nn.multipliers import Fixed
 from ..training.fit import fit
@@ -44,14 +45,19 @@ from .report import Table
 
 __all__ = ["demonstrate"]
 
+WORLD = "crossroads"
 COMMON: dict[str, Any] = {"hidden": (64, 64), "learning_rate": 1e-3}
 BOOTSTRAPPED = {**COMMON, "target_rate": 0.05}
 METHODS: dict[str, tuple[Algorithm, str]] = {
     "BC": (BC(**COMMON), "Imitates all that was logged."),
     "Filtered BC": (FilteredBC(fraction=0.1, **COMMON), "Imitates only the walks that paid best."),
+    "One-step": (
+        OneStep(inverse_temperature=20.0, **BOOTSTRAPPED),
+        "Learns what states were worth to those who walked there, and imitates the actions that did better than that.",
+    ),
     "IQL": (
         IQL(expectile=0.8, inverse_temperature=20.0, **BOOTSTRAPPED),
-        "Learns what states are worth from logged actions only, and imitates the actions that did better than that.",
+        "Learns what states are worth if the better logged actions follow, and imitates what did better than that.",
     ),
     "CQL": (
         CQL(
@@ -69,7 +75,10 @@ METHODS: dict[str, tuple[Algorithm, str]] = {
         "Looks for the best action, logged or not, as one would with a simulator at hand.",
     ),
 }
-COLOUR = {"BC": COLOURS[4], "Filtered BC": COLOURS[3], "IQL": COLOURS[0], "CQL": COLOURS[1], "Naive": COLOURS[2]}
+COLOUR = {
+    "BC": COLOURS[4], "Filtered BC": COLOURS[3], "One-step": COLOURS[5], "IQL": COLOURS[0], "CQL": COLOURS[1],
+    "Naive": COLOURS[2],
+}  # fmt: skip
 KEPT = 7  # states kept of every run, at growing distances
 BATCH = 128
 WALKS = 20  # of every kept policy
@@ -96,7 +105,7 @@ def demonstrate(
     keep_compiled_programs()
     clock = Stages(progress)
     with clock("make and inspect the log"):
-        data = load("sample:maze", seed=seed)
+        data = load(f"sample:{WORLD}", seed=seed)
         train, held_out = data.split((0.7, 0.3), seed=seed)
         facts = list(inspect(data).lines())
         clock.say(f"{data.episodes} walks, {data.steps:,} steps; {held_out.episodes} walks kept for judging")
@@ -111,7 +120,7 @@ def demonstrate(
         watched = {name: _watch(run, seed) for name, run in runs.items()}
     estimates = {}
     with clock("estimate values from the log alone"):
-        starts = held_out.units("route") == "start"
+        starts = held_out.units("route") == "coin"
         for name, run in runs.items():
             estimates[name] = estimate_fitted_q(
                 run.policy(), held_out, starts=starts, replicates=REPLICATES, level=LEVEL, seed=seed, steps=FITTING
@@ -126,7 +135,7 @@ def demonstrate(
         maze=_maze(),
         logged=_paths(data),
         from_start=_from_start(data),
-        reached=_ended(data),
+        reached=_arrived(data),
         steps_logged=data.steps,
         held_out=held_out.episodes,
         methods=methods,
@@ -202,14 +211,14 @@ def _watch(run: Run, seed: int) -> dict[str, Any]:
     success, paths = np.zeros(len(run.seeds)), []
     for row, step in enumerate(steps):
         for place in seeds:
-            walks = collect(run.policy(place, step=step), "maze", WALKS, seed=seed, greedy=True)
+            walks = collect(run.policy(place, step=step), WORLD, WALKS, seed=seed, greedy=True)
             gets[row, place] = discounted(walks, discount)
             belief = _belief(run, place, step, walks.first_observations)
             believed[row, place] = np.nan if belief is None else belief
             if step == steps[-1]:
-                success[place] = _ended(walks).mean()
+                success[place] = _arrived(walks).mean()
                 paths += _paths(walks)[: max(2, 12 // len(run.seeds))]
-    true = discounted(collect(run.policy(0), "maze", TRUE_WALKS, seed=seed, greedy=True), discount)
+    true = discounted(collect(run.policy(0), WORLD, TRUE_WALKS, seed=seed, greedy=True), discount)
     certain = None if np.isnan(believed).all() else believed
     return {"believed": certain, "gets": gets, "success": success, "paths": paths, "true": true}
 
@@ -232,9 +241,9 @@ def discounted(walks: Dataset, discount: float) -> float:
     return float((walks.rewards * discount**ages).sum() / walks.episodes)
 
 
-def _ended(walks: Dataset) -> np.ndarray:
-    """Return for every episode whether it ended by reaching the goal."""
-    return np.array([walks.episode(number).terminal for number in range(walks.episodes)])
+def _arrived(walks: Dataset) -> np.ndarray:
+    """Return for every episode whether it came to the goal: it alone pays 1."""
+    return walks.returns >= 1.0
 
 
 def _paths(walks: Dataset) -> list[np.ndarray]:
@@ -243,11 +252,15 @@ def _paths(walks: Dataset) -> list[np.ndarray]:
 
 def _maze() -> Maze:
     """Return what is drawn of the world."""
-    plan = np.array([[character != "#" for character in row] for row in maze.PLAN])
-    return Maze(plan, maze.START, maze.GOAL, maze.ELSEWHERE)
+    plan = np.array([[character != "#" for character in row] for row in Crossroads.plan])
+    above, below, right = (0, -1), (0, 1), (1, 0)
+    first, other, last = (corners[0] for corners in Crossroads.corners)
+    places = {"S": (first, above), "G": (Crossroads.goal, above), "C": (COIN, below)}
+    places |= {"E": (other, above), "F": (last, right)}
+    return Maze(WORLD, Crossroads().coin, plan, places, ("E", "F"))
 
 
 def _from_start(walks: Dataset) -> np.ndarray:
     """Return for every episode whether it began at the start."""
-    cells = np.floor(walks.first_observations * maze.CELLS).astype(int)
-    return (cells == np.array(maze.START)).all(1)
+    cells = np.floor(walks.first_observations * Crossroads().side).astype(int)
+    return (cells == np.array(Crossroads.start)).all(1)

@@ -12,8 +12,8 @@ import zoo
 
 from weft.agents.algorithms.idql import IDQL
 from weft.agents.algorithms.iql import IQL
+from weft.agents.parts.candidates import BestOfSamples
 from weft.agents.parts.implicit import Expectile, Exponential, Quantile
-from weft.agents.policy import BestOfSamples
 from weft.core.errors import UserError
 from weft.data.dataset import Dataset
 from weft.data.samplers.transitions import Transitions

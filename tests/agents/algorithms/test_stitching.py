@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zoo
 
+import weft
 from weft.agents.algorithms.awac import AWAC
 from weft.agents.algorithms.awr import AWR
 from weft.agents.algorithms.bc import BC
@@ -155,3 +156,24 @@ def test_the_best_episodes_keep_ties_and_need_no_whole_log():
     assert rows(FilteredBC(fraction=0.8, budget="timesteps"), data) == [0, 3, 4, 5]
     part = data.select(np.array([1, 3]))
     assert rows(FilteredBC(fraction=0.5), part) == [4]
+
+
+CROSSED = {  # share of 50 walks that come to the goal, by the setting's defaults
+    "iql": (IQL(hidden=(64, 64)), 0.8, 1.0),
+    "cql": (CQL(hidden=(64, 64), samples=3), 0.8, 1.0),
+    "awac": (AWAC(hidden=(64, 64)), 0.8, 1.0),
+    "one_step": (OneStep(hidden=(64, 64)), 0.0, 0.2),
+    "awr": (AWR(hidden=(64, 64)), 0.0, 0.2),
+    "filtered_bc": (FilteredBC(hidden=(64, 64)), 0.0, 0.2),
+    "bc": (BC(hidden=(64, 64)), 0.0, 0.2),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(CROSSED))
+def test_only_repeated_improvement_finds_the_way_at_the_crossroads(name):
+    """By defaults but for small networks: what a single step of improvement leaves out, and the coin that it takes."""
+    method, least, most = CROSSED[name]
+    run = weft.fit(method, weft.load("sample:crossroads"), 10_000, 2, progress=False)
+    shares = [(weft.rollout(run.policy(place), "crossroads", 50, 1000) >= 1).mean() for place in range(2)]
+    assert least <= min(shares) <= max(shares) <= most

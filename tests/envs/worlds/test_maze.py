@@ -9,8 +9,12 @@ import pytest
 from scipy import stats
 
 from weft.envs import environment as worlds
+from weft.envs.corridors import Place
 from weft.envs.rollout import collect, rollout
-from weft.envs.worlds.maze import CELLS, ELSEWHERE, GOAL, OPEN_PLAN, PLAN, START, Maze, Place
+from weft.envs.worlds.maze import ELSEWHERE, Maze
+
+PLAN, START, GOAL, CELLS = Maze.plan, Maze.start, Maze.goal, Maze().side
+OPEN_PLAN = Maze(shortcut=True).ground
 
 
 @functools.cache

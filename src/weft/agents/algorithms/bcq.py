@@ -32,7 +32,7 @@ from ...nn.losses import backup
 from ...nn.optimise import Learner, descend, incremental_update, learner
 from ...nn.variational import Variational, variational
 from ..algorithm import Algorithm
-from ..policy import BestOfSamples
+from ..parts.candidates import BestOfSamples
 
 __all__ = ["BCQ", "Perturbed"]
 

@@ -40,7 +40,7 @@ from ...nn.multipliers import Fixed, Lagrange
 from ...nn.optimise import Learner, descend, incremental_update, learner
 from ...nn.variational import variational
 from ..algorithm import Algorithm
-from ..policy import BestOfSamples, Draws
+from ..parts.candidates import BestOfSamples, Draws
 
 __all__ = ["BEAR"]
 

@@ -66,7 +66,7 @@ class CQL(Algorithm):
     discount: float = 0.99
     target_rate: float = 0.005
     weight: Fixed | Lagrange = Fixed(1.0)
-    temperature: Fixed | Lagrange = Lagrange(threshold=1.0, learning_rate=1e-4)
+    temperature: Fixed | Lagrange = Lagrange(threshold=1.0, learning_rate=1e-3)
     backup: str = static(default="auto")
     error: str = static(default="squared")
     regulariser: str = static(default="entropy")

@@ -33,7 +33,8 @@ from ...nn.distributions import several
 from ...nn.losses import advantage_weight, backup
 from ...nn.optimise import Learner, descend, learner, update_every
 from ..algorithm import Algorithm
-from ..policy import ActorPolicy, BestOfSamples, Boltzmann, Draws
+from ..parts.candidates import BestOfSamples, Boltzmann, Draws
+from ..policy import ActorPolicy
 
 __all__ = ["CRR"]
 
@@ -56,7 +57,7 @@ class CRR(Algorithm):
     learning_rate: float = 3e-4
     discount: float = 0.99
     target_rate: float = 0.005
-    inverse_temperature: float = 1.0
+    inverse_temperature: float = 3.0
     largest_weight: float = 20.0
     pessimism: float = 1.0
     weighting: str = static(default="exponential")
@@ -133,8 +134,8 @@ class CRR(Algorithm):
     def policy(self, state):
         if not self.candidates:
             return ActorPolicy(state.actor.model)
-        draws = Draws(state.actor.model)
-        return BestOfSamples(draws, state.critics.model, Boltzmann(self.inverse_temperature), count=self.candidates)
+        draws, tilt = Draws(state.actor.model), Boltzmann(self.inverse_temperature)
+        return BestOfSamples(draws, state.critics.model, tilt, count=self.candidates, pessimism=self.pessimism)
 
     def value(self, state, observation, key):
         return believed(state.critics.model, state.actor.model, observation)

@@ -36,7 +36,8 @@ from ...nn.distributions import Categorical
 from ...nn.losses import backup
 from ...nn.optimise import Learner, descend, incremental_update, learner
 from ..algorithm import Algorithm
-from ..policy import ActorPolicy, BestOfSamples, Boltzmann, Draws
+from ..parts.candidates import BestOfSamples, Boltzmann, Draws
+from ..policy import ActorPolicy
 
 __all__ = ["KLControl"]
 

@@ -58,7 +58,7 @@ class SAC(Algorithm):
     learning_rate: float = 3e-4
     discount: float = 0.99
     target_rate: float = 0.005
-    temperature: Fixed | Lagrange = Lagrange(threshold=1.0)
+    temperature: Fixed | Lagrange = Lagrange(threshold=1.0, learning_rate=1e-3)
     entropy_share: float = 0.5
     uniform_steps: int = static(default=1000)
     hidden: tuple[int, ...] = static(default=(256, 256))

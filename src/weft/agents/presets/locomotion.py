@@ -26,7 +26,11 @@ class Locomotion(Preset):
         "bcq": {},
         "bear": {"weight": Lagrange(threshold=0.05, learning_rate=1e-3), "kernel": "laplacian", "width": 10.0},
         "brac": {"weight": Fixed(1.0)},
-        "cql": {"weight": Fixed(10.0), "actor_learning_rate": 3e-5},
+        "cql": {
+            "weight": Fixed(10.0),
+            "actor_learning_rate": 3e-5,
+            "temperature": Lagrange(threshold=1.0, learning_rate=3e-5),
+        },
         "crr": {},
         "filtered_bc": {"fraction": 0.1},
         "iql": {"expectile": 0.7, "inverse_temperature": 3.0, "decay": True},

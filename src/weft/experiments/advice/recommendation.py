@@ -214,12 +214,6 @@ RULES: tuple[Rule, ...] = (
         "{m.steps:,} steps are few for values of actions that were not logged",
     ),
     Rule(
-        lambda m: not m.single and m.rewarded < 0.05 and _spliceable(m),
-        {"tethered": -1.0},
-        "only {m.rewarded:.1%} of the steps are rewarded, and staying close to each logged action holds it back where "
-        "episodes must be put together",
-    ),
-    Rule(
         _two_groups,
         {"certain": -0.5},
         "at {m.split:.0%} of the places actions fall into two groups, and one exact action may lie between them",
