@@ -15,8 +15,9 @@ import equinox as eqx
 import tyro
 
 from ..core.errors import UserError
+from .command import pairs
 
-__all__ = ["build", "options"]
+__all__ = ["build", "listed_methods", "options", "shared_units"]
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -135,3 +136,43 @@ def _kinds(hint: Any, value: Any) -> list[type]:
 
 def _word(kind: type) -> str:
     return kind.__name__.lower()
+
+
+def listed_methods(caller: str, names: Sequence[str], words: Sequence[str], preset: str | None) -> list[Any]:
+    """Return methods by name, by a preset's numbers or their defaults, with METHOD.FIELD=VALUE set.
+
+    Several values (`iql.expectile=0.7/0.9`) make a method of each combination. Raises UserError.
+    """
+    from ..agents import preset as families
+    from ..core.pytree import grid
+    from ..experiments.candidates import instance
+    from ..experiments.search_space import listed
+
+    family = None if preset is None else families.preset(preset)
+    methods = {method.name: method for method in (instance(name, caller, family=family) for name in names)}
+    choices: dict[str, dict[str, list[Any]]] = {name: {} for name in methods}
+    for head, text in pairs("set", words):
+        word, _, field = head.partition(".")
+        name = word.lower().replace("-", "_")
+        if name not in methods or not field:
+            raise UserError(
+                f"--set is written METHOD.FIELD=VALUE with one of {', '.join(methods)}, got '{head}={text}'."
+            )
+        choices[name][field] = listed(methods[name], field, text)
+    return list(itertools.chain.from_iterable(grid(method, **choices[name]) for name, method in methods.items()))
+
+
+def shared_units(preset: str, methods: Sequence[Any]) -> dict[str, Any]:
+    """Return the units of measure that a preset's methods share. Raises UserError where they differ."""
+    from ..agents import preset as families
+
+    family = families.preset(preset)
+    first, *others = methods
+    units = family.units_for(first.name)
+    for method in others:
+        if family.units_for(method.name) != units:
+            raise UserError(
+                f"The preset '{family.name()}' measures {method.name} and {first.name} in other units; compare them in "
+                "benchmarks of their own, or without --preset."
+            )
+    return units

@@ -8,6 +8,7 @@ predict; then the lower bound of a linear value function is the score.
 
 import dataclasses
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..agents.algorithm import Algorithm
 from ..agents.algorithm import algorithm as named
+from ..agents.preset import Preset
 from ..agents.served import Served
 from ..core.compilation import Program
 from ..core.errors import UserError, nearest
@@ -31,17 +33,26 @@ from ..evaluation.candidate import Candidate
 from ..evaluation.case import Case, PreparedLog, effective, prepare
 from ..evaluation.estimators.linear_q import LinearQ
 from ..evaluation.interval import influence, spread
+from ..training import run_folder as folders
 from ..training.fit import fit
-from ..training.run import Run
+from ..training.run import Run, load_run
 from .triage import triage
 
 __all__ = ["STEPS", "Judged", "Requirement", "Row", "Training", "instance", "judge"]
 
 STEPS = 5000
+PROBE = 50  # steps that tell the pace of a method
 
 
-def instance(algorithm: Any, caller: str, settings: Mapping[str, Any] | None = None) -> Algorithm:
-    """Return an algorithm by its name, with settings that differ from its defaults, or as it is. Raises UserError."""
+def instance(
+    algorithm: Any, caller: str, settings: Mapping[str, Any] | None = None, family: type[Preset] | None = None
+) -> Algorithm:
+    """Return an algorithm by its name, with settings that differ from a preset's or its defaults, or as it is.
+
+    Raises UserError for a name or setting that there is not, and for a method that the preset has no numbers for.
+    """
+    if isinstance(algorithm, str) and family is not None:
+        return family.setting(algorithm, **(settings or {}))
     if isinstance(algorithm, str):
         kind, names = named(algorithm), [field.name for field in dataclasses.fields(named(algorithm))]
         for name in settings or {}:
@@ -55,12 +66,16 @@ def instance(algorithm: Any, caller: str, settings: Mapping[str, Any] | None = N
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How every candidate of a study or a search is trained: steps, seeds and further options, those of `weft.fit`."""
+    """How every candidate of a study or a search is trained: steps, seeds and further options, those of `weft.fit`.
+
+    A preset's units of measure are those of its methods, unless `options` say others.
+    """
 
     steps: int
     seeds: int | Sequence[int]
     options: Mapping[str, Any]
     progress: bool = False
+    family: type[Preset] | None = None
 
     def fit(self, settings: Sequence[Algorithm], data: Dataset, folder: Path | None) -> Run:
         """Train settings as one run, in a folder where there is one, and go on with what it holds.
@@ -68,8 +83,30 @@ class Training:
         The state half way is kept for good, so that triage has a checkpoint to choose from before a late divergence.
         """
         keep = sorted({max(1, self.steps // 2)} | set(self.options.get("keep", ())))
-        options = {"resume": folder is not None, "progress": self.progress, **self.options, "keep": keep}
+        units = {} if self.family is None else self.family.units_for(settings[0].name)
+        options = {"resume": folder is not None, "progress": self.progress, **units, **self.options, "keep": keep}
         return fit(settings, data, self.steps, self.seeds, folder, **options)
+
+    def within(self, minutes: float, settings: Sequence[Algorithm], data: Dataset, folder: Path | None) -> "Training":
+        """Return the same training with as many steps as fit into so many minutes, at most its own.
+
+        The pace is measured, compilation left out. What a folder holds already keeps the steps it was begun with.
+        """
+        if folder is not None and (folder / folders.RECORD).exists():
+            return dataclasses.replace(self, steps=int(load_run(folder).record["steps"]))
+        seconds = []
+        for steps in (PROBE, PROBE, 5 * PROBE):  # the first compiles
+            begun = time.perf_counter()
+            dataclasses.replace(self, steps=steps, progress=False).fit(settings, data, None)
+            seconds.append(time.perf_counter() - begun)
+        pace = max(seconds[2] - seconds[1], 1e-6) / (4 * PROBE)
+        return dataclasses.replace(self, steps=min(self.steps, max(PROBE, _round(60 * minutes / pace))))
+
+
+def _round(steps: float) -> int:
+    """Cut a number of steps to its first two digits."""
+    unit = 10 ** max(len(str(int(steps))) - 2, 0)
+    return int(steps) // unit * unit
 
 
 @dataclasses.dataclass(frozen=True)

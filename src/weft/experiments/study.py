@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..agents import preset as families
 from ..agents.algorithm import Algorithm, describe
 from ..core import storage
 from ..core.errors import UserError
@@ -96,6 +97,8 @@ def study(
     steps: int = STEPS,
     seeds: int | Sequence[int] = 2,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    preset: str | None = None,
+    minutes: float | None = None,
     baseline: Any = None,
     margin: float = 0.0,
     risk: float = 0.05,
@@ -107,33 +110,47 @@ def study(
 ) -> Study:
     """Train candidates on two fifths of a log, choose one on a fifth, and certify it on the rest.
 
-    algorithms: names or instances (`weft.grid` makes several); settings: hyperparameters by name. out: a folder for
+    algorithms: names or instances (`weft.grid` makes several); settings: hyperparameters by name; preset: a family of
+    tasks (`weft.preset`), whose numbers and units the methods that are named begin with. out: a folder for
     runs, policy and `study.json`; the same call goes on where it was stopped. steps, seeds and `options` are those of
-    `weft.fit`. baseline, margin, risk, ledger: those of `weft.certify`. seed: deals the folds and orders chance.
-    by_time: a column; folds then follow one another in time, as they must where the log drifts or its propensities
-    adapt.
+    `weft.fit`. minutes: a budget of time for each method, all its settings and seeds together; one whose updates are
+    dear then gets fewer of them, and a note says how many. baseline, margin, risk, ledger: those of `weft.certify`.
+    seed: deals the folds and orders chance. by_time: a column; folds then follow one another in time, as they must
+    where the log drifts or its propensities adapt.
 
     Policies over choices are judged both by their mode and as they draw. Those over continuous actions are judged by
     their mode, unless the log's propensities can certify one: a mode has no density to weigh with, so the policy that
     draws is judged. What is judged is what is certified and served: `Study.policy` and its file act that way.
 
-    The ledger is asked before anything is trained: a certify fold that another study or policy has spent is refused at
-    once, and the very same study is answered again without cost.
+    The ledger is asked before anything is trained, but for the few updates by which `minutes` measures their pace: a
+    certify fold that another study or policy has spent is refused, and the very same study is answered again without
+    cost.
 
     Raises UserError as `weft.fit`, `weft.data.folds.seal` and `weft.certify` do, and when no algorithm fits the log.
     """
     check_loaded(data, "A study")
     check_options("A study", options)
-    training = Training(whole(steps, "The number of steps"), seeds, options, progress)
+    family = None if preset is None else families.preset(preset)
+    training = Training(whole(steps, "The number of steps"), seeds, options, progress, family)
     folder = None if out is None else Path(out)
     check_kept(data)  # what the certificate would refuse is refused before hours of training
     folds = seal(data, seed=seed, by_time=by_time)
-    methods = _methods(algorithms, settings or {})
+    everything = _methods(algorithms, settings or {}, family)
+    methods, notes = _fitting(everything, data)
+    trainings = dict.fromkeys(methods, training)
+    if minutes is not None:
+        trainings = _budget(training, minutes, methods, folds.train, folder)
+        notes += [
+            f"{name}: {one.steps:,} of {training.steps:,} updates, what {minutes:g} minutes allow."
+            for name, one in trainings.items()
+        ]
     other = compared(baseline, folds.select, None, seed)
-    request = _request(folds, methods, options, (training.steps, seeds, other, margin, risk, seed))
+    updates = training.steps if minutes is None else [one.steps for one in trainings.values()]
+    chosen = options if preset is None else {**options, "preset": preset}
+    request = _request(folds, everything, chosen, (updates, seeds, other, margin, risk, seed))
     asking = Ledger(ledger.folder if isinstance(ledger, Ledger) else ledger, request)
     asking.ask(folds.certify, risk, max(risk, GRANTED), question=_answered(folder))
-    runs, notes = _train(methods, folds.train, training, folder)
+    runs = {name: trainings[name].fit(methods[name], folds.train, _place(folder, name)) for name in methods}
     candidates = judge(runs, folds, Requirement(baseline, margin, risk), seed)
     # one that could be certified comes before one that could not, whatever an estimate says of it
     best, *others = sorted(candidates, key=lambda judged: (judged.row.effective is None, -judged.row.score))
@@ -148,11 +165,13 @@ def study(
     return answer
 
 
-def _train(
-    methods: Mapping[str, list[Algorithm]], data: Dataset, training: Training, folder: Path | None
-) -> tuple[dict[str, Run], list[str]]:
-    """Train every method that fits a log, and say which are left out. Raises UserError where none is left."""
-    runs, notes = {}, []
+def _place(folder: Path | None, name: str) -> Path | None:
+    return None if folder is None else folder / "runs" / name
+
+
+def _fitting(methods: Mapping[str, list[Algorithm]], data: Dataset) -> tuple[dict[str, list[Algorithm]], list[str]]:
+    """Return the methods that fit a log, and say which are left out. Raises UserError where none is left."""
+    fitting, notes = {}, []
     for name, settings in methods.items():
         try:
             for setting in settings:
@@ -160,10 +179,19 @@ def _train(
         except UserError as problem:
             notes.append(f"{name} is left out: {problem}")
             continue
-        runs[name] = training.fit(settings, data, None if folder is None else folder / "runs" / name)
-    if not runs:
+        fitting[name] = settings
+    if not fitting:
         raise UserError(f"No algorithm fits {data.origin}: {' '.join(notes)}")
-    return runs, notes
+    return fitting, notes
+
+
+def _budget(
+    training: Training, minutes: float, methods: Mapping[str, list[Algorithm]], data: Dataset, folder: Path | None
+) -> dict[str, Training]:
+    """Return how every method is trained within so many minutes. Raises UserError for a budget that is none."""
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < float("inf"):
+        raise UserError(f"The budget of a method is a number of minutes above 0, got {minutes!r}.")
+    return {name: training.within(minutes, settings, data, _place(folder, name)) for name, settings in methods.items()}
 
 
 def _request(
@@ -204,7 +232,9 @@ def _ways(table: Sequence[Row], data: Dataset) -> Iterator[str]:
     yield f"The decision is about the policy {acts}; Study.policy and its file act like that, too."
 
 
-def _methods(algorithms: Any, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Algorithm]]:
+def _methods(
+    algorithms: Any, settings: Mapping[str, Mapping[str, Any]], family: type[families.Preset] | None
+) -> dict[str, list[Algorithm]]:
     """Return the settings of every method, by its name."""
     if isinstance(algorithms, str) or not isinstance(algorithms, Iterable):
         raise UserError(f"A study chooses among several algorithms: give a list, [{algorithms!r}].")
@@ -212,7 +242,7 @@ def _methods(algorithms: Any, settings: Mapping[str, Mapping[str, Any]]) -> dict
         raise UserError("A study needs at least one algorithm.")
     methods: dict[str, list[Algorithm]] = {}
     for one in algorithms:
-        method = instance(one, "A study", settings.get(one, {}) if isinstance(one, str) else None)
+        method = instance(one, "A study", settings.get(one, {}) if isinstance(one, str) else None, family)
         methods.setdefault(one if isinstance(one, str) else method.name, []).append(method)
     unknown = [name for name in settings if name not in methods]
     if unknown:

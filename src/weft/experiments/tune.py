@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..agents import preset as families
 from ..agents.algorithm import Algorithm, applied, describe
 from ..agents.served import Served, check_parameters
 from ..core import storage
@@ -118,6 +119,7 @@ def tune(
     together: int = 10,
     steps: int = STEPS,
     seeds: int | Sequence[int] = 2,
+    preset: str | None = None,
     baseline: Any = None,
     risk: float = 0.05,
     seed: int = 0,
@@ -132,7 +134,8 @@ def tune(
     "64,64/256,256"}`. out: a folder for runs, policy and `tune.json`; the same call goes on where it was stopped, and
     one with more trials adds to them. trials: how many settings; the method's own come first if they lie in the space.
     together: how many are chosen and trained at once, as one compiled program where only ranges are searched. steps,
-    seeds and `options` are those of `weft.fit`. baseline, risk, seed, by_time: those of `weft.study`, which seals the
+    seeds and `options` are those of `weft.fit`. preset: a family of tasks (`weft.preset`), whose numbers and units a
+    method that is named begins with. baseline, risk, seed, by_time: those of `weft.study`, which seals the
     same folds.
 
     Raises UserError as `weft.fit` and `weft.data.folds.seal` do, for a space that cannot be, a folder of another
@@ -140,8 +143,9 @@ def tune(
     """
     check_loaded(data, "A search")
     check_options("A search", options)
-    training = Training(whole(steps, "The number of steps"), seeds, options, progress)
-    method = instance(algorithm, "A search")
+    family = None if preset is None else families.preset(preset)
+    training = Training(whole(steps, "The number of steps"), seeds, options, progress, family)
+    method = instance(algorithm, "A search", family=family)
     method.check(data.spec)
     searched = checked(space, method)
     trials, together = _count(trials, "trials"), _count(together, "trials at once")
@@ -167,12 +171,14 @@ class _Search:
 
     def request(self) -> dict[str, Any]:
         """Return what a folder is compared with before it is gone on with, as JSON has it."""
-        training = self.training
+        training, options = self.training, dict(self.training.options)
+        if training.family is not None:
+            options["preset"] = training.family.name()
         return plain({
             "algorithm": describe(self.method), "space": {name: str(part) for name, part in self.space.items()},
             "steps": training.steps, "seeds": repr(training.seeds), "baseline": self.requirement.baseline is not None,
             "risk": self.requirement.risk,
-            "options": {name: repr(value) for name, value in training.options.items()}, "folds": self.folds.manifest,
+            "options": {name: repr(value) for name, value in options.items()}, "folds": self.folds.manifest,
         })  # fmt: skip
 
     def fill(self, journal: "_Journal", trials: int, together: int) -> list[Run]:

@@ -53,6 +53,15 @@ def test_several_logs_environments_and_settings(elsewhere, capsys):
     assert len(list((elsewhere / "out" / "cells" / "grid" / "bc-learning_rate=0.2").iterdir())) == 5
 
 
+def test_a_preset_gives_settings_and_units(elsewhere, capsys):
+    line = ["benchmark", "bc", "filtered_bc", *LINE[3:7], "--episodes", "1", "--steps", "2", "--seeds", "1", "--quiet"]
+    assert run([*line, "--preset", "sparse-goal", "--out", "out"]) == 0
+    record = json.loads((elsewhere / "out/benchmark.json").read_text())
+    assert record["protocol"]["rewards"] == "largest"
+    cell = json.loads((elsewhere / "out/cells/grid/filtered_bc/seed-0.json").read_text())
+    assert cell["settings"]["fraction"] == 0.1
+
+
 def test_a_stopped_benchmark_says_how_to_go_on(monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -78,6 +87,11 @@ def test_a_stopped_benchmark_says_how_to_go_on(monkeypatch, capsys):
         ([*LINE, "--reference", "grid=0"], "--reference is written grid=LOW:HIGH, got '0'"),
         ([*LINE, "--every", "5"], "Policies are measured every 1 to 4 steps, got 5"),
         ([*LINE, "--env", "maze"], "The environment of 'grid' does not fit its log"),
+        ([*LINE, "--preset", "sparse-goal", "--scale-rewards", "none"], "--preset sets the units of measure"),
+        (
+            ["benchmark", "rebrac", "td3-bc", *LINE[3:7], "--preset", "sparse-goal"],
+            "measures td3_bc and rebrac in other units",
+        ),
         (["benchmark", "--page", "nowhere"], "nowhere holds no benchmark"),
         ([*LINE, "--page", "nowhere"], "--page FOLDER only writes a page"),
     ],

@@ -35,9 +35,26 @@ def test_a_study_is_printed_written_and_answered_again(elsewhere, capsys):
     assert again.err == ""
 
 
+def test_a_preset_settings_and_a_budget_of_time_reach_the_runs(elsewhere, capsys):
+    line = [*LINE, "--algorithms", "bc", "iql", "--preset", "sparse-goal", "--set", "iql.expectile=0.6", "--quiet"]
+    budget = ["--steps", "100000", "--minutes", "0.0001", "--out", "one"]
+    assert run([*line, *budget]) == 0
+    out = capsys.readouterr().out
+    assert "Note: iql: 50 of 100,000 updates, what 0.0001 minutes allow." in out
+    record = json.loads((elsewhere / "one/runs/iql/run.json").read_text())
+    assert record["steps"] == 50
+    assert record["units"] == {"observations": "none", "rewards": "largest", "reward_shift": -1.0}
+    assert [(s["expectile"], s["inverse_temperature"]) for s in record["settings"]] == [(0.6, 10.0)]
+    assert run([*line, *budget]) == 0  # the same study again keeps its steps, whatever the pace now
+    assert capsys.readouterr().out == out
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (["--minutes", "0"], "The budget of a method is a number of minutes above 0, got 0.0."),
+        (["--preset", "locomotive"], "There is no preset 'locomotive'. Did you mean 'locomotion'"),
+        (["--set", "iql.expectile=0.6"], "METHOD.FIELD=VALUE with one of bc, got 'iql.expectile=0.6'"),
         (["--algorithms", "bcc"], "There is no algorithm 'bcc'. Did you mean 'bc'?"),
         (["--seeds", "many"], "--seeds is a number of seeds (4) or a list of them (3,7), got 'many'."),
         (["--baseline", "nowhere"], "nowhere"),

@@ -1,7 +1,6 @@
 """`weft benchmark`: methods × data sets × seeds, and a page about them."""
 
 import dataclasses
-import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +48,8 @@ class Benchmark(Command):
     """Environment to evaluate each log's policies in, in the order of --data; one serves all."""
     reference: Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATA=LOW:HIGH", help_behavior_hint="")] = ()
     """Returns that score 0 and 100 on a log: hopper.hdf5=-20.27:3234.3."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="FAMILY")] = None
+    """Start from the settings and units for a family of tasks (locomotion, sparse-goal, ...); --set overrides them."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD.FIELD=VALUE", help_behavior_hint="")] = ()
     """Hyperparameters: iql.expectile=0.9, iql.hidden=64,64; iql.expectile=0.7/0.9 compares both values."""
     steps: int = 100_000
@@ -92,7 +93,7 @@ class Benchmark(Command):
             return
         keep_compiled_programs()
         names = self._names()
-        methods = self._methods()
+        methods, units = self._methods()
         tasks = self._tasks(names)
         out = self.out or free_folder(Path("benchmarks"), "benchmark")
         import weft
@@ -101,12 +102,27 @@ class Benchmark(Command):
             results = weft.benchmark(
                 methods, tasks, out, steps=self.steps, every=self.every, episodes=self.episodes,
                 seeds=seeds(self.seeds), batch_size=self.batch_size, stack=self.stack,
-                observations="standardise" if self.standardise else "none", rewards=self.scale_rewards,
-                reward_shift=self.shift_rewards, keep_runs=self.keep_runs, progress=not self.quiet,
+                keep_runs=self.keep_runs, progress=not self.quiet, **units,
             )  # fmt: skip
         except KeyboardInterrupt:
             raise stopped(out, self.out) from None
         self._report(results)
+
+    def _methods(self) -> tuple[list[Any], dict[str, Any]]:
+        """Return every method with what was set, and the units of measure that all of them share."""
+        from ..method_options import listed_methods, shared_units
+
+        own = {
+            "observations": "standardise" if self.standardise else "none",
+            "rewards": self.scale_rewards,
+            "reward_shift": self.shift_rewards,
+        }
+        methods = listed_methods("A benchmark", self.algorithms, self.set, self.preset)
+        if self.preset is None:
+            return methods, own
+        if own != {"observations": "standardise", "rewards": "size", "reward_shift": 0.0}:
+            raise UserError("--preset sets the units of measure: leave out --scale-rewards and the like.")
+        return methods, shared_units(self.preset, methods)
 
     def _report(self, results: Any) -> None:
         from ...experiments.benchmark_files import DONE
@@ -153,24 +169,6 @@ class Benchmark(Command):
             words = references.get(name, references.get(log))
             tasks[name] = (self.log.load(log), env, None if words is None else _returns(name, words))
         return tasks
-
-    def _methods(self) -> list[Any]:
-        """Return every method with the hyperparameters that were set, each combination of several values."""
-        from ...core.pytree import grid
-        from ...experiments.candidates import instance
-        from ...experiments.search_space import listed
-
-        methods = {method.name: method for method in (instance(name, "A benchmark") for name in self.algorithms)}
-        choices: dict[str, dict[str, list[Any]]] = {name: {} for name in methods}
-        for words, text in pairs("set", self.set):
-            head, _, field = words.partition(".")
-            name = head.lower().replace("-", "_")
-            if name not in methods or not field:
-                raise UserError(
-                    f"--set is written METHOD.FIELD=VALUE with one of {', '.join(methods)}, got '{words}={text}'."
-                )
-            choices[name][field] = listed(methods[name], field, text)
-        return list(itertools.chain.from_iterable(grid(method, **choices[name]) for name, method in methods.items()))
 
 
 def _short(log: str) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -42,8 +42,14 @@ class Study(Command):
     """A file, a folder, or a URI such as sample:notifications."""
     algorithms: tuple[str, ...] = ("bc", "iql", "cql")
     """Methods to train; `weft algorithms` lists them."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="FAMILY")] = None
+    """Settings and units to begin with, by family of tasks: `weft fit iql --help` lists them."""
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD.FIELD=VALUE", help_behavior_hint="")] = ()
+    """Hyperparameters: iql.expectile=0.9, cql.weight.value=0.5."""
     steps: int = 5000
     """Gradient steps of every run."""
+    minutes: Annotated[float | None, tyro.conf.arg(metavar="MINUTES", help_behavior_hint="")] = None
+    """Time to train each method for, all its seeds together; one with dear updates gets fewer than --steps of them."""
     seeds: str = "2"
     """Number of seeds (4), or a list of them (3,7)."""
     batch_size: Count = None
@@ -77,6 +83,7 @@ class Study(Command):
         from ...core.compilation import keep_compiled_programs
         from ...deployment.ledger import Ledger
         from ...reports.study import StudyReport
+        from ..method_options import listed_methods
 
         keep_compiled_programs()
         data = self.log.load(self.data)
@@ -84,17 +91,17 @@ class Study(Command):
             data = data.declare(discount=self.discount)
         out = self.out or free_folder(Path("studies"), "study")
         baseline = None if self.baseline is None else weft.load_policy(self.baseline)
-        algorithms: list[Any] = list(self.algorithms)
+        algorithms = listed_methods("A study", self.algorithms, self.set, self.preset)
         if self.tuned is not None:
             from ...experiments.tune import best_setting
 
             tuned = best_setting(self.tuned, weft.seal(data, seed=self.seed, by_time=self.by_time))
-            algorithms = [*(name for name in algorithms if name != tuned.name), tuned]
+            algorithms = [*(method for method in algorithms if method.name != tuned.name), tuned]
         try:
             study = weft.study(
                 data, algorithms, out, steps=self.steps, seeds=seeds(self.seeds), baseline=baseline,
-                margin=self.margin, risk=self.risk, seed=self.seed, by_time=self.by_time, ledger=self.ledger,
-                progress=not self.quiet, batch_size=self.batch_size,
+                margin=self.margin, risk=self.risk, preset=self.preset, minutes=self.minutes, seed=self.seed,
+                by_time=self.by_time, ledger=self.ledger, progress=not self.quiet, batch_size=self.batch_size,
             )  # fmt: skip
         except KeyboardInterrupt:
             raise stopped(out, self.out) from None

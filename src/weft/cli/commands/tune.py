@@ -50,6 +50,8 @@ class Tune(Command):
     """Number of settings to try."""
     together: int = 10
     """Settings that are chosen and trained together as one batch."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="FAMILY")] = None
+    """Settings and units to begin with, by family of tasks: `weft fit iql --help` lists them."""
     steps: int = 5000
     """Gradient steps of every run."""
     seeds: str = "2"
@@ -88,12 +90,14 @@ class Tune(Command):
             tuned = weft.tune(
                 data, self.algorithm, dict(pairs("space", self.space)), out, trials=self.trials,
                 together=self.together, steps=self.steps, seeds=seeds(self.seeds), baseline=baseline, risk=self.risk,
+                preset=self.preset,
                 seed=self.seed, by_time=self.by_time, progress=not self.quiet, batch_size=self.batch_size,
             )  # fmt: skip
         except KeyboardInterrupt:
             raise stopped(out, self.out) from None
         print_cells(tuned.cells())
         name, folds = tuned.setting.name, f" --steps {self.steps}" + (f" --seed {self.seed}" if self.seed else "")
+        folds += f" --preset {self.preset}" if self.preset else ""
         folds += f" --by-time {shlex.quote(self.by_time)}" if self.by_time else ""
         console().print(
             f"Written: {out} (policy, tune.json, runs). The certify fold is untouched. Next, with the options of the "
