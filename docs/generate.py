@@ -10,6 +10,7 @@ figure only when `benchmarks/results/` holds it.
 import csv
 import dataclasses
 import inspect
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -304,23 +305,28 @@ def _whole_runs(found: dict[str, Any]) -> str:
     rows = []
     for name, pair in found["methods"].items():
         for step in pair["steps"]:
-            ours, theirs = (
-                " ".join(f"{run['score']:.1f}" for run in pair[side] if run["step"] == step)
-                for side in ("ours", "theirs")
-            )
-            q = [
-                f"{np.mean([run['mean_q'] for run in pair[side] if run['step'] == step]):.1f}"
-                if any(run["step"] == step and "mean_q" in run for run in pair[side]) else ""
-                for side in ("ours", "theirs")
-            ]  # fmt: skip
-            rows.append([name, f"{step:,}", ours, theirs, *q])
+            ours, theirs = ([run for run in pair[side] if run["step"] == step] for side in ("ours", "theirs"))
+            scores = [[run["score"] for run in runs] for runs in (ours, theirs)]
+            if not ours or not theirs:
+                continue
+            beliefs = [f"{np.mean([run['mean_q'] for run in runs]):.1f}" for runs in (ours, theirs)]
+            words = [" ".join(f"{score:.1f}" for score in each) for each in scores]
+            rows.append([name, f"{step:,}", *words, f"{_permuted(*scores):.2f}", *beliefs])
     return (
-        "## Whole runs beside CORL's (`benchmarks/peers/train_corl.py`)\n\nOurs and CORL's own scripts "
+        "## Whole runs beside CORL's (`benchmarks/whole_runs.py`)\n\nOurs and CORL's own scripts "
         f"(commit {found['commit'][:7]}) with the same settings and rewards as they are on the Hopper replay log: the score of "
-        "every seed mid-way and at the end, and what the first critic believes of the log on average.\n\n"
-        + _table(["method", "updates", "ours", "CORL", "mean Q, ours", "CORL"], rows)
-        + f"\n{found['words']}\n"
+        "every seed mid-way and at the end, the chance of so large a difference of means among all ways to deal the seeds to "
+        "two sides, and what the first critic believes of the log on average.\n\n"
+        + _table(["method", "updates", "ours", "CORL", "p", "mean Q, ours", "CORL"], rows)
     )
+
+
+def _permuted(ours: list[float], theirs: list[float]) -> float:
+    """Return the exact two-sided chance of a difference of means at least as large, if sides are dealt at random."""
+    every = np.array([*ours, *theirs])
+    splits = [list(split) for split in itertools.combinations(range(len(every)), len(ours))]
+    gaps = [abs(every[split].mean() - np.delete(every, split).mean()) for split in splits]
+    return float(np.mean(np.array(gaps) >= abs(np.mean(ours) - np.mean(theirs)) - 1e-9))
 
 
 def _before(found: dict[str, Any]) -> str:
