@@ -15,6 +15,7 @@ from ..agents.door import check_columns, check_observation, check_reach, limits_
 from ..core.errors import UserError
 from ..data.spec import ActionSpec, ObservationSpec, Spec
 from .environment import Environment, name_of
+from .told_once import heard, listen
 
 __all__ = ["Simulator", "Watched", "check_form", "make_simulator", "simulator_versions"]
 
@@ -250,6 +251,7 @@ def make_simulator(source: Any) -> Simulator:
             f"An environment is a name, a weft or Gymnasium environment or a function that makes one, "
             f"not a {type(source).__name__}."
         )
+    make = partial(_made, make)
     try:
         first: Any = make()
     except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
@@ -258,6 +260,14 @@ def make_simulator(source: Any) -> Simulator:
         raise UserError(f"Gymnasium has no environment '{source}': {str(error).splitlines()[0]}") from error
     simulator = _described(first, make)
     first.close()
+    return simulator
+
+
+def _made(make: Callable[[], Any]) -> Any:
+    """Make a simulator; what it warns of is said once, however many are made."""
+    with heard():
+        simulator = make()
+    listen()
     return simulator
 
 
