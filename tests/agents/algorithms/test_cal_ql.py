@@ -11,6 +11,7 @@ import zoo
 
 from weft.agents.algorithm import Tick
 from weft.agents.algorithms.cql import CQL
+from weft.agents.algorithms.sac import SAC
 from weft.core import pytree
 from weft.data.dataset import Dataset
 from weft.data.samplers.transitions import Transitions
@@ -126,3 +127,12 @@ def test_the_loop_learns_from_outcomes():
     assert jax.jit(base.focus)(chain().device()).outcome is None
     batch = setting.sampler(columns, jax.random.key(0))
     np.testing.assert_array_equal(batch.outcome, columns.outcome[batch.row])
+
+
+@pytest.mark.parametrize("method", [CQL(), SAC()], ids=["cql", "sac"])
+def test_a_learned_temperature_reaches_the_scale_of_small_rewards_within_a_short_run(method):
+    """Of a policy that is spread too much it falls to a seventh in 3,000 updates; at a rate of 1e-4 to .75."""
+    below = jnp.float32(-1.0)
+    first = method.temperature.begin()
+    after = jax.jit(lambda s: jax.lax.fori_loop(0, 3000, lambda _, s: method.temperature.press(s, below), s))(first)
+    assert float(method.temperature.at(after)) < 0.2

@@ -161,6 +161,7 @@ def test_the_best_episodes_keep_ties_and_need_no_whole_log():
 CROSSED = {  # share of 50 walks that come to the goal, by the setting's defaults
     "iql": (IQL(hidden=(64, 64)), 0.8, 1.0),
     "cql": (CQL(hidden=(64, 64), samples=3), 0.8, 1.0),
+    "cal_ql": (CQL(hidden=(64, 64), samples=3, calibrated=True), 0.8, 1.0),
     "awac": (AWAC(hidden=(64, 64)), 0.8, 1.0),
     "one_step": (OneStep(hidden=(64, 64)), 0.0, 0.2),
     "awr": (AWR(hidden=(64, 64)), 0.0, 0.2),
