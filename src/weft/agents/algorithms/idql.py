@@ -11,7 +11,7 @@ only when the policy acts: by the running average of its weights, for `samples` 
 behaviour itself; more are not always better, for the best of many is the most overestimated. So the action taken is the
 one amid the best quarter of the draws (`best_share`; 0 takes the best alone, as the authors do): where a step is worth
 less than the critics err, the best of 64 stands still (crossroads: 0 of 3 seeds reach the goal, amid the best quarter 3
-of 3; the other maze 3 of 3 by both; pendulum, which had no say: -520 and -544, 3 seeds). With `resample` a draw
+of 3; the other maze 3 of 3 by both; pendulum, which had no say: -494 and -492, 3 seeds). With `resample` a draw
 that is not greedy takes one of the N in proportion to |f'(u)| / |u|: the policy that V values. `behaviour_rate` scales
 the learning rate of eps_phi; at 0 it and its average stay, as they do when the authors fine-tune (`weft.finetune(run,
 env, changes={"behaviour_rate": 0.0})`): then only the choice among its draws goes on learning.
