@@ -1,7 +1,7 @@
 """The demonstration: from a maze's log to six trained methods, what they believe, what they get, and a page of it.
 
 The second act, what may be believed of a policy before anybody runs it, is `demonstration_trust`. Everything is small
-(networks, batches, actions per state) so that two cores do all of it, compilation included, in four minutes at most.
+(networks, batches, actions per state) so that two cores do all of it, compilation included, in three minutes at most.
 """
 
 import dataclasses
