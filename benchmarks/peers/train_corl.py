@@ -42,7 +42,10 @@ def imported(path: Path, log: dict[str, np.ndarray]) -> types.ModuleType:
         get_normalized_score=lambda _: 0.0,
     )
     names = ("observations", "actions", "rewards", "next_observations", "terminals")
-    same = lambda wrapped, _: wrapped  # noqa: E731
+
+    def same(wrapped: Any, _: Any) -> Any:
+        return wrapped
+
     wrappers = space(TransformObservation=same, TransformReward=same)
     stand_in("gym", make=lambda _: env, Env=object, wrappers=wrappers)
     stand_in("d4rl", qlearning_dataset=lambda _: {name: log[name].copy() for name in names})

@@ -30,9 +30,11 @@ __all__ = [
     "Command",
     "Count",
     "Data",
+    "Family",
     "Flag",
     "Log",
     "LogOptions",
+    "Minutes",
     "Pair",
     "Place",
     "Steps",
@@ -185,6 +187,8 @@ if TYPE_CHECKING:
     Steps = tuple[int, ...]
     Flag = bool
     World = str | None
+    Family = str | None
+    Minutes = float | None
 else:
     Columns = _shown(tuple[str, ...], "COLUMN [COLUMN ...]")
     Column = _shown(str | None, "COLUMN")
@@ -196,6 +200,8 @@ else:
     Steps = _shown(tuple[int, ...], "STEP [STEP ...]")
     Flag = tyro.conf.FlagCreatePairsOff[bool]
     World = _shown(str | None, "ENVIRONMENT")
+    Family = _shown(str | None, "FAMILY")
+    Minutes = _shown(float | None, "MINUTES")
 
 
 def print_finetuned(run: Any, out: Path, env: str) -> None:

@@ -77,6 +77,11 @@ class Training:
     progress: bool = False
     family: type[Preset] | None = None
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The options, and the name of the preset where there is one: what decides beside steps and seeds."""
+        return {**self.options, **({} if self.family is None else {"preset": self.family.name()})}
+
     def fit(self, settings: Sequence[Algorithm], data: Dataset, folder: Path | None) -> Run:
         """Train settings as one run, in a folder where there is one, and go on with what it holds.
 
@@ -94,13 +99,21 @@ class Training:
         """
         if folder is not None and (folder / folders.RECORD).exists():
             return dataclasses.replace(self, steps=int(load_run(folder).record["steps"]))
-        seconds = []
+        brief, seconds = [_brief(setting) for setting in settings], []
         for steps in (PROBE, PROBE, 5 * PROBE):  # the first compiles
             begun = time.perf_counter()
-            dataclasses.replace(self, steps=steps, progress=False).fit(settings, data, None)
+            dataclasses.replace(self, steps=steps, options={**self.options, "keep": ()}, progress=False).fit(
+                brief, data, None
+            )
             seconds.append(time.perf_counter() - begun)
         pace = max(seconds[2] - seconds[1], 1e-6) / (4 * PROBE)
         return dataclasses.replace(self, steps=min(self.steps, max(PROBE, _round(60 * minutes / pace))))
+
+
+def _brief(setting: Algorithm) -> Algorithm:
+    """Return a setting whose opening phases fit into any run: those counted in updates are a fifth of it."""
+    counted = {name: 0.2 for name in setting.openings if getattr(setting, name) >= 1}
+    return dataclasses.replace(setting, **counted)
 
 
 def _round(steps: float) -> int:

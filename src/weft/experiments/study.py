@@ -146,8 +146,7 @@ def study(
         ]
     other = compared(baseline, folds.select, None, seed)
     updates = training.steps if minutes is None else [one.steps for one in trainings.values()]
-    chosen = options if preset is None else {**options, "preset": preset}
-    request = _request(folds, everything, chosen, (updates, seeds, other, margin, risk, seed))
+    request = _request(folds, everything, training.choices, (updates, seeds, other, margin, risk, seed))
     asking = Ledger(ledger.folder if isinstance(ledger, Ledger) else ledger, request)
     asking.ask(folds.certify, risk, max(risk, GRANTED), question=_answered(folder))
     runs = {name: trainings[name].fit(methods[name], folds.train, _place(folder, name)) for name in methods}

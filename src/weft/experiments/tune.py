@@ -171,14 +171,12 @@ class _Search:
 
     def request(self) -> dict[str, Any]:
         """Return what a folder is compared with before it is gone on with, as JSON has it."""
-        training, options = self.training, dict(self.training.options)
-        if training.family is not None:
-            options["preset"] = training.family.name()
+        training = self.training
         return plain({
             "algorithm": describe(self.method), "space": {name: str(part) for name, part in self.space.items()},
             "steps": training.steps, "seeds": repr(training.seeds), "baseline": self.requirement.baseline is not None,
             "risk": self.requirement.risk,
-            "options": {name: repr(value) for name, value in options.items()}, "folds": self.folds.manifest,
+            "options": {name: repr(value) for name, value in training.choices.items()}, "folds": self.folds.manifest,
         })  # fmt: skip
 
     def fill(self, journal: "_Journal", trials: int, together: int) -> list[Run]:

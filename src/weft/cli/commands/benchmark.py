@@ -12,6 +12,7 @@ from ...core.errors import UserError, nearest
 from ..command import (
     Command,
     Count,
+    Family,
     Flag,
     Log,
     LogOptions,
@@ -48,7 +49,7 @@ class Benchmark(Command):
     """Environment to evaluate each log's policies in, in the order of --data; one serves all."""
     reference: Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATA=LOW:HIGH", help_behavior_hint="")] = ()
     """Returns that score 0 and 100 on a log: hopper.hdf5=-20.27:3234.3."""
-    preset: Annotated[str | None, tyro.conf.arg(metavar="FAMILY")] = None
+    preset: Family = None
     """Start from the settings and units for a family of tasks (locomotion, sparse-goal, ...); --set overrides them."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD.FIELD=VALUE", help_behavior_hint="")] = ()
     """Hyperparameters: iql.expectile=0.9, iql.hidden=64,64; iql.expectile=0.7/0.9 compares both values."""
@@ -110,6 +111,7 @@ class Benchmark(Command):
 
     def _methods(self) -> tuple[list[Any], dict[str, Any]]:
         """Return every method with what was set, and the units of measure that all of them share."""
+        from ...agents.preset import UNITS
         from ..method_options import listed_methods, shared_units
 
         own = {
@@ -120,7 +122,7 @@ class Benchmark(Command):
         methods = listed_methods("A benchmark", self.algorithms, self.set, self.preset)
         if self.preset is None:
             return methods, own
-        if own != {"observations": "standardise", "rewards": "size", "reward_shift": 0.0}:
+        if own != UNITS:
             raise UserError("--preset sets the units of measure: leave out --scale-rewards and the like.")
         return methods, shared_units(self.preset, methods)
 

@@ -14,6 +14,7 @@ from ...core.errors import UserError
 from ..command import (
     Command,
     Count,
+    Family,
     Flag,
     Log,
     LogOptions,
@@ -54,7 +55,7 @@ class Options:
     """Number of seeds (4), or a list of them (3,7)."""
     batch_size: Count = None
     """Batch size; by default the method's own."""
-    preset: Annotated[str | None, tyro.conf.arg(metavar="FAMILY")] = None
+    preset: Family = None
     """Start from the settings for a family of tasks (locomotion, sparse-goal, ...); options override them."""
     out: Place = None
     """Folder of the run; by default the next free runs/ALGORITHM-NUMBER."""

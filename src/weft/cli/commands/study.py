@@ -12,9 +12,11 @@ from ..command import (
     Command,
     Count,
     Data,
+    Family,
     Flag,
     Log,
     LogOptions,
+    Minutes,
     Place,
     console,
     free_folder,
@@ -42,13 +44,13 @@ class Study(Command):
     """A file, a folder, or a URI such as sample:notifications."""
     algorithms: tuple[str, ...] = ("bc", "iql", "cql")
     """Methods to train; `weft algorithms` lists them."""
-    preset: Annotated[str | None, tyro.conf.arg(metavar="FAMILY")] = None
-    """Settings and units to begin with, by family of tasks: `weft fit iql --help` lists them."""
+    preset: Family = None
+    """Start from the settings and units for a family of tasks (locomotion, sparse-goal, ...)."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD.FIELD=VALUE", help_behavior_hint="")] = ()
     """Hyperparameters: iql.expectile=0.9, cql.weight.value=0.5."""
     steps: int = 5000
     """Gradient steps of every run."""
-    minutes: Annotated[float | None, tyro.conf.arg(metavar="MINUTES", help_behavior_hint="")] = None
+    minutes: Minutes = None
     """Time to train each method for, all its seeds together; one with dear updates gets fewer than --steps of them."""
     seeds: str = "2"
     """Number of seeds (4), or a list of them (3,7)."""

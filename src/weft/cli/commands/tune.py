@@ -12,6 +12,7 @@ from ..command import (
     Command,
     Count,
     Data,
+    Family,
     Flag,
     Log,
     LogOptions,
@@ -50,8 +51,8 @@ class Tune(Command):
     """Number of settings to try."""
     together: int = 10
     """Settings that are chosen and trained together as one batch."""
-    preset: Annotated[str | None, tyro.conf.arg(metavar="FAMILY")] = None
-    """Settings and units to begin with, by family of tasks: `weft fit iql --help` lists them."""
+    preset: Family = None
+    """Start from the settings and units for a family of tasks (locomotion, sparse-goal, ...)."""
     steps: int = 5000
     """Gradient steps of every run."""
     seeds: str = "2"
