@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 
 import weft
+from weft.envs.environment import environments
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -56,7 +57,7 @@ class Log:
         return not self.place.startswith("sample:")
 
 
-SAMPLES = ("cartpole", "catch", "digits", "grid", "maze", "notifications", "pendulum", "stitch")
+SAMPLES = sorted(environments())
 HOPPER, MINARI = "d4rl/hopper_medium_replay.hdf5", "minari/hopper/medium-v0"
 RANDOM, THOMPSON = "open_bandit/men_random.csv", "open_bandit/men_bts.csv"
 LOGS = {
