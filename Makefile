@@ -52,8 +52,11 @@ wheel: .venv/dev.stamp
 release-check:
 	$(PYTHON) tools/check_release.py $(TAG)
 
+# One core, d3rlpy beside; other libraries from a checkout each: see benchmarks/speed.py.
 bench: .venv/dev.stamp .venv-peers/stamp
-	$(BIN)/python benchmarks/speed.py --peers $(PEERS)/python
+	taskset -c 0 $(BIN)/python benchmarks/speed.py --peers $(PEERS)/python \
+		$(if $(CORL),--corl $(CORL)) $(if $(JAX_CORL),--jax-corl $(JAX_CORL)) \
+		$(if $(UNIFLORAL),--unifloral $(UNIFLORAL)) $(if $(JAX_PEERS),--jax-peers $(JAX_PEERS))
 
 coverage: .venv/dev.stamp
 	$(BIN)/python benchmarks/coverage/run.py

@@ -1,13 +1,17 @@
-"""Gradient steps per second, sampling included, against d3rlpy in the same run and against the machine itself.
+"""Gradient steps per second, sampling included, against the peers in the same run and against the machine itself.
 
     make bench
+    make bench CORL=PATH JAX_CORL=PATH UNIFLORAL=PATH JAX_PEERS=PYTHON
 
-Batch 256, observation 17, action 6 (or 6 choices), two hidden layers of 256, 100,000 steps of synthetic log. Ours and
-the peer's take turns; every figure is a median over the turns. The floor is the time of the step's own matrix products
-alone. Compile times are whole processes, with an empty and with a warm compile cache. Nothing else should be running.
+Batch 256, observation 17, action 6 (or 6 choices), two hidden layers of 256, 100,000 steps of synthetic log, one core.
+All take turns; every figure is a median over the turns. d3rlpy is installed by `make bench-peers`; CORL, JAX-CORL and
+Unifloral are run from a checkout each, the last two by an interpreter that has peers/requirements_jax.txt, and named by
+their commit. The floor is the time of the step's own matrix products alone. Compile times are whole processes, with
+an empty and with a warm compile cache. Nothing else should be running.
 """
 
 import argparse
+import datetime
 import json
 import os
 import platform
@@ -33,6 +37,7 @@ from weft.training import loop as train
 HERE = Path(__file__).resolve().parent
 ROWS = 100_000
 CASES = {
+    "bc": ("bc", {"head": "deterministic"}, False),  # the actor of all peers
     "iql": ("iql", {}, False),
     "td3_bc": ("td3_bc", {}, False),
     "discrete_cql": ("cql", {}, True),
@@ -46,10 +51,15 @@ CASES = {
     "brac": ("brac", {"behaviour_steps": 0}, False),
     "kl_control": ("kl_control", {"behaviour_steps": 0}, False),
 }
-PEERLESS = ("one_step", "brac", "kl_control")  # d3rlpy has no such method
 TARGETS = {"iql": 5.0, "td3_bc": 4.0, "discrete_cql": 5.0, "cql": 1.8}
 TARGETS |= dict.fromkeys(("awac", "crr", "bcq", "bear", "discrete_bcq"), 3.0)
 FLOORS = {"iql": 1.6, "cql": 1.4}
+METHODS = {  # which methods each peer has in a form that compares
+    "d3rlpy": ("bc", "iql", "td3_bc", "discrete_cql", "cql", "awac", "crr", "bcq", "bear", "discrete_bcq"),
+    "corl": ("bc", "iql", "td3_bc", "cql", "awac"),
+    "jax_corl": ("iql", "td3_bc", "cql", "awac"),
+    "unifloral": ("bc", "iql", "td3_bc"),  # its CQL has ten critics of three layers
+}
 
 
 class Ours:
@@ -88,66 +98,77 @@ class Ours:
 
 
 class Peer:
-    """A d3rlpy worker in its own interpreter."""
+    """A worker of another library in its own interpreter, for one method."""
 
-    def __init__(self, python: str, threads: int) -> None:
-        command = [python, str(HERE / "peers" / "speed_d3rlpy.py"), "--threads", str(threads)]
+    def __init__(self, library: str, method: str, python: str, checkout: str | None, threads: int) -> None:
+        script = ["speed_d3rlpy.py"] if checkout is None else ["speed_scripts.py", library, method]
+        command = [python, str(HERE / "peers" / script[0]), *script[1:], "--threads", str(threads)]
+        command += ["--checkout", checkout] if checkout else []
+        self.method = method
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
+        self.name = self._answer()["commit"][:7] if checkout else ""
 
-    def run(self, case: str, mode: str, steps: int) -> float:
-        """Take some steps and return the seconds."""
-        assert self.process.stdin is not None
+    def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{case} {mode} {steps}\n")
-        self.process.stdin.flush()
         while line := self.process.stdout.readline():
             if line.startswith("{"):
-                found = json.loads(line)
-                if "error" in found:
-                    raise RuntimeError(found["error"])
-                return float(found["seconds"])
+                return json.loads(line)
         raise RuntimeError("the peer ended without an answer")
 
+    def run(self, steps: int) -> float:
+        """Take some steps and return the seconds."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{self.method} eager {steps}\n")
+        self.process.stdin.flush()
+        answer = self._answer()
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        self.name = self.name or answer["d3rlpy"]
+        return float(answer["seconds"])
 
-def measure(case: str, peer: Peer | None, modes: list[str], repeats: int, seconds: float) -> dict[str, Any]:
-    """Alternate ours, the floor and the peer's modes; return medians in milliseconds a step and their ratios."""
+    def close(self) -> None:
+        """End the worker."""
+        self.process.kill()
+        self.process.wait()
+
+
+def measure(case: str, peers: dict[str, Peer], repeats: int, seconds: float) -> dict[str, Any]:
+    """Alternate ours, the floor and the peers; return medians in milliseconds a step and their ratios."""
     ours = Ours(case)
     floor = products_alone(products(ours.program.as_text()))
     floor(1)
-    steps = {"ours": 20, "floor": 20, **dict.fromkeys(modes, 10)}
 
-    def turn(who: str) -> float:
-        if who == "ours":
-            return ours.run(steps[who])
-        if who == "floor":
-            began = time.perf_counter()
-            floor(steps[who])
-            return time.perf_counter() - began
-        assert peer is not None
-        return peer.run(case, who, steps[who])
+    def products_only(steps: int) -> float:
+        began = time.perf_counter()
+        floor(steps)
+        return time.perf_counter() - began
 
-    for who, few in list(steps.items()):  # as many steps as fill a turn
-        steps[who] = max(10, int(seconds / (turn(who) / few)))
-    turns = {who: [] for who in steps}
+    takers = {"ours": ours.run, "floor": products_only} | {name: peer.run for name, peer in peers.items()}
+    steps = {}
+    for who, take in takers.items():  # as many steps as fill a turn, of which JAX-CORL takes eight at a time
+        take(16)
+        steps[who] = max(16, int(seconds / (take(16) / 16)) // 8 * 8)
+        take(steps[who])
+    turns = {who: [] for who in takers}
     for _ in range(repeats):
-        for who, taken in steps.items():
-            turns[who].append(turn(who) / taken * 1e3)
-    middle = {who: statistics.median(found) for who, found in turns.items()}
-    result: dict[str, Any] = {
+        for who, take in takers.items():
+            turns[who].append(take(steps[who]) / steps[who] * 1e3)
+
+    def ratio(who: str, to: str) -> float:
+        return round(statistics.median(a / b for a, b in zip(turns[who], turns[to], strict=True)), 3)
+
+    middle = {who: statistics.median(times) for who, times in turns.items()}
+    return {
         "milliseconds": {who: round(value, 3) for who, value in middle.items()},
-        "turns": {who: [round(value, 3) for value in found] for who, found in turns.items()},
+        "turns": {who: [round(value, 3) for value in times] for who, times in turns.items()},
         "steps_per_second": round(1e3 / middle["ours"], 1),
-        "over_floor": round(statistics.median(a / b for a, b in zip(turns["ours"], turns["floor"], strict=True)), 3),
+        "over_floor": ratio("ours", "floor"),
         "compile_seconds": round(ours.compile_seconds, 2),
+        "ratios": {name: ratio(name, "ours") for name in peers},
+        "peers": {name: peer.name for name, peer in peers.items()},
     }
-    if modes:
-        fastest = min(modes, key=lambda mode: middle[mode])
-        ratios = [b / a for a, b in zip(turns["ours"], turns[fastest], strict=True)]
-        result["faster_than_peer"] = round(statistics.median(ratios), 2)
-        result["peer_mode"] = fastest
-    return result
 
 
 def compile_times(case: str) -> dict[str, float]:
@@ -166,12 +187,14 @@ def compile_times(case: str) -> dict[str, float]:
 def main() -> None:
     """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--peers", help="the interpreter of the peers' environment; without it only the floor")
+    parser.add_argument("--peers", help="the interpreter of d3rlpy and CORL; without it only the floor")
+    parser.add_argument("--jax-peers", help="the interpreter of JAX-CORL and Unifloral")
+    for name in ("corl", "jax-corl", "unifloral"):
+        parser.add_argument(f"--{name}", help="a checkout of it")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--modes", nargs="+", default=["eager", "compile_graph"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=1, help="of torch; JAX takes the cores it is pinned to")
     parser.add_argument("--out", default=str(HERE / "results" / "speed.json"))
     parser.add_argument("--compile-only", choices=list(CASES))
     given = parser.parse_args()
@@ -183,22 +206,28 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"seconds": round(ours.compile_seconds, 2), "peak_megabytes": round(peak)}))
         return
-    peer = Peer(given.peers, given.threads) if given.peers else None
+    pythons = {"d3rlpy": given.peers, "corl": given.peers, "jax_corl": given.jax_peers, "unifloral": given.jax_peers}
+    checkouts = {"d3rlpy": None, "corl": given.corl, "jax_corl": given.jax_corl, "unifloral": given.unifloral}
+    asked = [name for name, python in pythons.items() if python and (checkouts[name] or name == "d3rlpy")]
     out = Path(given.out)
     results: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"cases": {}}
-    results |= {"machine": machine(), "repeats": given.repeats}
     for case in given.cases:
-        modes = given.modes if peer and case not in PEERLESS else []
-        found = measure(case, peer, modes, given.repeats, given.seconds)
-        found |= {"compile": compile_times(case), "target": TARGETS.get(case), "floor_target": FLOORS.get(case)}
-        found |= {"repeats": given.repeats, "threads": given.threads}
-        results["cases"][case] = found
-        told = f"{found['faster_than_peer']:.2f}× d3rlpy ({found['peer_mode']})" if modes else ""
+        peers = {
+            name: Peer(name, case, pythons[name], checkouts[name], given.threads)
+            for name in asked
+            if case in METHODS[name]
+        }
+        measured = measure(case, peers, given.repeats, given.seconds)
+        for peer in peers.values():
+            peer.close()
+        measured |= {"compile": compile_times(case), "target": TARGETS.get(case), "floor_target": FLOORS.get(case)}
+        measured |= {"repeats": given.repeats, "threads": given.threads, "machine": machine()}
+        results["cases"][case] = measured
+        compiled, compared = measured["compile"], [f"{ratio:.2f}× {name}" for name, ratio in measured["ratios"].items()]
         print(
-            f"{case:13s} {found['milliseconds']['ours']:7.3f} ms a step, {found['over_floor']:.2f} × its products, "
-            f"{told} "
-            f"compile {found['compile']['first_seconds']:.1f} s, cached {found['compile']['cached_seconds']:.1f} s, "
-            f"peak {found['compile']['first_peak_megabytes']} MB",
+            f"{case:13s} {measured['milliseconds']['ours']:7.3f} ms a step, {measured['over_floor']:.2f} × products,"
+            f" {', '.join(compared)}; compile {compiled['first_seconds']:.1f} s,"
+            f" cached {compiled['cached_seconds']:.1f} s, peak {compiled['first_peak_megabytes']} MB",
             flush=True,
         )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -206,12 +235,26 @@ def main() -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Name the processor, the cores and the versions."""
-    name = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return {"processor": name, "cores": os.cpu_count(), "jax": jax.__version__, "weft": weft.__version__}
+    """Name the processor, the cores in use, the date and the versions."""
+    return {
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "date": datetime.date.today().isoformat(),
+        "jax": jax.__version__,
+        "weft": weft.__version__,
+    }
+
+
+def processor() -> str:
+    """Name the processor; where the machine hides its model, by family and model number too."""
+    if not Path("/proc/cpuinfo").exists():
+        return platform.processor()
+    first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
+    name = fields.get("model name", platform.processor())
+    flags = fields.get("flags", "").split()
+    vectors = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "no AVX2"
+    return f"{name} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')}, {vectors})"
 
 
 if __name__ == "__main__":

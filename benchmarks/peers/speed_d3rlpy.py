@@ -4,7 +4,7 @@ Each line on standard input is ``algorithm mode steps`` and is answered by one J
 those steps took. An algorithm/mode pair is built and warmed up on its first use, outside the timing, so
 that a script outside can alternate short rounds of this worker with rounds of another library.
 
-Algorithms: iql, td3_bc, cql, discrete_cql, awac, crr, bcq, bear, discrete_bcq. All networks have two hidden layers
+Algorithms: bc, iql, td3_bc, cql, discrete_cql, awac, crr, bcq, bear, discrete_bcq. All networks have two hidden layers
 of 256 and all batches 256 rows; CRR has two critics, BCQ's target ten candidates, and BEAR is timed as after its
 warm-up.
 
@@ -30,7 +30,7 @@ TRANSITIONS = 100_000
 EPISODE_LENGTH = 1000
 BATCH_SIZE = 256
 DISCRETE = ("discrete_cql", "discrete_bcq")
-ALGORITHMS = ("iql", "td3_bc", "cql", "awac", "crr", "bcq", "bear", *DISCRETE)
+ALGORITHMS = ("bc", "iql", "td3_bc", "cql", "awac", "crr", "bcq", "bear", *DISCRETE)
 MODES = ("eager", "compile_graph", "torch_compile")
 
 
@@ -59,7 +59,9 @@ def build(name: str, mode: str, device: str) -> Any:
     encoder = VectorEncoderFactory([256, 256])
     shared = {"batch_size": BATCH_SIZE, "gamma": 0.99, "compile_graph": mode == "compile_graph"}
     continuous = shared | {"actor_encoder_factory": encoder, "critic_encoder_factory": encoder}
-    if name == "iql":
+    if name == "bc":
+        config = d3rlpy.algos.BCConfig(encoder_factory=encoder, **shared)
+    elif name == "iql":
         config = d3rlpy.algos.IQLConfig(value_encoder_factory=encoder, **continuous)
     elif name == "td3_bc":
         config = d3rlpy.algos.TD3PlusBCConfig(**continuous)

@@ -10,54 +10,16 @@ over a fixed batch of the log. Settings are CORL's defaults, or those of `--set 
 
 import argparse
 import dataclasses
-import importlib.util
 import json
-import subprocess
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from stand_ins import commit, imported
 from train_d3rlpy import read_log
 
 TRAINERS = {"td3_bc": "TD3_BC", "iql": "ImplicitQLearning", "cql": "ContinuousCQL"}
-
-
-def stand_in(name: str, **parts: Any) -> None:
-    """Put a module in the place of one that is not installed."""
-    module = types.ModuleType(name)
-    module.__dict__.update(parts)
-    sys.modules[name] = module
-
-
-def imported(path: Path, log: dict[str, np.ndarray]) -> types.ModuleType:
-    """Import a script of CORL with stand-ins for what it does not need here."""
-    space = types.SimpleNamespace
-    env = space(
-        observation_space=space(shape=log["observations"].shape[1:]),
-        action_space=space(shape=log["actions"].shape[1:], high=np.ones(log["actions"].shape[1]), seed=lambda _: None),
-        seed=lambda _: None,
-        get_normalized_score=lambda _: 0.0,
-    )
-    names = ("observations", "actions", "rewards", "next_observations", "terminals")
-
-    def same(wrapped: Any, _: Any) -> Any:
-        return wrapped
-
-    wrappers = space(TransformObservation=same, TransformReward=same)
-    stand_in("gym", make=lambda _: env, Env=object, wrappers=wrappers)
-    stand_in("d4rl", qlearning_dataset=lambda _: {name: log[name].copy() for name in names})
-    stand_in("wandb", init=lambda **_: None, run=space(save=lambda: None), log=lambda *_, **__: None)
-    stand_in("pyrallis", wrap=lambda: lambda function: function)
-    spec = importlib.util.spec_from_file_location("corl_script", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["corl_script"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 def save(actor: torch.nn.Module, log: dict[str, np.ndarray], path: Path) -> None:
@@ -96,9 +58,6 @@ def main() -> None:
     how = parser.parse_args()
     torch.set_num_threads(1)
     how.out.mkdir(parents=True, exist_ok=True)
-    commit = subprocess.run(
-        ["git", "-C", how.checkout, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
     log, _ = read_log(how.data)
     module = imported(how.checkout / "algorithms" / "offline" / f"{how.algorithm}.py", log)
     trainers, values, step = [], {}, 0
@@ -127,7 +86,13 @@ def main() -> None:
             **changes,
         )
     )  # fmt: skip
-    about = {"commit": commit, "algorithm": how.algorithm, "seed": how.seed, "settings": changes, "mean_q": values}
+    about = {
+        "commit": commit(how.checkout),
+        "algorithm": how.algorithm,
+        "seed": how.seed,
+        "settings": changes,
+        "mean_q": values,
+    }
     (how.out / f"{how.algorithm}_seed{how.seed}.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
