@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from rewards import means, payment
 
 from weft.data.columns import Columns
 from weft.data.spec import ActionSpec, ObservationSpec, Spec
@@ -28,7 +29,10 @@ class Cell:
     observed: `state`, `aliased` (half of the state is hidden from everybody) or `privileged` (the logging policy sees
     the hidden half). delta: how far the judged policy departs from the logging one. epsilon: how much the logging
     policy explores. stop: chance that an episode ends after a step. users: episodes per independent unit. adaptive:
-    the logging policy learns as it logs. identified: Markov, with enough overlap to say something.
+    the logging policy learns as it logs. identified: Markov, with enough overlap to say something. rewards: their law
+    (`rewards.LAWS`). numbers: observations are so many noisy numbers instead of a code. drifting: the logging policy
+    changes evenly into another one while it logs. unequal: units have one to eight episodes, more where they begin in
+    a state of a higher number.
     """
 
     name: str
@@ -45,6 +49,10 @@ class Cell:
     discount: float = 1.0
     identified: bool = True
     overlap: bool = True
+    rewards: str = "bernoulli"
+    numbers: int = 0
+    drifting: bool = False
+    unequal: bool = False
 
 
 CELLS = (
@@ -78,7 +86,9 @@ CELLS = (
 
 
 class World(NamedTuple):
-    """`move[s, a, s']`, `pay[s, a]` (chance of reward 1), `begin[s]`, `code[s]` what is seen, and the two policies."""
+    """`move[s, a, s']`, `pay[s, a]` (mean reward), `begin[s]`, `code[s]` what is seen, the two policies, the one that a
+    drifting log ends with, and where codes lie among the numbers that are seen of them.
+    """
 
     move: Array
     pay: Array
@@ -86,27 +96,30 @@ class World(NamedTuple):
     code: Array
     logging: Array
     judged: Array
+    later: Array
+    places: Array
 
 
 class Log(NamedTuple):
-    """A drawn log and the return of every episode."""
+    """A drawn log, the return of every episode, and the code of every observation."""
 
     columns: Columns
     weighing: Weighing
     returns: Array
+    codes: Array
 
 
 def spec(cell: Cell) -> Spec:
     """Return the spec of the cell's logs."""
     seen = cell.states if cell.observed == "state" else cell.states // 2
     return Spec(
-        (ObservationSpec((), "int32", "category", count=seen),),
+        (ObservationSpec((cell.numbers,)) if cell.numbers else ObservationSpec((), "int32", "category", count=seen),),
         ActionSpec("discrete", dtype="int32", counts=(cell.actions,)),
         reward_low=(0.0,),
         reward_high=(1.0,),
         horizon=cell.horizon,
         discount=cell.discount,
-        unit="user" if cell.users > 1 else None,
+        unit="user" if cell.users > 1 or cell.unequal else None,
         longest=cell.horizon,
     )
 
@@ -119,7 +132,7 @@ def draw_world(cell: Cell, key: Array) -> World:
     move_key, pay_key, begin_key, log_key, code_key = jax.random.split(key, 5)
     size, choices = cell.states, cell.actions
     move = jax.nn.softmax(2.5 * jax.random.normal(move_key, (size, choices, size)))
-    pay = jax.random.uniform(pay_key, (size, choices))
+    pay = means(cell.rewards, jax.random.uniform(pay_key, (size, choices)))
     begin = jax.nn.softmax(jax.random.normal(begin_key, (size,)))
     code = jnp.arange(size) if cell.observed == "state" else jax.random.permutation(code_key, jnp.arange(size) // 2)
     table = jax.nn.softmax(0.8 * jax.random.normal(log_key, (size, choices)))
@@ -139,7 +152,10 @@ def draw_world(cell: Cell, key: Array) -> World:
         seen = ((share @ logging) / jnp.maximum(share.sum(1, keepdims=True), 1e-9))[code]
     if not cell.overlap:
         greedy = jnp.roll(jax.nn.one_hot(logging.argmax(1), choices), 1, axis=1)
-    return World(move, pay, begin, code, logging, (1 - cell.delta) * seen + cell.delta * greedy)
+    later_key, place_key = jax.random.split(jax.random.fold_in(key, 1))
+    later = jax.nn.softmax(0.8 * jax.random.normal(later_key, (size, choices)))[code]
+    places = jax.random.normal(place_key, (size, max(cell.numbers, 1)))
+    return World(move, pay, begin, code, logging, (1 - cell.delta) * seen + cell.delta * greedy, later, places)
 
 
 def truth(cell: Cell, world: World, policy: Array) -> Array:
@@ -190,13 +206,17 @@ def efficiency_bound(cell: Cell, world: World) -> Array:
 def draw_log(cell: Cell, world: World, key: Array, policy: Array | None = None) -> Log:
     """Log the cell's episodes with the logging policy, or with another one for what running it would tell."""
     logging = world.logging if policy is None else policy
-    groups = 10 if cell.adaptive and policy is None else 1
+    groups = 10 if (cell.adaptive or cell.drifting) and policy is None else 1
     each = cell.episodes // groups
 
-    def log_group(carry: tuple, key: Array) -> tuple[tuple, tuple]:
-        logging, paid, tried = carry
-        steps = _episodes(cell, world, logging, key, each)
-        if groups > 1:  # sharpen towards what has paid so far, never below a tenth of an even choice
+    def log_group(carry: tuple, at: tuple[Array, Array, Array]) -> tuple[tuple, tuple]:
+        (logging, paid, tried), (key, number, share) = carry, at
+        if cell.drifting and policy is None:
+            logging = (1 - share) * world.logging + share * world.later
+        *steps, unit = _episodes(cell, world, logging, key, each)
+        steps = (*steps, unit + number * each)
+        if cell.adaptive and policy is None:
+            # sharpen towards what has paid so far, never below a tenth of an even choice
             seen, action, reward = steps[0], steps[1], steps[2]
             paid = paid.at[seen, action].add(reward)
             tried = tried.at[seen, action].add(1.0)
@@ -206,14 +226,21 @@ def draw_log(cell: Cell, world: World, key: Array, policy: Array | None = None) 
 
     size = int(cell.states)
     start = (logging, jnp.ones((size, cell.actions)), 2 * jnp.ones((size, cell.actions)))
-    _, steps = jax.lax.scan(log_group, start, jax.random.split(key, groups))
-    return _columns(cell, *(part.reshape(cell.episodes, *part.shape[2:]) for part in steps))
+    _, steps = jax.lax.scan(
+        log_group, start, (jax.random.split(key, groups), jnp.arange(groups), jnp.linspace(0, 1, groups))
+    )
+    return _columns(cell, world, key, *(part.reshape(cell.episodes, *part.shape[2:]) for part in steps))
 
 
 def _episodes(cell: Cell, world: World, logging: Array, key: Array, count: int) -> tuple:
     begin_key, user_key, run_key = jax.random.split(key, 3)
     units = -(-count // cell.users)
-    if cell.users > 1:  # a user always begins in the same state and has luck of their own
+    unit = jnp.arange(count) // cell.users
+    if cell.unequal:
+        whole = jax.random.categorical(begin_key, jnp.log(world.begin), shape=(count,))
+        unit = jnp.searchsorted(jnp.cumsum(_size(cell, whole)), jnp.arange(count), side="right")
+        state, luck = whole[unit], jax.random.uniform(user_key, (count,), minval=-0.3, maxval=0.3)[unit]
+    elif cell.users > 1:  # a user always begins in the same state and has luck of their own
         state = jnp.repeat(jax.random.categorical(begin_key, jnp.log(world.begin), shape=(units,)), cell.users)[:count]
         luck = jnp.repeat(jax.random.uniform(user_key, (units,), minval=-0.3, maxval=0.3), cell.users)[:count]
     else:
@@ -225,19 +252,25 @@ def _episodes(cell: Cell, world: World, logging: Array, key: Array, count: int) 
         action = jax.random.categorical(act_key, jnp.log(logging[state]))
         chance = world.pay[state, action]
         chance = jnp.clip(chance + luck * 2 * jnp.minimum(chance, 1 - chance), 0.0, 1.0)
-        reward = (jax.random.uniform(pay_key, (count,)) < chance).astype(jnp.float32)
+        reward = payment(cell.rewards, pay_key, chance)
         after = jax.random.categorical(move_key, jnp.log(world.move[state, action]))
         ends = jax.random.uniform(stop_key, (count,)) < cell.stop
         now = (world.code[state], action, jnp.where(alive, reward, 0.0), ends, alive, logging[state, action])
         return (after, alive & ~ends), (*now, world.code[after])
 
     _, found = jax.lax.scan(step, (state, jnp.ones(count, bool)), jax.random.split(run_key, cell.horizon))
-    return tuple(jnp.swapaxes(part, 0, 1) for part in found)
+    return (*(jnp.swapaxes(part, 0, 1) for part in found), unit)
+
+
+def _size(cell: Cell, state: Array) -> Array:
+    """Return how many episodes a unit has that begins in a state: one to eight."""
+    return 1 + state * 8 // int(cell.states)
 
 
 def _columns(
-    cell: Cell, seen: Array, action: Array, reward: Array, ends: Array, alive: Array, chance: Array, after: Array
-) -> Log:
+    cell: Cell, world: World, key: Array, seen: Array, action: Array, reward: Array, ends: Array, alive: Array,
+    chance: Array, after: Array, unit: Array,
+) -> Log:  # fmt: skip
     """Lay episodes out as a log; steps after an end go to one more episode, which counts for nothing."""
     count, horizon = seen.shape
     number = jnp.arange(count)[:, None] * jnp.ones((1, horizon), int)
@@ -245,8 +278,12 @@ def _columns(
     position = jnp.arange(count)[:, None] * (horizon + 1) + jnp.arange(horizon)
     shown = jnp.concatenate([seen, after[:, -1:]], 1).reshape(-1)
     rows = jnp.arange(count * horizon)
+    observed = shown
+    if cell.numbers:  # nothing that a linear function of the numbers would find
+        noise = jax.random.normal(jax.random.fold_in(key, 2), (len(shown), cell.numbers))
+        observed = world.places[shown] + 0.1 * noise
     columns = Columns(
-        observation=shown,
+        observation=observed,
         action=flat(action),
         reward=flat(reward)[:, None],
         terminal=flat(ends & alive),
@@ -262,16 +299,17 @@ def _columns(
         count=jnp.asarray(count * horizon),
     )
     weights = jnp.concatenate([jnp.ones(count), jnp.zeros(1)])
-    unit = jnp.concatenate([jnp.arange(count) // cell.users, jnp.full(1, -1)])
-    unit = jnp.where(unit < 0, count, unit)
+    if cell.unequal:  # the last unit may have been cut short by the end of the log
+        weights = weights.at[:count].set(jnp.where(unit == unit[-1], 0.0, 1.0))
+    unit = jnp.concatenate([unit, jnp.full(1, count)])
     discounts = cell.discount ** jnp.arange(horizon)
-    return Log(columns, Weighing(weights, weights, unit), (reward * discounts).sum(1))
+    return Log(columns, Weighing(weights, weights, unit), (reward * discounts).sum(1), shown)
 
 
 def case(cell: Cell, world: World, log: Log) -> Case:
     """Return the judged policy on a log."""
     codes = jnp.zeros((cell.states, cell.actions)).at[world.code].set(world.judged)
-    probability = codes[log.columns.observation]
+    probability = codes[log.codes]
     logged = probability[log.columns.position, log.columns.action]
     candidate = Candidate(probability, None, jnp.log(logged), spec(cell))
     return Case(candidate, log.columns, log.weighing, Range(0.0, 1.0, cell.discount, cell.horizon))

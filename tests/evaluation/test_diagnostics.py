@@ -320,6 +320,24 @@ def test_a_further_policy_compiles_no_further_program(monkeypatch):
     assert not traced
 
 
+def test_estimators_of_one_value_class_are_not_said_to_agree():
+    """311 ± 29 and 316 ± 29 "agreed" about a policy worth 131."""
+    without = diagnostics.diagnose(better, dataclasses.replace(logged(), store_log_propensities=None))
+    told = without.test("agreement")
+    assert told is not None
+    assert "says little" in told.sentence
+    assert "agree (" not in str(without)
+
+
+def test_no_value_is_shown_that_a_test_speaks_against():
+    wrong = dataclasses.replace(logged(), store_log_propensities=np.full(400, np.log(0.9), np.float32))
+    refused = diagnostics.diagnose(better, wrong)
+    assert not refused.passed
+    assert "±" not in str(refused)
+    assert "none is shown" in str(refused)
+    assert "±" in str(diagnostics.diagnose(better, logged()))
+
+
 @pytest.mark.slow
 def test_a_log_that_hides_its_time_is_found_without_propensities():
     blind = dataclasses.replace(logged(ends=True), store_log_propensities=None)

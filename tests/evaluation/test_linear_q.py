@@ -13,6 +13,7 @@ from weft.evaluation import moments as sums
 from weft.evaluation.candidate import Candidate
 from weft.evaluation.case import Case, Weighing, case_of
 from weft.evaluation.estimators.double_reinforcement import DoubleReinforcement
+from weft.evaluation.estimators.linear_q import LinearQ
 from weft.evaluation.interval import influence
 from weft.evaluation.linear_q import crossfit, crossfit_influence, solve
 from weft.evaluation.moments import Moments, Steps, moments
@@ -141,3 +142,21 @@ def test_features_are_waves_linear_terms_and_the_constant():
     waves = np.sqrt(2 / angles.shape[1]) * np.cos(angles)
     wanted = np.concatenate([waves, 0.3 * given, np.ones((len(given), 1))], 1)
     np.testing.assert_allclose(known.logged(seen, action), wanted, atol=2e-6)
+
+
+@pytest.mark.parametrize("form", ["codes", "numbers"])
+def test_a_constant_in_all_rewards_moves_the_value_by_itself_even_where_a_choice_was_never_seen(form):
+    """What was never seen was worth 0: near rewards of 1 the value came out .95 for .99."""
+    random = np.random.default_rng(0)
+    state = np.repeat(np.arange(6), 20)
+    action = np.where(state % 2, random.integers(0, 2, 120), 0)  # in every second state one choice is never seen
+    reward = (random.random(120) < 0.2 + 0.3 * action).astype(np.float32)
+    seen = {"codes": state, "numbers": np.stack([np.sin(state), np.cos(state)], 1).astype(np.float32)}[form]
+
+    def value(added: float) -> float:
+        data = Dataset.from_arrays(seen, action, reward + np.float32(added), np.ones(120, bool), action_count=2)
+        case = case_of(lambda where: np.tile([0.3, 0.7], (len(where), 1)), data.declare(horizon=1, discount=1.0))
+        return float(LinearQ(1.0, horizon=1, features=32).value(case, jax.random.key(0)))
+
+    assert value(5.0) - value(0.0) == pytest.approx(5.0, abs=0.01)
+    assert value(-5.0) - value(0.0) == pytest.approx(-5.0, abs=0.01)

@@ -1,7 +1,8 @@
 """The estimated improvement of one policy over another, where nothing can be certified: the second tier's numbers.
 
 Linear fitted Q and double reinforcement learning, each with its clustered error; the hull of their intervals. What
-both policies share (the same episodes, the same fit) is taken out of the error of the difference.
+both policies share (the same episodes, the same fit) is taken out of the error of the difference. Bounds reach further
+where influences are skewed or the ends of the declared rewards came up too rarely (`weft.evaluation.unseen`).
 """
 
 from typing import Any
@@ -10,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.special import ndtri
 
 from ..core.compilation import Program
 from ..data.dataset import Dataset
@@ -18,8 +18,9 @@ from ..data.declarations import cut_early, declared_discount
 from ..evaluation.case import Case
 from ..evaluation.estimators.double_reinforcement import DoubleReinforcement
 from ..evaluation.estimators.linear_q import LinearQ
-from ..evaluation.interval import influence, spread
+from ..evaluation.interval import influence
 from ..evaluation.specification_tests import behaviour_test
+from ..evaluation.unseen import Unseen, one_more, wide_bounds
 from ..evaluation.waves import features
 
 __all__ = ["difference"]
@@ -35,15 +36,15 @@ def difference(case: Case, baseline: Case | None, data: Dataset, risk: float, se
     }  # fmt: skip
     cut = cut_early(data, data.spec.horizon)
     methods = LinearQ(**shared), DoubleReinforcement(**shared)
-    each = np.asarray(_differences(methods, case, baseline, cut, jax.random.key(seed)), float)
-    reach = float(ndtri(1 - risk)) * each[:, 1]
-    return float(each[0, 0]), float((each[:, 0] - reach).min()), float((each[:, 0] + reach).max())
+    each = _differences(methods, case, baseline, cut, jnp.float32(1 - 2 * risk), jax.random.key(seed))
+    values, lows, highs = np.asarray(each, float).T
+    return float(values[0]), float(lows.min()), float(highs.max())
 
 
 def _compare(
-    methods: tuple[Any, ...], case: Case, baseline: Case | None, cut: bool, key: PRNGKeyArray
-) -> Float[Array, "method two"]:
-    """Return the estimated improvement and its clustered error by each method `(method, 2)`.
+    methods: tuple[Any, ...], case: Case, baseline: Case | None, cut: bool, level: Array, key: PRNGKeyArray
+) -> Float[Array, "method three"]:
+    """Return the estimated improvement and its bounds by each method `(method, 3)`.
 
     Without a baseline the logging policy is worth its mean return; where episodes were cut, what fitted Q says of it,
     because the policy's value goes on behind the cut.
@@ -63,9 +64,18 @@ def _compare(
             theirs = jnp.zeros_like(ours).at[weighing.unit].add(slope * weighing.weights)
         else:
             base, theirs, _ = influence(method, method.terms(baseline, key), weighing)
-        return jnp.stack([value - base, spread(ours - theirs, count)])
+        units = count.astype(jnp.float32)
+        return jnp.stack([value - base, *wide_bounds(value - base, ours - theirs, units, _unseen(case, units), level)])
 
     return jnp.stack([one(method) for method in methods])
+
+
+def _unseen(case: Case, units: Array) -> Unseen:
+    """Return what one more step of the log at an end of the declared rewards would change, as if by any policy."""
+    if case.declared is None:
+        return Unseen(jnp.zeros(()), jnp.zeros(()))
+    columns, weighing = case.columns, case.weighing  # by rows: a long log has no room for episodes beside each other
+    return one_more(weighing.starts[columns.episode], columns.reward[:, 0], weighing, units, case.declared)
 
 
 _differences = Program(_compare, "The difference of two policies")

@@ -67,6 +67,7 @@ __all__ = [
 ]
 
 RIDGE = 1e-4
+SAME_CLASS = ("linear_q", "double_reinforcement")  # of the estimators that should agree, those that need no weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,8 +153,11 @@ class Diagnostics:
                 yield "rounding", f"propensities are {w.rounding}"
         if self.unsupported is not None:
             yield "unsupported", f"{self.unsupported:.0%} of the policy's actions are unlike any logged one"
-        for name, (value, error) in self.values.items():
-            yield "estimate", f"{name} {value:.4g} ± {error:.2g}"
+        if self.passed:
+            for name, (value, error) in self.values.items():
+                yield "estimate", f"{name} {value:.4g} ± {error:.2g}"
+        else:
+            yield "estimate", "none is shown, because a test speaks against all of them"
         for test in self.tests:
             yield test.name, test.sentence
         for warning in self.warnings:
@@ -328,17 +332,22 @@ _memory_tested = Program(memory_test, "The test of memory")
 
 
 def _agreement_test(names: list[str], apart: np.ndarray, more: str = "") -> Test:
+    """Return the test of whether estimators agree; that two of the same value class do says nothing."""
     first, second = np.unravel_index(np.abs(apart).argmax(), apart.shape)
     z = float(apart[first, second])
     pairs = len(names) * (len(names) - 1) // 2
     p = float(min(1.0, pairs * 2 * norm.sf(abs(z))))
     alarm = p < 0.05  # |z| > 2 of one pair alarms as often; the largest of six does at 16 % of right logs
     how = f"{names[first]} and {names[second]} differ by {abs(z):.1f} standard errors"
-    sentence = (
-        f"{how}: at least one of their assumptions is wrong here{more}."
-        if alarm
-        else f"{' and '.join(names) if pairs == 1 else 'Estimators'} agree (largest |z| {abs(z):.1f}{more})."
-    )
+    if alarm:
+        sentence = f"{how}: at least one of their assumptions is wrong here{more}."
+    elif len(names) == len(SAME_CLASS):
+        sentence = (
+            f"{' and '.join(names)} differ by {abs(z):.1f} standard errors, which says little: both rest on the same "
+            f"linear values, and nothing that does not is there to agree with{more}."
+        )
+    else:
+        sentence = f"Estimators agree (largest |z| {abs(z):.1f}{more})."
     return Test("agreement", z, p, alarm, sentence)
 
 

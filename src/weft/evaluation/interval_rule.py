@@ -9,10 +9,9 @@ either weights are worth enough episodes to be heard or the log is long enough f
 tier 1: the betting interval, where propensities were logged and ranges are declared. Whatever is wider than half the
 range of returns is not issued.
 
-An error computed from what was seen knows nothing of what is rare. Tier 2 therefore asks what one more step at either
-end of the declared range of rewards would do to the estimate; where `RARE` of them would matter as much as all that was
-seen (a Bernoulli reward that came up less than five times, losses that never came, a range far beyond the data), the
-hull of tier 2 with the betting interval is issued instead.
+An error computed from what was seen knows nothing of what is rare. Tier 2 therefore goes as far as a few more steps at
+either end of the declared range of rewards would move it, and as far as the skewness of the units' influences asks for
+(`weft.evaluation.unseen`).
 
 Everything is a mean over units, each of which counts the same, because bets on whole units are about that.
 """
@@ -25,7 +24,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .betting import lower_bound
 from .bounded_terms import Range, value_bounds
-from .case import Case, Weighing
+from .case import Case
 from .estimator import Statistic
 from .estimators.double_reinforcement import DoubleReinforcement
 from .estimators.doubly_robust import DoublyRobust
@@ -36,6 +35,7 @@ from .linear_q import Fitting
 from .specification_tests import agreement, behaviour_test, bellman_test, memory_test
 from .thresholds import DISAGREEMENT, DOUBTFUL, EFFECTIVE_UNITS, EQUAL_RATIOS, FINDABLE, RARE
 from .trajectories import Paths
+from .unseen import Unseen, one_more, wide_bounds
 from .waves import Features, features
 
 __all__ = ["Issued", "issue"]
@@ -45,7 +45,7 @@ class Issued(NamedTuple):
     """tier: 2, 1, or 3 where nothing is issued (bounds are then those that were refused). agreement: largest |z|;
     bellman, memory: p-values; behaviour: z of the logging policy's value; effective: sample size of the weights;
     ratio: mean of the one-step ratios; tested: whether the log is long enough for its tests to mean something; common:
-    whether the ends of the declared range of rewards are near or were seen often enough for a normal error.
+    whether what was not seen at the ends of the declared range of rewards matters little beside the normal error.
     """
 
     tier: Array
@@ -71,14 +71,12 @@ class Estimates(NamedTuple):
     influences: Float[Array, "method unit"]
     units: Float[Array, ""]
 
-    def agreement(self, weights_are_heard: Bool[Array, ""]) -> Float[Array, ""]:
-        """Return the largest |z| of a difference; of the first two alone where weights say nothing."""
-        alone = agreement(self.values[:2], self.influences[:2], self.units)
-        return jnp.where(weights_are_heard, agreement(self.values, self.influences, self.units), alone)
-
-    def errors(self) -> Float[Array, "two"]:
-        """Return the clustered errors of the two that rest on fitted values."""
-        return jax.vmap(lambda each: spread(each, self.units))(self.influences)[:2]
+    def agreement(self, weights_are_heard: Bool[Array, ""], least: Float[Array, ""]) -> Float[Array, ""]:
+        """Return the largest |z| of a difference, whose error is at least `least`; of the first two alone where weights
+        say nothing.
+        """
+        alone = agreement(self.values[:2], self.influences[:2], self.units, least)
+        return jnp.where(weights_are_heard, agreement(self.values, self.influences, self.units, least), alone)
 
 
 class Ratios(NamedTuple):
@@ -99,8 +97,9 @@ def issue(case: Case, key: PRNGKeyArray, level: Any = 0.95, count: int = 64, rid
     paths = case.paths(declared.discount)
     estimates = _estimates(case, term_key, Fitting(declared.discount, ridge, declared.horizon, count, 5))
     ratios = _ratios(case, paths)
+    unseen = one_more(ratios.each, paths.reward, case.weighing, estimates.units, declared)
     heard = ratios.effective >= EFFECTIVE_UNITS
-    apart = estimates.agreement(heard)
+    apart = estimates.agreement(heard, unseen.error)
 
     basis, horizon = features(case.candidate.spec, feature_key, count), declared.horizon
     bellman, memory = jnp.ones(()), jnp.ones(())
@@ -119,14 +118,11 @@ def issue(case: Case, key: PRNGKeyArray, level: Any = 0.95, count: int = 64, rid
         & (jnp.abs(behaviour) < DISAGREEMENT)
     )
 
-    low, high, common = _estimated_bounds(case, paths, estimates, ratios, level)
+    low, high = _estimated_bounds(estimates, unseen, declared, level)
     sure_low, sure_high = value_bounds(
         paths, case.weighing.starts, case.weighing.unit, declared,
         lambda terms, there: lower_bound(terms, 0.0, (1 - level) / 2, there),
     )  # fmt: skip
-    # ends of the range that came up too rarely are unknown to a normal error, not to bets
-    hull_low, hull_high = jnp.minimum(low, sure_low), jnp.maximum(high, sure_high)
-    low, high = jnp.where(common, low, hull_low), jnp.where(common, high, hull_high)
     low, high = jnp.where(passed, low, sure_low), jnp.where(passed, high, sure_high)
     narrow = high - low <= (declared.high - declared.low) * declared.schedule().sum() / 2
     tier = jnp.where(narrow, jnp.where(passed, 2, 1), 3)
@@ -134,7 +130,7 @@ def issue(case: Case, key: PRNGKeyArray, level: Any = 0.95, count: int = 64, rid
     middle = jnp.clip(jnp.where(passed, values[0], values[2]), low, high)
     return Issued(
         tier, middle, low, high, apart, bellman, memory, behaviour, ratios.effective, ratios.mean, tested, passed,
-        common,
+        RARE * jnp.square(unseen.error) <= jnp.square(spread(estimates.influences[0], estimates.units)),
     )  # fmt: skip
 
 
@@ -171,32 +167,12 @@ def _long_enough(case: Case, basis: Features) -> Bool[Array, ""]:
 
 
 def _estimated_bounds(
-    case: Case, paths: Paths, estimates: Estimates, ratios: Ratios, level: Any
-) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
-    """Return the hull of the two fitted intervals, and whether rewards at the ends of their range are common enough
-    for it.
-    """
-    reach = jax.scipy.special.ndtri(0.5 + level / 2)
-    reach = reach * (1 + (reach**2 + 1) / (4 * jnp.maximum(estimates.units - 1, 1)))  # Student's t to first order
-    values, errors = estimates.values[:2], estimates.errors()
-    low, high = (values - reach * errors).min(), (values + reach * errors).max()
-    more = _one_more(ratios.each, paths.reward, case.weighing, estimates.units, case.range)
-    return low, high, RARE * jnp.square(more) <= jnp.square(errors).max()
-
-
-def _one_more(
-    ratio: Float[Array, "episode time"],
-    reward: Float[Array, "episode time"],
-    weighing: Weighing,
-    units: Float[Array, ""],
-    declared: Range,
-) -> Float[Array, ""]:
-    """Return by how much one more step at an end of the declared range of rewards would change the value.
-
-    ratio: weighed one-step ratios; of their effective number of steps a unit with several episodes counts as one.
-    """
-    steps = jnp.square(ratio.sum()) / jnp.maximum(jnp.square(ratio).sum(), 1e-30)
-    middle = (ratio * reward).sum() / jnp.maximum(ratio.sum(), 1e-30)
-    away = jnp.maximum(middle - declared.low, declared.high - middle)
-    episodes = (weighing.starts > 0).sum()
-    return declared.schedule().sum() * away / (steps + 1) * episodes / jnp.maximum(units, 1)
+    estimates: Estimates, unseen: Unseen, declared: Range, level: Any
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return the hull of the two fitted intervals, within what returns there can be: an episode may end at any step."""
+    each = [wide_bounds(estimates.values[k], estimates.influences[k], estimates.units, unseen, level) for k in (0, 1)]
+    longest = declared.schedule().sum()
+    return (
+        jnp.maximum(jnp.minimum(each[0][0], each[1][0]), jnp.minimum(declared.low, declared.low * longest)),
+        jnp.minimum(jnp.maximum(each[0][1], each[1][1]), jnp.maximum(declared.high, declared.high * longest)),
+    )

@@ -96,14 +96,20 @@ def solve(
     total: Sums, initial: Float[Array, "feature"], horizon: int | None, ridge: Any, damping: Any = 0.0
 ) -> Solution:
     """Return the value function for summed moments. initial: mean of `phi_0`; ridge: as a share of the mean diagonal
-    of A, added to it so that what was never seen is worth 0; damping: added to A where ratios come from it.
+    of A, added to it; damping: added to A where ratios come from it.
+
+    The ridge draws every choice to what all choices together say of a state. So a choice that was never seen there is
+    worth as much as those that were, and a constant added to all rewards changes no difference of values.
     """
     size = len(total.reward)
     added = diagonal(ridge, total.gram)
     regular = blocks(total.gram, added)
-    inverse = block_inverse(regular)
+    inverse, pooled = block_inverse(regular), block_inverse(regular.sum(0, keepdims=True))[0]
 
     def apply(right: Array) -> Array:
+        if len(regular) > 1:
+            together = pooled @ right.reshape(*regular.shape[:2], -1).sum(0)
+            right = right + added * jnp.tile(together, (len(regular), 1)).reshape(right.shape)
         answer = _times(inverse, right)
         for _ in range(2):  # features nearly depend on each other, so an explicit inverse in float32 is not enough
             answer = answer + _times(inverse, right - _times(regular, answer))

@@ -119,8 +119,8 @@ def _reasons(issued: Issued) -> Iterator[str]:
             yield f"The logging policy's own value comes out wrong (z {issued.behaviour:.1f})."
     elif not issued.common:
         yield (
-            "The ends of the declared range of rewards came up too rarely for a normal error, so the interval holds "
-            "the certified one, too."
+            "The ends of the declared range of rewards came up too rarely for a normal error, so the interval reaches "
+            "as far as a few more of them would move it."
         )
     if issued.tier == 3:
         yield "What is left is wider than half of the range of returns."

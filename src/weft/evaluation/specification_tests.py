@@ -123,28 +123,36 @@ def alarmed(z: Float[Array, "test"]) -> Bool[Array, ""]:
 
 
 def pairwise(
-    values: Float[Array, "k"], influences: Float[Array, "k unit"], count: Float[Array, ""] | int
+    values: Float[Array, "k"],
+    influences: Float[Array, "k unit"],
+    count: Float[Array, ""] | int,
+    least: Float[Array, ""] | float = 0.0,
 ) -> Float[Array, "k k"]:
     """Return the z value of every difference of estimates, of which the errors go together.
 
     A quarter of the larger error is added to that of a difference (in squares): estimators that are the same to first
-    order differ by less than matters, and by an amount whose own error is not normal.
+    order differ by less than matters, and by an amount whose own error is not normal. So is `least`, what one more step
+    would change: where hardly anything happened, no error that was seen is one.
     """
     count = jnp.asarray(count, jnp.float32)
     error = jax.vmap(lambda each: spread(each, count))(influences)
     apart = jax.vmap(lambda one: jax.vmap(lambda two: spread(one - two, count))(influences))(influences)
     floor = NEGLIGIBLE * jnp.maximum(error[:, None], error[None])
-    return (values[:, None] - values[None]) / jnp.maximum(jnp.sqrt(apart**2 + floor**2), 1e-12)
+    return (values[:, None] - values[None]) / jnp.maximum(jnp.sqrt(apart**2 + floor**2 + least**2), 1e-12)
 
 
 def agreement(
-    values: Float[Array, "k"], influences: Float[Array, "k unit"], count: Float[Array, ""] | int
+    values: Float[Array, "k"],
+    influences: Float[Array, "k unit"],
+    count: Float[Array, ""] | int,
+    least: Float[Array, ""] | float = 0.0,
 ) -> Float[Array, ""]:
     """Return the largest |z| of a difference between two of k estimates.
 
     influences: of every unit on every estimate, as from `weft.evaluation.interval.influence`. count: number of units.
+    least: error that every difference has at least.
     """
-    return jnp.abs(pairwise(values, influences, count)).max()
+    return jnp.abs(pairwise(values, influences, count, least)).max()
 
 
 def behaviour_test(
