@@ -9,6 +9,7 @@ TESTS_mujoco := tests/envs/test_gymnasium_adapter.py tests/envs/test_rollout.py
 TESTS_atari := tests/envs/test_atari.py
 TESTS_tune := tests/experiments/test_tune.py tests/experiments/test_search_space.py
 TESTS_images := tests/envs/worlds/test_digits.py
+TESTS_onnx := tests/agents/externals/test_onnx_file.py tests/agents/externals/test_protobuf.py
 TESTS_games := tests/labs/test_games.py tests/labs/test_selfplay.py
 TESTS_figures := tests/reports/test_benchmark.py
 export WEFT_CACHE ?= $(CURDIR)/.cache/compiled

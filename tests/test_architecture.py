@@ -26,6 +26,7 @@ structure = tool()
 TREE = structure.Tree(PACKAGE)
 VARIANTS = [
     "agents.algorithms",
+    "agents.externals",
     "agents.presets",
     "cli.commands",
     "data.formats",

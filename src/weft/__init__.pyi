@@ -23,6 +23,7 @@ from .agents.algorithms.reinforce import Reinforce as Reinforce
 from .agents.algorithms.reps import REPS as REPS
 from .agents.algorithms.sac import SAC as SAC
 from .agents.algorithms.td3_bc import TD3BC as TD3BC
+from .agents.external import external_policy as external_policy
 from .agents.policy import Policy as Policy
 from .agents.preset import preset as preset
 from .agents.schedule import Rounds as Rounds

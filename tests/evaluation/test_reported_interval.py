@@ -20,7 +20,7 @@ def test_a_markov_log_with_overlap_has_an_interval_that_holds():
     assert found.tier == 2
     assert found.low <= here.value(rule) <= found.high
     assert found.high - found.low < 0.4
-    assert not found.reasons
+    assert [reason for reason in found.reasons if "Nobody knows" not in reason] == []
     assert "estimated" in str(found)
 
 
@@ -82,7 +82,8 @@ def test_what_came_up_often_needs_no_certificate_beside_it():
         random.normal(size=(400, 1)), action, reward, np.ones(400, bool), propensities=np.full(400, 0.5)
     ).declare(**RANGE | {"reward_low": (0.0,), "reward_high": (1.0,)})
     found = weft.answer(lambda seen: np.tile([0.2, 0.8], (len(seen), 1)), data)
-    assert (found.tier, found.reasons) == (2, ())
+    assert found.tier == 2
+    assert [reason for reason in found.reasons if "Nobody knows" not in reason] == []
     assert found.high - found.low < 0.2
 
 

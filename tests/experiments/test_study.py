@@ -14,10 +14,11 @@ from tabular import asks, world
 import weft
 from weft.agents.algorithms.filtered_bc import FilteredBC
 from weft.agents.algorithms.td3_bc import TD3BC
-from weft.core import pytree
+from weft.core import pytree, storage
 from weft.core.errors import UserError
 from weft.deployment.ledger import Ledger
 from weft.experiments.study import Row, _write, title
+from weft.reports.study import StudyReport
 
 HERE = world()
 DATA = HERE.log(1000)
@@ -272,3 +273,48 @@ def test_a_baseline_is_judged_as_it_acts(monkeypatch):
     assert [policy.drawn for policy, _ in asked] == [True, False, True, asked[3][0].drawn, True]
     assert asked[0][0] is asked[4][0] is baseline
     assert all(greedy is None for _, (_, _, _, _, greedy, _) in asked)  # nobody is told how to act
+
+
+def test_a_policy_that_weft_did_not_train_can_be_chosen_and_is_referred_to(tmp_path, monkeypatch):
+    certifying = importlib.import_module("weft.deployment.certify")
+    monkeypatch.setattr(certifying, "_diagnosed", lambda *_: UserError("left out"))
+    best = HERE.rule(1.0)
+    (tmp_path / "mine.py").write_text(
+        f"import numpy as np\nTABLE = np.array({np.asarray(best).tolist()})\ndef best(seen): return TABLE[seen]\n"
+    )
+    words = f"{tmp_path / 'mine.py'}:best"
+    call: dict[str, Any] = {**SHORT, "ledger": tmp_path / "ledger", "candidates": [words]}
+    study = weft.study(DATA, [small.bc()], tmp_path / "x", **call)
+    first = study.table[0]
+    assert (first.algorithm, first.external, first.drawn, first.chosen) == (words, True, None, True)
+    assert title(first) == f"{words}, external"
+    assert len(study.table) == 3
+    assert study.policy.name == words
+    assert any("weft did not train; the folder refers to it and holds no copy" in note for note in study.notes)
+    assert any("Nobody knows" in one for one in (*study.notes, *study.decision.assumptions))
+    assert not (tmp_path / "x/policy.safetensors").exists()
+    assert storage.read_record(tmp_path / "x/policy.json")["words"] == words
+    again = weft.study(DATA, [small.bc()], tmp_path / "x", **call)
+    assert again.decision.record() == study.decision.record()
+    StudyReport.of_folder(tmp_path / "x").write(tmp_path / "page.html")
+    assert "best, external" in (tmp_path / "page.html").read_text()
+    found, policy = weft.deployment.stage._decision(tmp_path / "x", None)
+    assert (found.drawn, policy.name) == (None, words)
+    (tmp_path / "mine.py").write_text("def best(seen): return seen\n")
+    with pytest.raises(UserError, match="its file has changed"):
+        weft.deployment.stage._decision(tmp_path / "x", None)
+
+
+def test_candidates_that_know_the_certify_fold_or_cannot_be_asked_are_refused_before_training(tmp_path):
+    rule = lambda seen: np.full((len(seen), HERE.actions), 1 / HERE.actions)  # noqa: E731
+    taught = weft.external_policy(rule, trained_on=DATA)
+    for candidates, sentence in (
+        ([taught], "was trained on 100% of the units"),
+        ([rule, rule], "Two candidates are called"),
+        ("mine.py:f", "candidates is a list of policies"),
+        ([lambda seen: seen * 1.5], "must answer"),
+        (["none.py:f"], "there is no such file"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            weft.study(DATA, [small.bc()], tmp_path / "x", candidates=candidates, ledger=tmp_path / "ledger", **SHORT)
+    assert not (tmp_path / "x").exists()

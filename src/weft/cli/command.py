@@ -37,8 +37,11 @@ __all__ = [
     "Minutes",
     "Pair",
     "Place",
+    "Source",
+    "Sources",
     "Steps",
     "Stopped",
+    "Trained",
     "TurnOptions",
     "Turns",
     "World",
@@ -189,6 +192,9 @@ if TYPE_CHECKING:
     World = str | None
     Family = str | None
     Minutes = float | None
+    Source = str | None
+    Sources = tuple[str, ...]
+    Trained = str | None
 else:
     Columns = _shown(tuple[str, ...], "COLUMN [COLUMN ...]")
     Column = _shown(str | None, "COLUMN")
@@ -202,6 +208,9 @@ else:
     World = _shown(str | None, "ENVIRONMENT")
     Family = _shown(str | None, "FAMILY")
     Minutes = _shown(float | None, "MINUTES")
+    Source = _shown(str | None, "POLICY")
+    Trained = _shown(str | None, "DATA")
+    Sources = _shown(tuple[str, ...], "POLICY [POLICY ...]")
 
 
 def print_finetuned(run: Any, out: Path, env: str) -> None:

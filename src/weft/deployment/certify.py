@@ -25,7 +25,8 @@ from ..data.units import fit_transform
 from ..evaluation.candidate import NO_DENSITY, Candidate, tabulate
 from ..evaluation.case import Case, prepare
 from ..evaluation.diagnostics import examine, ratio_test
-from ..evaluation.provenance import refuse_touched, repetitions
+from ..evaluation.provenance import experience, refuse_touched, repetitions
+from ..evaluation.subject import subject
 from ..evaluation.thresholds import NORMAL_UNITS
 from . import dose_test as gate
 from ._tiers import Findings, Question, certified, estimated
@@ -52,17 +53,17 @@ def certify(
 ) -> Decision:
     """Decide whether a policy is better than a baseline by more than a margin, from a log that nothing has seen.
 
-    policy, baseline, greedy: as in `weft.estimate`; without a baseline the policy is compared with the one that made
-    the log. margin: in units of the return. risk: of deploying a policy that is no better than the margin. doses:
-    shares of the decisions that the policy takes over from the logging one, by default ten from 0.05 to 1, tested from
-    small to large (with a margin above 0 by default three, each at an equal share of the risk, because small doses
-    cannot pass it); with a baseline only the whole policy is tested.
-    show: `report`, or `decision` for "certified" or "not certified" alone, which leaves unspent risk for a further
-    test. ledger: the folder that remembers which units were opened; by default `$WEFT_LEDGER`, else one per user. The
-    same question on the same log is answered again without cost. diagnostics: also look into everything that can be
-    known about the log (`weft.diagnose`), which takes longer than the decision. plan: where the order of doses begins
-    and how bets are spread, made by `weft.deployment.dose_test.prospect` on other units of the log for the same doses
-    and margin (as `weft.study` does); without one every dose is tested from the smallest up, with even bets.
+    policy, baseline, greedy: as in `weft.estimate`, so they may be external ones; without a baseline the policy is
+    compared with the one that made the log. margin: in units of the return. risk: of deploying a policy that is no
+    better than the margin. doses: shares of the decisions that the policy takes over from the logging one, by default
+    ten from 0.05 to 1, tested from small to large (with a margin above 0 by default three, each at an equal share of
+    the risk, because small doses cannot pass it); with a baseline only the whole policy is tested. show: `report`, or
+    `decision` for "certified" or "not certified" alone, which leaves unspent risk for a further test. ledger: the
+    folder that remembers which units were opened; by default `$WEFT_LEDGER`, else one per user. The same question on
+    the same log is answered again without cost. diagnostics: also look into everything that can be known about the log
+    (`weft.diagnose`), which takes longer than the decision. plan: where the order of doses begins and how bets are
+    spread, made by `weft.deployment.dose_test.prospect` on other units of the log for the same doses and margin (as
+    `weft.study` does); without one every dose is tested from the smallest up, with even bets.
 
     Raises UserError for a policy that weft trained on any of the units, a fold that is spent, rewards and episodes
     that do not keep to what is declared, and policies that do not fit the log.
@@ -70,6 +71,7 @@ def certify(
     _check_request(margin, risk, show)
     steps = _steps(doses, baseline is None, margin, plan)
     check_kept(data)
+    policy, baseline = _subjects(policy, baseline)
     # both are looked at, so that a baseline which was trained on the fold is refused as well
     origins = [refuse_touched(one, data) for one in (policy, baseline) if one is not None]
     blank = _blank(policy, data, baseline is None, margin, risk, greedy)
@@ -86,7 +88,7 @@ def certify(
     wanted = diagnostics or (absent and blank.units >= NORMAL_UNITS)
     findings = _diagnosed(case, other, data, seed) if wanted else None
     blank = replace(
-        blank, question=name, assumptions=tuple(_assumptions(data, all(origins), not absent)),
+        blank, question=name, assumptions=tuple(_assumptions(data, all(origins), not absent, policy, baseline)),
         diagnostics=findings[0] if isinstance(findings, tuple) else None,
     )  # fmt: skip
     decision = estimated(question, blank, absent, findings, seed) if absent else certified(question, blank)
@@ -95,6 +97,11 @@ def certify(
     if decision.certified or decision.action == "STAGED":
         book.open(data, name, risk, "report")  # more than "not certified" is known now
     return decision.bare()
+
+
+def _subjects(policy: Any, baseline: Any) -> tuple[Any, Any]:
+    """Return what the sources of a policy and of a baseline mean; no baseline is the logging policy."""
+    return subject(policy), None if baseline is None else subject(baseline)
 
 
 def _blank(policy: Any, data: Dataset, alone: bool, margin: float, risk: float, greedy: bool | None) -> Decision:
@@ -137,7 +144,7 @@ def compared(baseline: Any, data: Dataset, greedy: bool | None, seed: int) -> Ca
     """Return what a baseline would do at every observation of a log; None for the logging policy itself."""
     if baseline is None:
         return None
-    return tabulate(baseline, data, data.device(), fit_transform(data), jax.random.key(seed), greedy)
+    return tabulate(subject(baseline), data, data.device(), fit_transform(data), jax.random.key(seed), greedy)
 
 
 def missing(data: Dataset, *candidates: Candidate | None) -> str:
@@ -209,13 +216,15 @@ def _diagnosed(case: Case, baseline: Case | None, data: Dataset, seed: int) -> F
         return problem
 
 
-def _assumptions(data: Dataset, new: bool, certified: bool) -> Iterator[str]:
-    """Yield what is taken on trust."""
+def _assumptions(data: Dataset, new: bool, certified: bool, *policies: Any) -> Iterator[str]:
+    """Yield what is taken on trust about a log and policies (None: the logging one)."""
     spec, lengths = data.spec, data.lengths
     yield from data.notes
     yield from repetitions(data)
     if not new:
         yield "It is taken on trust that the policy was not chosen or trained with these units."
+    for policy in policies:
+        yield from experience(policy, data)
     if not spec.unit:
         yield "No unit is declared: episodes are taken to be independent of each other."
     elif len(set(np.unique(data.units(spec.unit).astype(str), return_counts=True)[1])) > 1:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..agents import external
 from ..agents.policy import Policy
 from ..agents.served import acts_greedily
 from ..core import storage
@@ -21,6 +22,7 @@ from ..data.declarations import check_kept, returns, undeclared, unevenly_discou
 from ..data.folds import ordered_in_time
 from ..evaluation.bounded_terms import declared_range
 from ..evaluation.provenance import refuse_touched
+from ..evaluation.subject import subject
 from ..evaluation.thresholds import OTHERWISE, ROUNDED
 from ..training.run import load_policy
 from .certify import compared
@@ -28,9 +30,9 @@ from .decision import ACTS, Decision, recalled
 from .ledger import Ledger
 from .rollout_test import Outcomes, Staged, judge
 
-__all__ = ["outcomes", "stage"]
+__all__ = ["EXTERNAL", "POLICY", "outcomes", "stage"]
 
-STUDY, POLICY = "study.json", "policy.safetensors"
+STUDY, POLICY, EXTERNAL = "study.json", "policy.safetensors", "policy.json"
 
 
 def stage(
@@ -58,14 +60,14 @@ def stage(
     wealth that is restarted at 1 decides. centre: a return near the mean, known before the roll-out, by default the
     mean return of the certificate's log where all units have the same chance; it makes the evidence stronger where
     returns lie in a small part of their range. by_time: a column that orders the units. policy, greedy, seed: the
-    policy, and whether it takes its mode, by default as it acts (a study's folder knows both); it must not have been
-    trained on these units, and logged propensities must be its own. ledger: where the certificate was written down; it
-    refuses units that the certificate has counted, and a second roll-out.
+    policy (as in `weft.estimate`), and whether it takes its mode, by default as it acts (a study's folder knows both);
+    it must not have been trained on these units, and logged propensities must be its own. ledger: where the certificate
+    was written down; it refuses units that the certificate has counted, and a second roll-out.
 
     Raises UserError for arms, chances and returns that cannot be, arms that were not dealt with the stated chances, a
     log that does not declare what returns can be, and whatever contradicts the decision.
     """
-    certified, policy = _decision(decision, policy)
+    certified, policy = _decision(decision, None if policy is None else subject(policy))
     if isinstance(found, Outcomes):
         return judge(certified, found, dose, centre, drift).assuming(
             ("The roll-out is given without a log: that its units are new, and its policy the one that was judged, is "
@@ -139,11 +141,13 @@ def _decision(source: Any, policy: Any) -> tuple[Decision, Any]:
         raise UserError(f"{place} is no study: it has no {STUDY}; `weft study` writes one, or give a decision's file.")
     record = storage.read_record(place / STUDY)
     try:
-        chosen, drawn = recalled(record["decision"]), bool(record["table"][0]["drawn"])
+        chosen, drawn = recalled(record["decision"]), record["table"][0]["drawn"]
     except (KeyError, TypeError, IndexError):
         raise UserError(f"{place / STUDY} is damaged, or another version of weft wrote it.") from None
-    if policy is None:
-        policy = load_policy(place / POLICY).drawing(drawn)  # files of older studies do not say how they act
+    if policy is None and drawn is None:
+        policy = external.recalled(storage.read_record(place / EXTERNAL))
+    elif policy is None:
+        policy = load_policy(place / POLICY).drawing(bool(drawn))  # files of older studies do not say how they act
     return dataclasses.replace(chosen, drawn=drawn), policy
 
 

@@ -11,17 +11,19 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..agents.door import admitted
+from ..agents.external import External, Question, choice_codes
 from ..agents.policy import Policy
 from ..agents.served import Served, acts_greedily, check_parameters
-from ..core.errors import UserError
+from ..core.errors import UserError, nearest
 from ..core.pytree import static
 from ..data.columns import Columns
 from ..data.dataset import Dataset
 from ..data.spec import Spec
 from ..data.transforms import Transform
 from ..nn.distributions import Categorical, Deterministic
+from .subject import subject
 
-__all__ = ["NO_DENSITY", "Candidate", "check_density", "tabulate"]
+__all__ = ["NO_DENSITY", "Candidate", "check_density", "check_fitting", "tabulate"]
 
 ROWS = 8192  # observations that are answered at once
 NO_DENSITY = (
@@ -35,13 +37,15 @@ class Candidate(eqx.Module):
 
     `probability` of every choice (discrete); `action` drawn actions, one if greedy, in the units of the transformed
     log, beyond [−1, 1] where they leave the log's range and no bounds are declared (continuous); `log_prob` of the
-    logged actions, in the user's units, where the policy has a density.
+    logged actions, in the user's units, where the policy has a density. `lacks` says why nothing but that is known of
+    an external policy, which can then be weighed but no values fitted for it; empty for all others.
     """
 
     probability: Float[Array, "observation choice"] | None
     action: Float[Array, "observation sample act"] | None
     log_prob: Float[Array, "row"] | None
     spec: Spec = static()
+    lacks: str = static(default="")
 
 
 def tabulate(
@@ -55,13 +59,13 @@ def tabulate(
 ) -> Candidate:
     """Ask a policy once at every observation of a log (`columns` as the log has them, in the user's units).
 
-    A policy is one of weft's; a function that answers a batch of observations with probabilities `(n, choice)`, with
-    choices `(n,)`, or with continuous actions `(n, act)` (the last two are deterministic); or an object with
-    `sample(observations, key)` and `log_prob(observations, actions)`. A policy with memory is asked along the logged
-    history. `greedy` is about weft's policies only; by default each is judged as it acts. A log whose columns have
-    names is shown to a policy in the order that it was trained on. Raises UserError for a log of another form than the
-    policy's, and for answers of a wrong form or that are not finite.
+    A policy is one of weft's or an external one (`weft.agents.external`), which answers with probabilities
+    `(n, choice)`, with choices `(n,)`, or with continuous actions `(n, act)` (the last two are deterministic). A policy
+    with memory is asked along the logged history. `greedy` is about weft's policies only; by default each is judged as
+    it acts. A log whose columns have names is shown to a policy of weft in the order that it was trained on. Raises
+    UserError for a log of another form than the policy's, and for answers of a wrong form or that are not finite.
     """
+    policy = subject(policy)
     greedy = acts_greedily(policy, greedy)
     if isinstance(policy, Served):
         observation = admitted(policy.spec, data.spec, columns.observation, data.origin)
@@ -69,7 +73,7 @@ def tabulate(
     check_parameters(policy)
     log = _Log(columns, data.spec, transform)
     if not isinstance(policy, Policy):
-        return _of_others(policy, log, key, samples)
+        return _of_others(policy, data, log, key, samples)
     if jax.tree.leaves(policy.reset()):
         return _along(policy, log, key, greedy, samples)
     if greedy:
@@ -126,27 +130,48 @@ class _Log:
         return self.choosing(jax.nn.one_hot(answer, size))
 
 
-def _of_others(policy: Any, log: _Log, key: PRNGKeyArray, samples: int) -> Candidate:
-    """Ask a policy that is none of weft's: an object with `sample` and `log_prob`, or a function."""
-    seen = jax.tree.map(np.asarray, log.observation)
-    if not (hasattr(policy, "sample") and hasattr(policy, "log_prob")):
-        if not callable(policy):
-            raise UserError(
-                f"A {type(policy).__name__} is no policy: pass that of a run (run.policy()), a function of "
-                "observations, or an object with sample and log_prob."
-            )
-        return log.answered(_array(policy(seen), ""))
-    if log.spec.discrete:
-        raise UserError("The log's actions are choices; pass a function that answers with their probabilities.")
+def _of_others(policy: External, data: Dataset, log: _Log, key: PRNGKeyArray, samples: int) -> Candidate:
+    """Ask a policy that is none of weft's."""
     columns = log.columns
-    drawn = [_array(policy.sample(seen, k), "sample") for k in jax.random.split(key, samples)]
-    logged = jax.tree.map(np.asarray, log.logged)
-    log_prob = _array(policy.log_prob(logged, np.asarray(columns.action)), "log_prob")
+    seen, logged = (jax.tree.map(np.asarray, parts) for parts in (log.observation, log.logged))
+    reply = policy.answer(Question(data, seen, logged, np.asarray(columns.action), key, samples))
+    if reply.does is not None:
+        return log.answered(_array(_without_labels(reply.does, log.spec), ""))
+    drawn = [_array(draw, "sample") for draw in reply.draws]
+    log_prob = _array(reply.log_prob, "log_prob")
     if log_prob.shape != columns.terminal.shape:
         raise UserError(f"log_prob must give one number per action {columns.terminal.shape}, got {log_prob.shape}.")
     check_density(np.asarray(log_prob), "The policy's log_prob")
-    action = jnp.stack([_shaped(one, log.spec, log.count) for one in drawn], 1)
-    return log.acting(action, log_prob.astype(jnp.float32))
+    log_prob = log_prob.astype(jnp.float32)
+    if not drawn:
+        return Candidate(None, None, log_prob, log.spec, reply.lacks)
+    return log.acting(jnp.stack([_shaped(one, log.spec, log.count) for one in drawn], 1), log_prob)
+
+
+def _without_labels(answer: Any, spec: Spec) -> Any:
+    """Return choices that are called by the log's labels as codes, anything else as it is."""
+    words = np.asarray(answer) if isinstance(answer, list | np.ndarray) and len(answer) else None
+    if words is None or words.ndim != 1 or words.dtype.kind not in "USO" or not spec.discrete or not spec.action.labels:
+        return answer
+    names, place = np.unique(words.astype(str), return_inverse=True)
+    codes = choice_codes(spec, names)
+    if None in codes:
+        name = names[codes.index(None)]
+        raise UserError(
+            f"The policy chooses '{name}' at observation {np.flatnonzero(words.astype(str) == name)[0]}, which is no "
+            f"choice of the log.{nearest(str(name), spec.action.labels)}"
+        )
+    return np.array(codes, np.int32)[place]
+
+
+def check_fitting(candidate: Candidate, who: str) -> None:
+    """Raise UserError where no values can be fitted for a policy; who: what needs them, to begin a sentence."""
+    if candidate.lacks:
+        raise UserError(
+            f"{who} fits values, for which it must know what the policy would do at every observation, and here "
+            f"{candidate.lacks}; judge it by weights alone (importance_sampling, per_decision, quantile, tail_mean; "
+            "weft.certify), or give the policy itself."
+        )
 
 
 def _drawing(policy: Policy, log: _Log, keys: PRNGKeyArray) -> Candidate:

@@ -23,6 +23,7 @@ from ..core.tables import text_table
 from ..data.dataset import Dataset
 from ..data.declarations import cut_early, declared_discount
 from ..data.summary import Rounding, rounding
+from .candidate import check_fitting
 from .case import Case, case_of
 from .confounding import Confounding, confounding
 from .estimator import Statistic
@@ -184,11 +185,9 @@ def diagnose(
     """Check whether a log can say what a policy is worth.
 
     policy, discount, horizon, greedy, samples, starts: as for `weft.estimate`. time: a column that orders the episodes
-    (by default they are in order). count: features of the linear value function, by default a tenth of the steps, 128
-    at most. Seconds for 10,000 steps, most of them compiling.
+    (by default they are in order). count: features of the linear value function, by default steps / 10, at most 128.
 
-    Raises UserError as `weft.estimate` does for policies and logs that do not fit each other, and where values are
-    infinite: a discount of 1, no horizon, and no episode that ends.
+    Raises UserError as `weft.estimate` does, and where values are infinite: a discount of 1, no horizon, and no end.
     """
     case = case_of(policy, data, starts, greedy, samples, seed)
     return examine(case, data, discount, horizon, seed, time, count)
@@ -199,6 +198,7 @@ def examine(
     time: str | None = None, count: int | None = None,
 ) -> Diagnostics:  # fmt: skip
     """Check whether a log can say what the policy of a case is worth; arguments as `diagnose`."""
+    check_fitting(case.candidate, "The diagnosis")
     discount = declared_discount(data, discount)
     horizon = data.spec.horizon if horizon is None else horizon
     if horizon is None and discount >= 1 and not data.terminals.any():

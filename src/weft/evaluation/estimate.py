@@ -14,7 +14,7 @@ from ..core.compilation import Program
 from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.declarations import check_ranges, cut_early, declared_discount
-from .candidate import NO_DENSITY, Candidate, check_density
+from .candidate import NO_DENSITY, Candidate, check_density, check_fitting
 from .case import Case, effective, prepare
 from .estimator import EPISODES, Estimate, Estimator, Statistic, estimator, per_unit
 from .estimators.fitted_q import FittedQ
@@ -24,6 +24,7 @@ from .interval import interval as interval_by_name
 from .intervals.bootstrap import Bootstrap
 from .overlap import comparable, compared, outside, unsupported
 from .provenance import doubts, experience, repetitions
+from .subject import subject
 from .thresholds import EFFECTIVE_UNITS, FLAT, UNSUPPORTED
 
 __all__ = ["estimate", "estimate_fitted_q"]
@@ -56,12 +57,12 @@ def estimate(
     """Estimate the mean discounted return of a policy on a log, with an interval.
 
     policy: a trained run's policy; a function from observations `(n, ...)` to probabilities of choices `(n, actions)`
-    or to one action each; or an object with `sample(observations, key)` and `log_prob(observations, actions)`. A list
-    or tuple of policies is judged in one compiled program that shares the work, and answered by a list in its order.
-    method: a name of `weft.evaluation.estimator.estimators()` or an instance, whose fields `settings` set. interval:
-    likewise by name or as an instance. discount, horizon: by default what the log declares, else 0.99 and none. greedy:
-    judge weft policies by their mode (True) or as they draw (False); by default each as it acts. starts: true for the
-    episodes whose first observation is one that the policy will begin at; by default all.
+    or to one action each; or another source of `weft.external_policy`, such as an ONNX model, a classifier or a table
+    of probabilities. A list or tuple of policies is judged in one compiled program that shares the work, and answered
+    by a list in its order. method: a name of `weft.evaluation.estimator.estimators()` or an instance, whose fields
+    `settings` set. interval: likewise by name or as an instance. discount, horizon: by default what the log declares,
+    else 0.99 and none. greedy: judge weft policies by their mode (True) or as they draw (False); by default each as it
+    acts. starts: true for the episodes whose first observation is one that the policy will begin at; by default all.
 
     The interval covers what its docstring says and nothing else. Raises UserError for a log without propensities
     where the method weighs, a policy without density, ranges that are not declared where the interval needs them, a
@@ -75,6 +76,7 @@ def estimate(
     horizon = data.spec.horizon if horizon is None else horizon
     judge = _judge_of(method, interval, settings, data, discount, horizon, level)
     _check(judge, data, horizon)
+    policies = [subject(one) for one in (policy if isinstance(policy, list | tuple) else [policy])]
     log = prepare(data, starts)
     if len(np.unique(np.asarray(log.weighing.unit)[np.asarray(log.weighing.starts) > 0])) < 2:
         raise UserError(f"{data.origin} has one independent unit to begin at, and an interval needs at least two.")
@@ -83,8 +85,8 @@ def estimate(
         return log.case(one, greedy, samples, seed)
 
     if isinstance(policy, list | tuple):
-        return _side_by_side(judge, data, [*policy], ask, seed)
-    return _alone(judge, data, ask(policy), seed, tuple(doubts(policy, data)))
+        return _side_by_side(judge, data, policies, ask, seed)
+    return _alone(judge, data, ask(policies[0]), seed, tuple(doubts(policies[0], data)))
 
 
 def estimate_fitted_q(
@@ -327,6 +329,8 @@ _judged_all = Program(_judge_all, "Judging these policies together")
 
 
 def _check_density(method: Estimator, candidate: Candidate, data: Dataset) -> None:
+    if method.fits:
+        check_fitting(candidate, f"'{type(method).title}'")
     if method.weighs and candidate.log_prob is None:
         raise UserError(
             f"'{type(method).title}' cannot judge the policy: {NO_DENSITY}; or use 'linear_q' or 'fitted_q'."

@@ -29,14 +29,16 @@ EPISODES = "mean over episodes"
 class Estimator(eqx.Module):
     """A way of estimating a policy's value. One final class per file in `estimators/`.
 
-    Class attributes: `title`, `paper`; `weighs` where it needs propensities and densities, `single` where every
-    episode must be one decision, `smooth` unless derivatives in the weights say nothing. Float fields are traced,
-    everything else is static. An estimator with a field `discount` or `horizon` gets the log's declared one.
+    Class attributes: `title`, `paper`; `weighs` where it needs propensities and densities, `fits` where it must know
+    what the policy does at every observation, not at logged ones alone, `single` where every episode must be one
+    decision, `smooth` unless derivatives in the weights say nothing. Float fields are traced, everything else is
+    static. An estimator with a field `discount` or `horizon` gets the log's declared one.
     """
 
     title: ClassVar[str]
     paper: ClassVar[str]
     weighs: ClassVar[bool] = False
+    fits: ClassVar[bool] = True
     single: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
 

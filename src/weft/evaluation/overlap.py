@@ -36,8 +36,8 @@ def unsupported(
 
 
 def comparable(candidate: Candidate) -> bool:
-    """Say whether observations are plain numbers, so that there are distances."""
-    return all(part.kind == "vector" for part in candidate.spec.observations)
+    """Say whether observations are plain numbers, so that there are distances, and it is known what the policy does."""
+    return not candidate.lacks and all(part.kind == "vector" for part in candidate.spec.observations)
 
 
 def compared(rows: Int[np.ndarray, "row"], key: PRNGKeyArray) -> Int[Array, "logged"]:

@@ -7,13 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..agents.external import External
 from ..agents.served import Served
 from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.fingerprints import fingerprints, overlap, repeated
 from ..data.trace import Trace
-from ..training.run import Run, load_policy, load_run
+from ..training.run import Run, load_run
 from ..training.run_folder import RECORD
+from .subject import subject
 from .thresholds import COINCIDENCE
 
 __all__ = ["doubts", "experience", "refuse_touched", "repetitions", "touched"]
@@ -46,6 +48,7 @@ def refuse_touched(source: Any, fold: Dataset, by: str | None = None) -> bool:
     share = touched(source, fold, by)
     if share and share >= COINCIDENCE:
         name = source.name if isinstance(source, Run) else "The policy"
+        name = source.title if isinstance(source, External) else name
         name = str(source) if isinstance(source, str | Path) else name
         percent = f"{share:.0%}" if share >= 0.01 else f"{share:.1g}"
         raise UserError(
@@ -62,7 +65,15 @@ def doubts(policy: Any, data: Dataset) -> Iterator[str]:
 
 
 def experience(policy: Any, data: Dataset) -> Iterator[str]:
-    """Yield that a policy was trained on a log, where it was."""
+    """Yield that a policy was trained on a log, where it was, and of an external one what nobody knows about it."""
+    if isinstance(policy, External):
+        yield from policy.remarks(data)
+        if policy.trained_on.table is None:
+            yield (
+                f"Nobody knows what {policy.name} was trained on, because weft did not train it; if units of "
+                f"{data.origin} are in it, it looks better here than it is. Declare the log that taught it "
+                "(trained_on), or judge it by units that came later."
+            )
     share = touched(policy, data)
     if share and share >= COINCIDENCE:
         yield (
@@ -84,8 +95,8 @@ def repetitions(data: Dataset) -> Iterator[str]:
 
 def _traces(source: Any) -> list[Trace]:
     if isinstance(source, str | Path):
-        source = load_run(source) if (Path(source) / RECORD).exists() else load_policy(source)
+        source = load_run(source) if (Path(source) / RECORD).exists() else subject(source)
     if isinstance(source, Run):
         return [source.trained_on]
-    parts = jax.tree.leaves(source, is_leaf=lambda part: isinstance(part, Served))
-    return [part.trained_on for part in parts if isinstance(part, Served)]
+    parts = jax.tree.leaves(source, is_leaf=lambda part: isinstance(part, Served | External))
+    return [part.trained_on for part in parts if isinstance(part, Served | External)]

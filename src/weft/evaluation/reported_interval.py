@@ -17,11 +17,12 @@ from ..core.errors import UserError
 from ..core.tables import text_table
 from ..data.dataset import Dataset
 from ..data.declarations import check_ranges, unevenly_discounted
-from .candidate import NO_DENSITY, check_density
+from .candidate import NO_DENSITY, check_density, check_fitting
 from .case import case_of
 from .estimator import EPISODES, per_unit
 from .interval_rule import Issued, issue
 from .provenance import doubts
+from .subject import subject
 from .thresholds import DISAGREEMENT, DOUBTFUL, EFFECTIVE_UNITS, EQUAL_RATIOS
 
 __all__ = ["Answer", "answer"]
@@ -84,7 +85,9 @@ def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool | No
         )
     if unevenly_discounted(data):
         raise UserError(f"Steps of {data.origin} last differently long; declare a discount of 1.")
+    policy = subject(policy)
     case = case_of(policy, data, None, greedy, 8, seed)
+    check_fitting(case.candidate, "An interval that may be shown")
     if case.candidate.log_prob is None:
         raise UserError(f"Nothing can be answered about the policy: {NO_DENSITY}.")
     check_density(np.asarray(case.candidate.log_prob)[data.rows], "The policy's log-probability")

@@ -1,5 +1,7 @@
 """Candidates of a study or a search: how they are trained, and what each would certify, asked on the select fold.
 
+Those that weft did not train are asked the same and compete.
+
 Choosing by what is likely to be certified and not by the estimated value is what keeps the power: of two policies of
 about the same value the one nearer to the log needs far fewer units. The select fold also says where the order of
 doses begins and how the bets are spread. Without logged propensities or declared ranges there is no certificate to
@@ -20,6 +22,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..agents.algorithm import Algorithm
 from ..agents.algorithm import algorithm as named
+from ..agents.external import External
 from ..agents.preset import Preset
 from ..agents.served import Served
 from ..core.compilation import Program
@@ -29,7 +32,7 @@ from ..data.declarations import declared_discount
 from ..data.folds import Folds
 from ..deployment import dose_test
 from ..deployment.certify import missing
-from ..evaluation.candidate import Candidate
+from ..evaluation.candidate import Candidate, check_fitting
 from ..evaluation.case import Case, PreparedLog, effective, prepare
 from ..evaluation.estimators.linear_q import LinearQ
 from ..evaluation.interval import influence, spread
@@ -135,7 +138,8 @@ class Requirement:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A candidate: a kept state of a run. value, low, high: linear fitted Q on the select fold with its 95 % interval;
+    """A candidate: a kept state of a run, or an external policy by its name, which has no setting, seed or step, and of
+    which nobody knows whether it is drawn. value, low, high: linear fitted Q on the select fold with its 95 % interval;
     score: the lower bound of its estimated improvement above the margin at `dose`, times the chance that this is
     certified (without that chance where it is no improvement, or where nothing can be certified);
     effective: effective sample size of its weights on the select fold; logged: mean return of that fold.
@@ -145,7 +149,7 @@ class Row:
     setting: int
     seed: int
     step: int
-    drawn: bool
+    drawn: bool | None
     value: float
     low: float
     high: float
@@ -155,6 +159,7 @@ class Row:
     logged: float
     chosen: bool = False
     triage: str = ""
+    external: bool = False
 
 
 class Judged(NamedTuple):
@@ -163,19 +168,21 @@ class Judged(NamedTuple):
     """
 
     row: Row
-    policy: Served
+    policy: Served | External
     plan: dose_test.Plan | None
 
 
 def judge(
-    runs: Mapping[str, Run], folds: Folds, requirement: Requirement, seed: int, only: Sequence[int] | None = None
-) -> list[Judged]:
+    runs: Mapping[str, Run], folds: Folds, requirement: Requirement, seed: int, only: Sequence[int] | None = None,
+    external: Sequence[External] = (),
+) -> list[Judged]:  # fmt: skip
     """Ask on the select fold of every candidate what it would certify. A baseline is judged as it acts.
 
-    only: which settings of the runs; all by default.
+    only: which settings of the runs; all by default. external: further candidates, which weft did not train.
     """
     fold = _SelectFold.of(folds, requirement, seed)
-    return [fold.judge(state, drawn) for state in _states(runs, only) for drawn in fold.ways]
+    trained = [fold.judge(state, drawn) for state in _states(runs, only) for drawn in fold.ways]
+    return [*trained, *(fold.judge_external(policy) for policy in external)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +206,18 @@ def _states(runs: Mapping[str, Run], only: Sequence[int] | None) -> Iterator[_St
             alarms = "; ".join(finding.sentence for finding in health.findings if finding.verdict == "alarm")
             for place in range(len(run.seeds)):
                 yield _State(name, run, setting, place, step, alarms)
+
+
+class _Who(NamedTuple):
+    """Which policy a candidate is: the first words of its row."""
+
+    algorithm: str
+    setting: int
+    seed: int
+    step: int
+    drawn: bool | None
+    alarms: str
+    external: bool
 
 
 class _Outlook(NamedTuple):
@@ -248,8 +267,20 @@ class _SelectFold:
         return missing(self.log.data, *candidates, *compared)
 
     def judge(self, state: _State, drawn: bool) -> Judged:
-        """Return a candidate with its row and its plan."""
+        """Return a candidate of a run with its row and its plan."""
         policy, case = self._case(state, drawn)
+        who = _Who(
+            state.name, state.setting, state.run.seeds[state.place], state.step, policy.drawn, state.alarms, False
+        )
+        return self._judged(who, policy, case)
+
+    def judge_external(self, policy: External) -> Judged:
+        """Return an external candidate with its row and its plan."""
+        case = self.log.case(policy, seed=self.seed)
+        check_fitting(case.candidate, f"A study with {policy.name}")
+        return self._judged(_Who(policy.name, 0, 0, 0, None, "", True), policy, case)
+
+    def _judged(self, who: _Who, policy: Served | External, case: Case) -> Judged:
         value, deviation, logged = (float(part) for part in _value(self.method, case, jax.random.key(self.seed)))
         reach = 1.96 * deviation
         gain = value - reach - (logged if self.level is None else self.level)
@@ -260,8 +291,8 @@ class _SelectFold:
             plan, size = self._prospect(case, logged, gain)
             score, dose = float(plan.score), round(float(plan.dose), 6)
         row = Row(
-            state.name, state.setting, state.run.seeds[state.place], state.step, policy.drawn, value, value - reach,
-            value + reach, score, dose, size, logged, triage=state.alarms,
+            who.algorithm, who.setting, who.seed, who.step, who.drawn, value, value - reach, value + reach, score, dose,
+            size, logged, triage=who.alarms, external=who.external,
         )  # fmt: skip
         return Judged(row, policy, plan)
 

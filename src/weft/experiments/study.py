@@ -1,7 +1,7 @@
 """From a log to a decision: folds, candidates, triage, selection, certificate. One call, resumable, one folder.
 
     train fold     every algorithm and setting, with every seed (`weft.fit`); triage of every run (`weft.triage`)
-    select fold    every policy is asked: what would it certify on the certify fold?  (`candidates.judge`)
+    select fold    every policy, external ones too: what would it certify on the certify fold?  (`candidates.judge`)
     certify fold   the best one is tested, once (`weft.certify`)
 
 Which of them is best is asked in `candidates`. Without logged propensities or declared ranges there is no certificate
@@ -20,6 +20,7 @@ import numpy as np
 
 from ..agents import preset as families
 from ..agents.algorithm import Algorithm, describe
+from ..agents.external import External, external_policy
 from ..core import storage
 from ..core.errors import UserError
 from ..core.tables import html_notes, html_table, text_table
@@ -30,6 +31,10 @@ from ..data.load import check_loaded
 from ..deployment.certify import certify, compared, missing
 from ..deployment.decision import ACTS, Decision, plain
 from ..deployment.ledger import GRANTED, Ledger
+from ..deployment.stage import EXTERNAL, POLICY
+from ..evaluation.candidate import check_fitting
+from ..evaluation.provenance import experience, refuse_touched
+from ..evaluation.subject import subject
 from ..training.fit import check_options
 from ..training.plan import whole
 from ..training.run import Run
@@ -78,13 +83,15 @@ class Study:
 
 def title(row: Row) -> str:
     """Return a candidate's name: method, setting where there are several, seed, and how it acts: by its mode (greedy),
-    or drawn.
+    or drawn. One that weft did not train has its own name.
     """
-    return f"{source(row)}, {'drawn' if row.drawn else 'greedy'}"
+    return f"{source(row)}, {'external' if row.external else 'drawn' if row.drawn else 'greedy'}"
 
 
 def source(row: Row) -> str:
     """Return which policy a candidate is, however it acts: method, setting where there are several, and seed."""
+    if row.external:
+        return row.algorithm
     setting = f" setting {row.setting}" if row.setting else ""
     return f"{row.algorithm}{setting} seed {row.seed}"
 
@@ -94,6 +101,7 @@ def study(
     algorithms: Sequence[str | Algorithm] = ("bc", "iql", "cql"),
     out: str | Path | None = None,
     *,
+    candidates: Sequence[Any] = (),
     steps: int = STEPS,
     seeds: int | Sequence[int] = 2,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
@@ -112,7 +120,9 @@ def study(
 
     algorithms: names or instances (`weft.grid` makes several); settings: hyperparameters by name; preset: a family of
     tasks (`weft.preset`), whose numbers and units the methods that are named begin with. out: a folder for
-    runs, policy and `study.json`; the same call goes on where it was stopped. steps, seeds and `options` are those of
+    runs, policy and `study.json`; candidates: policies that weft did not train (any source of `weft.external_policy`),
+    which compete with the others and can be chosen; the folder then refers to the chosen one and holds no copy. The
+    same call goes on where it was stopped. steps, seeds and `options` are those of
     `weft.fit`. minutes: a budget of time for each method, all its settings and seeds together; one whose updates are
     dear then gets fewer of them, and a note says how many. baseline, margin, risk, ledger: those of `weft.certify`.
     seed: deals the folds and orders chance. by_time: a column; folds then follow one another in time, as they must
@@ -135,6 +145,7 @@ def study(
     folder = None if out is None else Path(out)
     check_kept(data)  # what the certificate would refuse is refused before hours of training
     folds = seal(data, seed=seed, by_time=by_time)
+    baseline, others = None if baseline is None else subject(baseline), _others(candidates, folds)
     everything = _methods(algorithms, settings or {}, family)
     methods, notes = _fitting(everything, data)
     trainings = dict.fromkeys(methods, training)
@@ -144,24 +155,51 @@ def study(
             f"{name}: {one.steps:,} of {training.steps:,} updates, what {minutes:g} minutes allow."
             for name, one in trainings.items()
         ]
-    other = compared(baseline, folds.select, None, seed)
+    answers = _answers(baseline, others, folds.select, seed)
     updates = training.steps if minutes is None else [one.steps for one in trainings.values()]
-    request = _request(folds, everything, training.choices, (updates, seeds, other, margin, risk, seed))
+    request = _request(folds, everything, training.choices, (updates, seeds, answers, margin, risk, seed))
     asking = Ledger(ledger.folder if isinstance(ledger, Ledger) else ledger, request)
     asking.ask(folds.certify, risk, max(risk, GRANTED), question=_answered(folder))
     runs = {name: trainings[name].fit(methods[name], folds.train, _place(folder, name)) for name in methods}
-    candidates = judge(runs, folds, Requirement(baseline, margin, risk), seed)
+    every = judge(runs, folds, Requirement(baseline, margin, risk), seed, external=others)
     # one that could be certified comes before one that could not, whatever an estimate says of it
-    best, *others = sorted(candidates, key=lambda judged: (judged.row.effective is None, -judged.row.score))
+    best, *rest = sorted(every, key=lambda judged: (judged.row.effective is None, -judged.row.score))
     decision = certify(
         best.policy, folds.certify, baseline, margin, risk, seed=seed, ledger=asking, diagnostics=True, plan=best.plan
     )
-    table = (dataclasses.replace(best.row, chosen=True), *(judged.row for judged in others))
-    notes += _ways(table, folds.select)
+    table = (dataclasses.replace(best.row, chosen=True), *(judged.row for judged in rest))
+    notes += [*_ways(table, folds.select), *(note for one in others for note in experience(one, folds.select))]
     answer = Study(decision, best.policy, table, runs, folds, tuple(notes), folder)
     if folder is not None:
         _write(answer, folder)
     return answer
+
+
+def _others(candidates: Sequence[Any], folds: Folds) -> list[External]:
+    """Return the candidates that weft did not train. Raises UserError for one that is declared to know the certify
+    fold, and for two of one name.
+    """
+    if isinstance(candidates, str) or not isinstance(candidates, Sequence):
+        raise UserError(f"candidates is a list of policies, got {candidates!r}.")
+    others = [external_policy(one) for one in candidates]
+    names = [one.name for one in others]
+    for one in others:
+        refuse_touched(one, folds.certify)
+        if names.count(one.name) > 1:
+            raise UserError(f"Two candidates are called '{one.name}'; give each a name of its own.")
+    return others
+
+
+def _answers(baseline: Any, others: Sequence[External], data: Dataset, seed: int) -> list[Any]:
+    """Return what a baseline and the external candidates do on a fold, before anything is trained.
+
+    Raises UserError where they cannot be asked, or values cannot be fitted for them.
+    """
+    answers = [compared(baseline, data, None, seed), *(compared(one, data, None, seed) for one in others)]
+    for number, answer in enumerate(answers):
+        if answer is not None:
+            check_fitting(answer, f"A study with {others[number - 1].name}" if number else "A study with this baseline")
+    return answers
 
 
 def _place(folder: Path | None, name: str) -> Path | None:
@@ -222,9 +260,16 @@ def _answered(folder: Path | None) -> str:
 def _ways(table: Sequence[Row], data: Dataset) -> Iterator[str]:
     """Yield how the chosen policy acts, and who could not be judged as weights need it."""
     if not data.spec.discrete and not missing(data):
-        names = sorted({row.algorithm for row in table if not row.drawn})
+        names = sorted({row.algorithm for row in table if not row.drawn and row.effective is None})
         if names:
             yield f"{', '.join(names)}: judged by the mode, which has no density, so without a chance of a certificate."
+    if table[0].external:
+        yield (
+            f"The decision is about {table[0].algorithm}, which weft did not train; the folder refers to it and holds "
+            "no copy."
+        )
+        return
+    assert table[0].drawn is not None
     acts = ACTS[table[0].drawn]
     if table[0].drawn and not data.spec.discrete:
         acts += ", because weights need a density"
@@ -250,10 +295,15 @@ def _methods(
 
 
 def _write(answer: Study, folder: Path) -> None:
-    """Write the policy and `study.json`: folds, candidates and decision."""
+    """Write the policy, or a reference to an external one, and `study.json`: folds, candidates and decision."""
     best = answer.table[0]
-    run = answer.runs[best.algorithm]
-    run.save_policy(folder / "policy.safetensors", run.seeds.index(best.seed), best.setting, best.step, best.drawn)
+    # of the two kinds of answer only one may lie there
+    (folder / (POLICY if best.external else EXTERNAL)).unlink(missing_ok=True)
+    if isinstance(answer.policy, External):
+        storage.write_record(folder / EXTERNAL, answer.policy.record())
+    else:
+        run = answer.runs[best.algorithm]
+        run.save_policy(folder / POLICY, run.seeds.index(best.seed), best.setting, best.step, bool(best.drawn))
     record = {
         "version": VERSION,
         "folds": answer.folds.manifest,

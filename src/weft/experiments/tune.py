@@ -29,6 +29,7 @@ from ..data.declarations import check_kept
 from ..data.folds import Folds, seal
 from ..data.load import check_loaded
 from ..deployment.decision import plain
+from ..evaluation.subject import subject
 from ..training.fit import check_options
 from ..training.plan import whole
 from ..training.run import Run, load_run
@@ -151,6 +152,7 @@ def tune(
     trials, together = _count(trials, "trials"), _count(together, "trials at once")
     check_kept(data)
     folds = seal(data, seed=seed, by_time=by_time)
+    baseline = None if baseline is None else subject(baseline)
     search = _Search(method, searched, folds, training, Requirement(baseline, risk=risk), seed)
     journal = _Journal(None if out is None else Path(out), search.request())
     with journal.opened():

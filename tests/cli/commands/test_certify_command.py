@@ -88,3 +88,38 @@ def test_a_mistake_is_one_sentence(policy, data, options, sentence, folder, caps
     assert found.err.count("\n") == 1
     assert sentence in found.err
     assert Ledger(own_ledger).entries() == []
+
+
+def test_policies_that_weft_did_not_train_are_judged_in_one_command(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("import numpy as np\ndef f(x): return np.tile([0.1, 0.9], (len(x), 1))\n")
+    lines = (folder / "new.csv").read_text().splitlines()
+    chance = {"0": "0.1", "1": "0.9"}
+    numbered = [f"{lines[0]},id,new", *(f"{line},{n},{chance[line.split(',')[2]]}" for n, line in enumerate(lines[1:]))]
+    (tmp_path / "log.csv").write_text("\n".join(numbered) + "\n")
+    (tmp_path / "table.csv").write_text("id,q0,q1\n" + "".join(f"{n},0.1,0.9\n" for n in range(199, -1, -1)))
+    answers = []
+    for number, source in enumerate(["mine.py:f", "table.csv", "column:new"]):
+        out = str(tmp_path / f"{number}.json")
+        line = [
+            "certify",
+            source,
+            "log.csv",
+            *OPTIONS,
+            *DECLARED,
+            "--ledger",
+            str(tmp_path / str(number)),
+            "--out",
+            out,
+        ]
+        assert run(line) == 0
+        assert "Nobody knows what" in " ".join(capsys.readouterr().out.split())
+        found = json.loads((tmp_path / f"{number}.json").read_text())
+        answers.append((found["action"], found["low"]))
+    assert answers[0][0] == "DEPLOY"
+    assert answers[0] == answers[1] == answers[2]
+    line = ["certify", "mine.py:f", "log.csv", *OPTIONS, *DECLARED, "--baseline", "column:new"]
+    assert run([*line, "--ledger", str(tmp_path / "baseline")]) == 0
+    assert "the given baseline" in capsys.readouterr().out
+    assert run([*line, "--trained-on", "log.csv"]) == 2
+    assert "mine.py:f was trained on 100% of the units" in capsys.readouterr().err

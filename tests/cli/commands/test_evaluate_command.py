@@ -125,3 +125,22 @@ def test_a_log_is_answered_by_the_named_method_and_interval(trained, tmp_path, c
     assert found["policies"][2]["value"] == pytest.approx(wanted.value)
     assert run([*line[:-1], "normall"]) == 2
     assert "Did you mean 'normal'?" in capsys.readouterr().err
+
+
+def test_a_policy_that_weft_did_not_train_is_judged_from_a_log(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("import numpy as np\ndef f(x): return np.tile([0.5, 0.5], (len(x), 1))\n")
+    line = ["evaluate", "mine.py:f", "--data", "sample:notifications"]
+    assert run([*line, "--method", "per_decision", "--interval", "normal", "--out", "found.json"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    found = json.loads((tmp_path / "found.json").read_text())
+    here = weft.estimate(
+        lambda x: np.tile([0.5, 0.5], (len(x), 1)), weft.load("sample:notifications"), "per_decision", "normal"
+    )
+    assert found["value"] == pytest.approx(here.value, rel=1e-6)
+    assert f"{here.value:.4g}" in out
+    assert "Nobody knows what mine.py:f was trained on" in out
+    assert run(["evaluate", "mine.py:f", "--env", "notifications"]) == 2
+    assert "--env is for runs" in capsys.readouterr().err
+    assert run([*line, "--step", "3"]) == 2
+    assert "--step is for runs" in capsys.readouterr().err

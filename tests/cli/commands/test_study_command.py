@@ -68,3 +68,11 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(options, sentence, elsewhe
     assert found.err.count("\n") == 1
     assert sentence in found.err
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_policy_that_weft_did_not_train_competes(elsewhere, capsys):
+    (elsewhere / "mine.py").write_text("import numpy as np\ndef f(x): return np.tile([0.5, 0.5], (len(x), 1))\n")
+    assert run([*LINE, "--candidates", "mine.py:f", "--baseline", "mine.py:f", "--quiet"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "mine.py:f, external" in out
+    assert "Nobody knows what mine.py:f was trained on" in out

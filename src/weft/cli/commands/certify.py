@@ -1,15 +1,11 @@
 """`weft certify`: whether a policy may be deployed, from a log that nothing has seen."""
 
 import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from ..command import Command, Count, Data, Flag, Log, LogOptions, Place, console, print_lines
-
-if TYPE_CHECKING:
-    from ...agents.served import Served
+from ..command import Command, Count, Data, Flag, Log, LogOptions, Place, Source, Trained, console, print_lines
 
 __all__ = ["Certify"]
 
@@ -27,16 +23,19 @@ class Certify(Command):
         "weft certify runs/iql-1 new.csv --action item --reward click --propensity p --reward-range 0 1 --horizon 1"
     )
 
-    policy: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_OR_POLICY")]
-    """Folder of a run, or a file that run.save_policy wrote."""
+    policy: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN_OR_POLICY")]
+    """Folder of a run, a file that run.save_policy wrote, or an external policy: model.onnx, module:function,
+    file.py:function, table.csv or table.parquet with probabilities by decision, column:NAME of the log."""
     data: Data
     """A file, a folder, or a URI such as sample:notifications."""
-    baseline: Place = None
-    """Baseline run or policy; by default the behaviour policy."""
+    baseline: Source = None
+    """Baseline run or policy, weft's or not; by default the behaviour policy."""
     margin: float = 0.0
     """Required improvement over the baseline, in units of the return."""
     risk: float = 0.05
     """Accepted probability of deploying a policy that does not exceed the margin."""
+    trained_on: Trained = None
+    """Log that an external policy was trained on, with the same options; units of it are refused."""
     seed_of_run: int = 0
     """Which of a run's seeds, counted from 0."""
     setting: int = 0
@@ -64,11 +63,14 @@ class Certify(Command):
         import weft
 
         from ...core.compilation import keep_compiled_programs
+        from ...evaluation.subject import subject
 
         keep_compiled_programs()
-        policy = self._policy(self.policy)
-        baseline = None if self.baseline is None else self._policy(self.baseline)
         data = self.log.load(self.data)
+        trained_on = None if self.trained_on is None else self.log.load(self.trained_on)
+        where = self.seed_of_run, self.setting, self.step
+        policy = subject(self.policy, *where, trained_on=trained_on)
+        baseline = None if self.baseline is None else subject(self.baseline, *where)
         if self.discount is not None:
             data = data.declare(discount=self.discount)
         decision = weft.certify(
@@ -83,11 +85,3 @@ class Certify(Command):
             from ...core.storage import write_record
 
             write_record(self.out, decision.record())
-
-    def _policy(self, path: Path) -> "Served":
-        from ...training.run import load_policy, load_run
-        from ...training.run_folder import RECORD
-
-        if path.is_dir() or (path / RECORD).exists():
-            return load_run(path).policy(self.seed_of_run, self.setting, self.step)
-        return load_policy(path)

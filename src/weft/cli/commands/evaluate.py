@@ -1,25 +1,32 @@
-"""`weft evaluate`: what a run's policies are worth, by acting or from a log."""
+"""`weft evaluate`: what policies are worth, those of a run by acting or from a log, any other from a log."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
 from ...core.errors import UserError
-from ..command import Command, Flag, Log, LogOptions, Pair, Place, Steps, console
+from ..command import Command, Flag, Log, LogOptions, Pair, Place, Steps, Trained, console
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ...data.dataset import Dataset
     from ...training.run import Run
 
 __all__ = ["Evaluate"]
+
+FIGURES = ("value", "low", "high", "discount")
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(Command):
     """Evaluate every policy of a run: by roll-outs (--env), off-policy from a log (--data), or both.
+
+    An external policy, which weft did not train, is evaluated from a log: model.onnx, module:function,
+    file.py:function, table.csv or table.parquet with probabilities by decision, column:NAME of the log.
 
     Roll-outs give undiscounted returns of whole episodes, episode i reset with seed + i; the interval of a policy is
     over its episodes, that of a setting over its seeds (Student's t, 95 %). A log gives a discounted value, by fitted Q
@@ -28,14 +35,16 @@ class Evaluate(Command):
 
     example: ClassVar[str] = "weft evaluate runs/iql-1 --env Hopper-v5 --episodes 20 --reference -20.27 3234.3"
 
-    run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
+    policy: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN_OR_POLICY")]
+    """Folder of a run, a file that run.save_policy wrote, or an external policy."""
     env: Annotated[str | None, tyro.conf.arg(metavar="ENVIRONMENT", help_behavior_hint="")] = None
     """A Gymnasium id (Hopper-v5) or a world of weft (maze, grid)."""
     episodes: int = 20
     """Episodes per policy."""
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
     """Log to evaluate on; the options of a log below describe its columns."""
+    trained_on: Trained = None
+    """Log that an external policy was trained on, with the same options; a warning says what is in both."""
     step: Steps = ()
     """Checkpoints to evaluate; by default the last."""
     seed: int = 0
@@ -63,12 +72,16 @@ class Evaluate(Command):
         if self.env is None and self.data is None:
             raise UserError("Say what to judge by: --env ENVIRONMENT (acting) or --data LOG (fitted Q evaluation).")
         from ...core.compilation import keep_compiled_programs
+        from ...training.run_folder import RECORD
 
         keep_compiled_programs()
-        run = weft.load_run(self.run_folder)
+        if not (self._folder.is_dir() or (self._folder / RECORD).exists()):
+            self._one()
+            return
+        run = weft.load_run(self._folder)
         if not run.steps:
             raise UserError(f"{run.name} has no checkpoint yet; go on with `weft fit … --out {run.folder} --resume`.")
-        record: dict[str, Any] = {"run": str(self.run_folder), "settings": run.record["settings"]}
+        record: dict[str, Any] = {"run": self.policy, "settings": run.record["settings"]}
         steps = list(self.step) or [run.steps[-1]]
         if self.env is not None:
             record["rollouts"] = self._act(run, steps)
@@ -78,6 +91,31 @@ class Evaluate(Command):
             from ...core.storage import write_json
 
             write_json(self.out, record)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.policy)
+
+    def _one(self) -> None:
+        """Judge one policy from a log, and print its value."""
+        from rich.table import Table
+
+        from ...evaluation.subject import subject
+
+        if self.data is None or self.env is not None or self.step:
+            what = "--step" if self.step else "--env"
+            raise UserError(f"{what} is for runs; a policy by itself is judged from a log: --data LOG.")
+        data = self.log.load(self.data)
+        trained_on = None if self.trained_on is None else self.log.load(self.trained_on)
+        estimate = self._judge(subject(self.policy, trained_on=trained_on), data, False if self.sample else None)
+        table = Table("policy", "estimated value", "95 % interval", box=None, pad_edge=False)
+        table.add_row(self.policy, f"{estimate.value:.4g}", bounds(estimate.low, estimate.high))
+        self._print(f"{estimate.estimand[0].upper()}{estimate.estimand[1:]}", data, table, estimate.notes)
+        if self.out is not None:
+            from ...core.storage import write_json
+
+            figures = {name: getattr(estimate, name) for name in FIGURES}
+            write_json(self.out, {"policy": self.policy, **self._about(data), **figures, "notes": list(estimate.notes)})
 
     def _act(self, run: "Run", steps: list[int]) -> dict[str, Any]:
         from rich.table import Table
@@ -139,25 +177,30 @@ class Evaluate(Command):
         for step, setting in ((step, setting) for step in steps for setting in range(len(run.settings))):
             for place, seed in enumerate(run.seeds):
                 policy = run.policy(seed=place, setting=setting, step=step)
-                estimate = self._judge(policy, data)
+                estimate = self._judge(policy, data, not self.sample)
                 head = [f"{step:,}", *([label[setting]] if label[0] else []), str(seed)]
                 table.add_row(*head, f"{estimate.value:.4g}", bounds(estimate.low, estimate.high))
-                figures = {name: getattr(estimate, name) for name in ("value", "low", "high", "discount")}
+                figures = {name: getattr(estimate, name) for name in FIGURES}
                 rows.append({"step": step, "setting": setting, "seed": seed, **figures})
                 notes += [note for note in estimate.notes if note not in notes]
+        self._print(run.settings[0].title, data, table, notes)
+        return {**self._about(data), "policies": rows, "notes": notes}
+
+    def _print(self, who: str, data: "Dataset", table: Any, notes: Sequence[str]) -> None:
         screen = console()
         how = "fitted Q evaluation" if self.method is None else f"{self.method} ({self.interval} interval)"
-        screen.print(f"{run.settings[0].title}, discounted value by {how} on {data.origin}:")
+        screen.print(f"{who}, discounted value by {how} on {data.origin}:", soft_wrap=True, markup=False)
         screen.print(table)
         for note in notes:
             screen.print(f"Note: {note}", soft_wrap=True, markup=False)
-        about = {"data": data.origin, "fingerprint": data.fingerprint, "method": self.method or "fitted_q"}
-        return {**about, "policies": rows, "notes": notes}
 
-    def _judge(self, policy: Any, data: Any) -> Any:
+    def _about(self, data: "Dataset") -> dict[str, Any]:
+        return {"data": data.origin, "fingerprint": data.fingerprint, "method": self.method or "fitted_q"}
+
+    def _judge(self, policy: Any, data: "Dataset", greedy: bool | None) -> Any:
         import weft
 
-        shared = {"discount": self.discount, "seed": self.seed, "greedy": not self.sample}
+        shared = {"discount": self.discount, "seed": self.seed, "greedy": greedy}
         if self.method is None:
             return weft.estimate_fitted_q(policy, data, replicates=self.refits, **shared)
         return weft.estimate(policy, data, self.method, self.interval, **shared)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from ..command import Column, Command, Flag, Log, LogOptions, Place, print_lines
+from ..command import Column, Command, Flag, Log, LogOptions, Place, Source, print_lines
 
 __all__ = ["Stage"]
 
@@ -42,6 +42,8 @@ class Stage(Command):
     """Time column that orders the units; by default they are in order."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
     """Discount factor of the return; by default the one that the log declares, else 1."""
+    policy: Source = None
+    """The policy, as for `weft certify`; by default that of the study."""
     ledger: Place = None
     """Folder that records which units were used; by default WEFT_LEDGER, else one per user."""
     out: Place = None
@@ -64,7 +66,7 @@ class Stage(Command):
             chance = self.chance
         answer = weft.stage(
             self.study, data, self.arm, chance, dose=self.dose, drift=self.drift, centre=self.centre,
-            by_time=self.by_time, ledger=self.ledger,
+            by_time=self.by_time, policy=self.policy, ledger=self.ledger,
         )  # fmt: skip
         print_lines(answer.lines())
         if self.out is not None:

@@ -18,6 +18,8 @@ from ..command import (
     LogOptions,
     Minutes,
     Place,
+    Source,
+    Sources,
     console,
     free_folder,
     print_cells,
@@ -44,6 +46,8 @@ class Study(Command):
     """A file, a folder, or a URI such as sample:notifications."""
     algorithms: tuple[str, ...] = ("bc", "iql", "cql")
     """Methods to train; `weft algorithms` lists them."""
+    candidates: Sources = ()
+    """External policies, which compete with the trained ones, as for `weft certify`."""
     preset: Family = None
     """Start from the settings and units for a family of tasks (locomotion, sparse-goal, ...)."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD.FIELD=VALUE", help_behavior_hint="")] = ()
@@ -60,8 +64,8 @@ class Study(Command):
     """Folder of the study; by default the next free studies/study-NUMBER."""
     tuned: Place = None
     """Folder of `weft tune` on the same folds: adds its method at the best setting, or replaces it in --algorithms."""
-    baseline: Place = None
-    """File of a baseline policy; by default the behaviour policy."""
+    baseline: Source = None
+    """Baseline policy, as for `weft certify`; by default the behaviour policy."""
     margin: float = 0.0
     """Required improvement over the baseline, in units of the return."""
     risk: float = 0.05
@@ -92,7 +96,6 @@ class Study(Command):
         if self.discount is not None:
             data = data.declare(discount=self.discount)
         out = self.out or free_folder(Path("studies"), "study")
-        baseline = None if self.baseline is None else weft.load_policy(self.baseline)
         algorithms = listed_methods("A study", self.algorithms, self.set, self.preset)
         if self.tuned is not None:
             from ...experiments.tune import best_setting
@@ -101,9 +104,10 @@ class Study(Command):
             algorithms = [*(method for method in algorithms if method.name != tuned.name), tuned]
         try:
             study = weft.study(
-                data, algorithms, out, steps=self.steps, seeds=seeds(self.seeds), baseline=baseline,
-                margin=self.margin, risk=self.risk, preset=self.preset, minutes=self.minutes, seed=self.seed,
-                by_time=self.by_time, ledger=self.ledger, progress=not self.quiet, batch_size=self.batch_size,
+                data, algorithms, out, candidates=self.candidates, steps=self.steps, seeds=seeds(self.seeds),
+                baseline=self.baseline, margin=self.margin, risk=self.risk, preset=self.preset, minutes=self.minutes,
+                seed=self.seed, by_time=self.by_time, ledger=self.ledger, progress=not self.quiet,
+                batch_size=self.batch_size,
             )  # fmt: skip
         except KeyboardInterrupt:
             raise stopped(out, self.out) from None

@@ -17,6 +17,7 @@ from ..command import (
     Log,
     LogOptions,
     Place,
+    Source,
     console,
     free_folder,
     pairs,
@@ -61,8 +62,8 @@ class Tune(Command):
     """Batch size; by default the method's own."""
     out: Place = None
     """Folder of the search; by default the next free tunings/ALGORITHM-NUMBER."""
-    baseline: Place = None
-    """File of a baseline policy; by default the behaviour policy."""
+    baseline: Source = None
+    """Baseline policy, as for `weft certify`; by default the behaviour policy."""
     risk: float = 0.05
     """Risk of the certificate that is predicted."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
@@ -86,13 +87,12 @@ class Tune(Command):
         if self.discount is not None:
             data = data.declare(discount=self.discount)
         out = self.out or free_folder(Path("tunings"), self.algorithm)
-        baseline = None if self.baseline is None else weft.load_policy(self.baseline)
         try:
             tuned = weft.tune(
                 data, self.algorithm, dict(pairs("space", self.space)), out, trials=self.trials,
-                together=self.together, steps=self.steps, seeds=seeds(self.seeds), baseline=baseline, risk=self.risk,
-                preset=self.preset,
-                seed=self.seed, by_time=self.by_time, progress=not self.quiet, batch_size=self.batch_size,
+                together=self.together, steps=self.steps, seeds=seeds(self.seeds), baseline=self.baseline,
+                risk=self.risk, preset=self.preset, seed=self.seed, by_time=self.by_time, progress=not self.quiet,
+                batch_size=self.batch_size,
             )  # fmt: skip
         except KeyboardInterrupt:
             raise stopped(out, self.out) from None

@@ -9,7 +9,7 @@ from 0.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -28,7 +28,19 @@ from . import _tables as frames
 from ._table_columns import Roles, RowOrder, TableColumns
 from ._table_file import table
 
+if TYPE_CHECKING:
+    import polars
+
+__all__ = ["Table", "read_frame"]
+
 UNSAID = NAMES | {"terminal", "terminals", "timeout", "timeouts"}
+
+
+def read_frame(source: Any) -> "polars.DataFrame":
+    """Return a table as polars has it: of a Parquet or CSV file, or a data frame. Raises UserError for what is none."""
+    if isinstance(source, Path):
+        return table(source, Allowance.of(regular(source)))
+    return frames.frame_of(source, f"the {type(source).__name__}")
 
 
 class Table(Format):

@@ -24,6 +24,7 @@ class ImportanceSampling(Statistic):
     title: ClassVar[str] = "Importance sampling"
     paper: ClassVar[str] = "Precup, Sutton and Singh 2000"
     weighs: ClassVar[bool] = True
+    fits: ClassVar[bool] = False
 
     discount: float = 0.99
     largest: float = float("inf")

@@ -25,6 +25,7 @@ class PerDecision(Statistic):
     title: ClassVar[str] = "Per-decision importance sampling"
     paper: ClassVar[str] = "Precup, Sutton and Singh 2000"
     weighs: ClassVar[bool] = True
+    fits: ClassVar[bool] = False
 
     discount: Float[Array, ""] | float = 0.99
     largest: float = float("inf")

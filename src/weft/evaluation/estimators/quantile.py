@@ -23,6 +23,7 @@ class Quantile(Statistic):
     title: ClassVar[str] = "Quantile of the return"
     paper: ClassVar[str] = "arXiv:2104.08977"
     weighs: ClassVar[bool] = True
+    fits: ClassVar[bool] = False
     smooth: ClassVar[bool] = False
 
     discount: float = 0.99

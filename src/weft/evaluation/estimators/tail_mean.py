@@ -23,6 +23,7 @@ class TailMean(Statistic):
     title: ClassVar[str] = "Conditional value at risk"
     paper: ClassVar[str] = "arXiv:2104.08977"
     weighs: ClassVar[bool] = True
+    fits: ClassVar[bool] = False
     smooth: ClassVar[bool] = False
 
     discount: float = 0.99

@@ -1,0 +1,1 @@
+"""Policies that weft did not train, one kind per file."""
