@@ -134,3 +134,12 @@ def test_choices_may_be_answered_by_label():
     assert np.array_equal(probabilities(lambda seen: ["b"] * len(seen), data), np.tile([0, 1], (4, 1)))
     with pytest.raises(UserError, match="The policy chooses 'c' at observation 0, which is no choice of the log"):
         probabilities(lambda seen: np.array(["c"] * len(seen)), data)
+
+
+def test_code_found_by_words_has_its_mistakes_told_and_a_function_keeps_its_trace(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def f(seen):\n    return seen['age']\n")
+    with pytest.raises(UserError, match=rf"^{path}:f raised IndexError: .*\({path}, line 2\)\.$"):
+        weft.estimate(f"{path}:f", log(), "per_decision")
+    with pytest.raises(IndexError):
+        weft.estimate(lambda seen: seen["age"], log(), "per_decision")

@@ -9,7 +9,7 @@ import abc
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -114,6 +114,14 @@ class External(abc.ABC):
     def title(self) -> str:
         """The name at the beginning of a sentence."""
         return f"T{self.name[1:]}" if self.name.startswith("the ") else self.name
+
+    def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what somebody's own code answers. Code that was found by words has its mistakes told in one sentence;
+        what was passed as an object keeps its trace, for who runs Python wants to see it.
+        """
+        if self.reference is None:
+            return function(*arguments)
+        return python.called(self.title, function, *arguments)
 
     @classmethod
     @abc.abstractmethod

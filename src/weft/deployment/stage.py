@@ -21,7 +21,7 @@ from ..data.dataset import Dataset
 from ..data.declarations import check_kept, returns, undeclared, unevenly_discounted
 from ..data.folds import ordered_in_time
 from ..evaluation.bounded_terms import declared_range
-from ..evaluation.provenance import refuse_touched
+from ..evaluation.provenance import experience, refuse_touched
 from ..evaluation.subject import subject
 from ..evaluation.thresholds import OTHERWISE, ROUNDED
 from ..training.run import load_policy
@@ -84,7 +84,8 @@ def stage(
     carried = bool(certified.evidence) and not drift
     book = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
     remembered = carried and bool(certified.question) and book.carry(certified.question, dose, found)
-    return answer.assuming(tuple(_assumptions(found, by_time, followed, carried and not remembered)))
+    trust = (*_assumptions(found, by_time, followed, carried and not remembered), *experience(policy, found))
+    return answer.assuming(trust)
 
 
 def outcomes(data: Dataset, arm: str = "arm", chance: float | str = 0.5, by_time: str | None = None) -> Outcomes:

@@ -150,7 +150,8 @@ def _of_others(policy: External, data: Dataset, log: _Log, key: PRNGKeyArray, sa
 
 def _without_labels(answer: Any, spec: Spec) -> Any:
     """Return choices that are called by the log's labels as codes, anything else as it is."""
-    words = np.asarray(answer) if isinstance(answer, list | np.ndarray) and len(answer) else None
+    listed = isinstance(answer, list) and bool(answer) and all(isinstance(word, str) for word in answer)
+    words = np.asarray(answer) if listed or isinstance(answer, np.ndarray) else None
     if words is None or words.ndim != 1 or words.dtype.kind not in "USO" or not spec.discrete or not spec.action.labels:
         return answer
     names, place = np.unique(words.astype(str), return_inverse=True)

@@ -75,7 +75,9 @@ def test_a_view_needs_the_rows_of_its_own_decisions_only():
     frame, data = pl.DataFrame(table())[:20], log()
     assert np.allclose(probabilities(frame, data.select(np.arange(15))), expected(data)[:15], atol=1e-6)
     remarks = weft.external_policy(frame).remarks(data.select(np.arange(15)))
-    assert list(remarks) == ["5 rows of the DataFrame are about no decision of the dict; they are not used."]
+    assert list(remarks) == [
+        "5 rows of the DataFrame are about none of the decisions that are judged; they are not used."
+    ]
 
 
 def changed(place: int, name: str, value) -> dict:

@@ -10,7 +10,6 @@ from ...core.errors import UserError, nearest
 from ...data.dataset import Dataset
 from ...data.spec import Spec
 from ..external import External, Question, Reply, choice_codes
-from ..python_reference import called
 
 
 class Classifier(External):
@@ -35,7 +34,7 @@ class Classifier(External):
         table = self._features(spec, question.observation)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="X does not have valid feature names")  # brought in order above
-            predicted = np.asarray(called(self.title, self.source.predict_proba, table))
+            predicted = np.asarray(self.ask(self.source.predict_proba, table))
         if predicted.shape != (len(table), len(classes)):
             raise UserError(
                 f"{self.title} has {len(classes)} classes and answers {len(table)} observations with {predicted.shape} "

@@ -6,7 +6,6 @@ import numpy as np
 
 from ...core.errors import UserError
 from ..external import External, Question, Reply
-from ..python_reference import called
 
 
 class D3rlpyAlgorithm(External):
@@ -40,4 +39,4 @@ class D3rlpyAlgorithm(External):
             raise UserError(f"{self.title} has actions of size {size}, those of the log are {spec.action.words}.")
         values = np.asarray(question.observation)
         values = values if values.dtype == np.uint8 else values.astype(np.float32)
-        return Reply(called(self.title, self.source.predict, values))
+        return Reply(self.ask(self.source.predict, values))

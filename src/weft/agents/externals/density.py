@@ -6,7 +6,6 @@ import jax
 
 from ...core.errors import UserError
 from ..external import External, Question, Reply
-from ..python_reference import called
 
 
 class Density(External):
@@ -27,6 +26,6 @@ class Density(External):
         if question.spec.discrete:
             raise UserError("The log's actions are choices; pass a function that answers with their probabilities.")
         keys = jax.random.split(question.key, question.samples)
-        draws = tuple(called(f"{self.title}.sample", self.source.sample, question.observation, key) for key in keys)
-        log_prob = called(f"{self.title}.log_prob", self.source.log_prob, question.logged, question.action)
+        draws = tuple(self.ask(self.source.sample, question.observation, key) for key in keys)
+        log_prob = self.ask(self.source.log_prob, question.logged, question.action)
         return Reply(draws=draws, log_prob=log_prob)

@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 from ..external import External, Question, Reply
-from ..python_reference import called
 
 
 class Function(External):
@@ -23,4 +22,4 @@ class Function(External):
 
     def answer(self, question: Question) -> Reply:
         """Return what the function answers."""
-        return Reply(called(self.title, self.source, question.observation))
+        return Reply(self.ask(self.source, question.observation))

@@ -71,7 +71,7 @@ class ProbabilityTable(External):
         """Yield how many rows are about decisions that the log does not hold."""
         extra = self.source[0].height - data.steps
         if extra > 0:
-            yield f"{extra:,} rows of {self.name} are about no decision of {data.origin}; they are not used."
+            yield f"{extra:,} rows of {self.name} are about none of the decisions that are judged; they are not used."
 
     def _ids(self, data: Dataset, shared: list[str]) -> list[str]:
         """Return the columns that name a decision: those that were named, else all that the log has, too."""
