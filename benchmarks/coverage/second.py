@@ -152,23 +152,30 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--list", action="store_true", help="name the cells and stop")
+    parser.add_argument("--resume", action="store_true", help="keep the cells that the results already hold")
     parser.add_argument("--out", type=Path)
     how = parser.parse_args()
     cells = developed() if how.developed else drawn(how.drawn)
     cells = [cell for cell in cells if not how.cells or any(word in cell.name for word in how.cells)]
+    cells.sort(key=lambda cell: cell.episodes * cell.horizon * cell.actions)  # a long run may have to be stopped
     if how.list:
         print("\n".join(cell.name for cell in cells))
         return
     out = how.out or RESULTS / ("coverage_developed.json" if how.developed else "coverage_drawn.json")
-    rows, began = [], time.process_time()
+    before = (
+        json.loads(out.read_text(encoding="utf-8")) if how.resume and out.exists() else {"cells": [], "cpu_seconds": 0}
+    )
+    rows, began = before["cells"], time.process_time() - before["cpu_seconds"]
     for cell in cells:
+        if any(row["cell"] == cell.name for row in rows):
+            continue
         figures = replicate(cell, jax.random.key(how.seed), how.repeats)
         rows.append(judge(cell, {name: np.asarray(part) for name, part in figures.items()}))
         print(json.dumps(rows[-1]), flush=True)
         summary = {"commit": how.drawn, "replications": how.repeats, "cpu_seconds": round(time.process_time() - began),
                    "failed": verdicts(rows), "cells": rows}  # fmt: skip
         out.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")  # after every cell: it is a long run
-    print("\n".join(summary["failed"]) or "every cell passes")
+    print("\n".join(verdicts(rows)) or "every cell passes")
 
 
 if __name__ == "__main__":
