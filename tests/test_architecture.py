@@ -232,10 +232,12 @@ COMPUTING = {
     "confounding": "HALVINGS",
     "diagnostics": "RIDGE",
     "estimate": "ROOM SIDE",
-    "ledger": "TINY WAIT",
+    "_ledger_files": "WAIT",
+    "ledger": "TINY",
     "moments": "CACHED ROOM",
     "overlap": "EQUAL",
     "propensities": "BINS PENALTY",
+    "remainder": "TINY",
     "specification_tests": "DRAWS MOST_CHOICES ROOM ROUNDING WAVES",
 }
 

@@ -8,7 +8,8 @@ import pytest
 
 import weft
 from weft import Dataset, concatenate
-from weft.data.fingerprints import CONTENT, FINE, LEAST, LOG, NUMBER, fingerprints, overlap, repeated, seen
+from weft.data.fingerprints import CONTENT, FINE, LEAST, LOG, NUMBER, WIDTH, fingerprints, repeated
+from weft.data.recognition import overlap, seen
 from weft.data.trace import Trace
 
 
@@ -46,7 +47,7 @@ def rows(data: Dataset) -> dict[str, np.ndarray]:
 def test_a_view_is_recognised_by_its_place():
     data = small_world(0)
     table = fingerprints(data)
-    assert table.shape == (400, 5)
+    assert table.shape == (400, WIDTH)
     assert table.dtype == np.uint64
     parts = data.split((0.5, 0.5), seed=1)
     first, second = map(fingerprints, parts)
@@ -151,7 +152,7 @@ def test_a_shared_part_of_small_worlds_is_more_than_coincidence():
 
 def drawn(contents: np.ndarray, log: int) -> np.ndarray:
     """Return fingerprints of episodes of one coarse step, by the numbers of their contents."""
-    table = np.zeros((len(contents), 5), np.uint64)
+    table = np.zeros((len(contents), WIDTH), np.uint64)
     table[:, LOG], table[:, NUMBER] = log, np.arange(len(contents))
     table[:, CONTENT], table[:, LEAST] = contents, contents // 2
     return table

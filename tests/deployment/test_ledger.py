@@ -24,7 +24,7 @@ def log(seed: int = 0, episodes: int = 20, origin: str = "log") -> Dataset:
 @pytest.fixture
 def ledger(tmp_path, monkeypatch) -> Ledger:
     monkeypatch.setenv("WEFT_LEDGER", str(tmp_path / "ledger"))
-    monkeypatch.setattr("weft.deployment.ledger.WAIT", 5.0)
+    monkeypatch.setattr("weft.deployment._ledger_files.WAIT", 5.0)
     return Ledger()
 
 
@@ -129,7 +129,7 @@ def test_two_at_once_never_spend_more_than_is_granted(ledger):
 def test_a_busy_ledger_says_so(ledger, monkeypatch):
     from weft.core import storage
 
-    monkeypatch.setattr("weft.deployment.ledger.WAIT", 0.1)
+    monkeypatch.setattr("weft.deployment._ledger_files.WAIT", 0.1)
     ledger.folder.mkdir(parents=True)
     with storage.locked(ledger.folder / ".lock", ""), pytest.raises(UserError, match="is in use by another process"):
         ledger.spend(log(), "first")

@@ -15,7 +15,8 @@ import weft
 import weft.training.loop
 from weft.agents.algorithm import describe
 from weft.core.errors import UserError
-from weft.data.fingerprints import fingerprints, overlap
+from weft.data.fingerprints import fingerprints
+from weft.data.recognition import overlap
 from weft.deployment.ledger import Ledger
 from weft.experiments.tune import best_setting
 

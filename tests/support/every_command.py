@@ -108,6 +108,7 @@ def lines(log: Log, folder: Path) -> dict[str, list[str]]:
         "evaluate": [run, *acting, "--data", *fresh],
         "report": [run, "--out", str(folder / "report.html")],
         "certify": [run, *fresh],
+        "ledger": ["--data", *fresh],
         "study": [data, *options, *few, "--out", study],
         "stage": [study, *fresh],
         "tune": [data, *options, *few, "--space", "expectile=0.6:0.9", "--trials", "2", "--out", str(folder / "tune")],

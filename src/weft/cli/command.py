@@ -257,6 +257,8 @@ class LogOptions:
     """Column that says which policy or person acted."""
     unit: Column = None
     """Column of independent units (users, devices); splits and intervals are made by unit."""
+    identity: Columns = ()
+    """Columns that together name a decision for good (an id, a time stamp), so that later exports know it again."""
     kinds: _shown(tuple[str, ...], "COLUMN=KIND [COLUMN=KIND ...]") = ()  # type: ignore[valid-type]
     """Kinds of observation columns, such as zone=category."""
     action_bounds: Pair = None

@@ -67,6 +67,7 @@ def assemble(steps: StepColumns, facts: Facts, source: Source) -> dict[str, Any]
         propensity_low=facts.propensity_low,
         unit=facts.unit,
         longest=int(lengths.max()),
+        identity=(facts.identity,) if isinstance(facts.identity, str) else tuple(facts.identity),
     )
     return {
         "spec": spec,

@@ -56,6 +56,9 @@ def concatenate(parts: Sequence[Dataset], labels: Sequence[str] | None = None) -
     if spec.unit is not None and not (spec.unit in fields["columns"] or spec.unit == "source"):
         lost.append(f"The unit '{spec.unit}' is left out: it is no column of the whole.")
         spec = dataclasses.replace(spec, unit=None)
+    if not set(spec.identity) <= set(fields["columns"]):
+        lost.append(f"The identity ({', '.join(spec.identity)}) is left out: these are no columns of the whole.")
+        spec = dataclasses.replace(spec, identity=())
     notes = (*dict.fromkeys(note for part in parts for note in part.notes), *lost)
     return Dataset(spec=dataclasses.replace(spec, longest=int(lengths.max())), notes=notes, **fields)
 
@@ -121,7 +124,7 @@ def _spec(parts: Sequence[Dataset], lost: list[str]) -> Spec:
     first = parts[0].spec
     for part in parts[1:]:
         _check_forms(parts[0], part)
-    for fact in ("horizon", "discount", "propensity_low", "unit"):
+    for fact in ("horizon", "discount", "propensity_low", "unit", "identity"):
         values = list(dict.fromkeys(getattr(part.spec, fact) for part in parts))
         if len(values) > 1:
             lost.append(f"The logs differ in their {fact} ({', '.join(map(str, values))}); the first counts.")

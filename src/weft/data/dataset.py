@@ -291,7 +291,7 @@ class Dataset:
 
     def declare(self, **changes: Any) -> "Dataset":
         """Return the log with declared facts of its `Spec` changed: reward range, horizon, discount, least
-        propensity, unit."""
+        propensity, unit, identity (a tuple of columns)."""
         return dataclasses.replace(self, spec=dataclasses.replace(self.spec, **changes))
 
     # --- device ------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import numpy as np
 from ..core.errors import UserError
 from .dataset import Dataset
 
-__all__ = ["Folds", "ordered_in_time", "seal"]
+__all__ = ["Folds", "ordered_in_time", "seal", "universal"]
 
 NAMES = ("train", "select", "certify")
 OFFSET = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")  # of a time to universal time
@@ -36,6 +36,16 @@ class Folds:
     select: Dataset
     certify: Dataset
     manifest: dict[str, Any]
+
+    def certifying(self, fold: Dataset) -> "Folds":
+        """Return the same with another certify fold, a part of this one; the manifest counts what it holds."""
+        if fold is self.certify:
+            return self
+        by = self.manifest["by"]
+        units = len(np.unique(fold.units(by))) if by else fold.episodes
+        counts = {"units": units, "episodes": fold.episodes, "steps": fold.steps, "fingerprints": fold.fingerprint}
+        changes = {name: {**self.manifest[name], "certify": count} for name, count in counts.items()}
+        return dataclasses.replace(self, certify=fold, manifest={**self.manifest, **changes})
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {self.manifest['episodes'][name]}" for name in NAMES)
@@ -141,14 +151,14 @@ def _times(data: Dataset, by_time: str) -> tuple[np.ndarray, np.ndarray]:
 def _moments(data: Dataset, words: np.ndarray, by_time: str) -> np.ndarray:
     """Read words as ISO dates or times, because words that are numbers would be sorted as words."""
     try:
-        return np.array([None if word is None else _universal(str(word)) for word in words.tolist()], "datetime64[us]")
+        return np.array([None if word is None else universal(str(word)) for word in words.tolist()], "datetime64[us]")
     except ValueError:
         raise UserError(
             f"{data.origin}: '{by_time}' holds words that are no ISO dates or times; give numbers or dates."
         ) from None
 
 
-def _universal(word: str) -> str:
+def universal(word: str) -> str:
     """Return a time with an offset to another zone in universal time, without one; other words as they are."""
     if OFFSET.search(word) is None:
         return word

@@ -19,6 +19,7 @@ SHARED = (
     "discount",
     "gigabytes",
     "horizon",
+    "identity",
     "kinds",
     "propensity_low",
     "reward_range",

@@ -15,6 +15,7 @@ from ..core.files import mode, regular
 from ..core.registry import choose, discover, final
 from .dataset import Dataset
 from .format import Format
+from .identity import check_identity
 
 __all__ = ["check_loaded", "formats", "load"]
 
@@ -68,6 +69,7 @@ def load(log: Any, /, *, format: str | None = None, **options: Any) -> Dataset:
             f"{data.origin}: there is no column '{unit}' to be the unit.{nearest(unit, data.columns)} "
             f"Known: {', '.join(data.columns) or 'none'}."
         )
+    check_identity(data)
     return data
 
 

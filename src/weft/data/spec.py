@@ -91,7 +91,11 @@ class ActionSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything about a log but its rows. Ranges, horizon and discount are declared, never read off the data."""
+    """Everything about a log but its rows. Ranges, horizon and discount are declared, never read off the data.
+
+    identity: the columns that name a decision for good (`weft.data.identity`). No compiled program depends on them, so
+    they make no two specs different.
+    """
 
     observations: tuple[ObservationSpec, ...]
     action: ActionSpec
@@ -103,6 +107,7 @@ class Spec:
     propensity_low: float | None = None
     unit: str | None = None
     longest: int = 0
+    identity: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def plain(self) -> bool:
@@ -120,6 +125,7 @@ class Spec:
         facts = {
             "reward range": None, "horizon": self.horizon, "discount": self.discount,
             "least propensity": self.propensity_low, "unit": self.unit,
+            "identity": ", ".join(self.identity) or None,
         }  # fmt: skip
         if self.reward_low is not None and self.reward_high is not None:
             ends = zip(self.reward_low, self.reward_high, strict=True)
@@ -141,7 +147,10 @@ class Spec:
 
     def to_json(self) -> str:
         """Return the spec as versioned JSON."""
-        return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=1)
+        fields = dataclasses.asdict(self)
+        if not self.identity:  # a spec that declares none is written as it was before there was one
+            fields.pop("identity")
+        return json.dumps({"version": VERSION, **fields}, indent=1)
 
     @classmethod
     def from_json(cls, text: str | dict[str, Any]) -> "Spec":

@@ -48,7 +48,8 @@ class Facts:
     integers are continuous. action_count: how many choices there are (one number a column, where there are several);
     with it, whole floats are choices. reward_range: `(low, high)`, numbers or one per component. propensity_low: the
     least chance that any choice had in any decision, those that were never made too. unit: the column that names the
-    unit (a user, a device) that an episode belongs to.
+    unit (a user, a device) that an episode belongs to. identity: the column or columns that name a decision for good
+    (an id, a time stamp), in every export the same; `weft.data.identity`.
     """
 
     kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -62,6 +63,7 @@ class Facts:
     discount: float | None = None
     propensity_low: float | None = None
     unit: str | None = None
+    identity: Any = ()
 
     @classmethod
     def of(cls, declared: Mapping[str, Any]) -> "Facts":

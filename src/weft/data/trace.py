@@ -4,7 +4,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Trace"]
+__all__ = ["WIDTH", "Trace"]
+
+WIDTH = 7
+"""Numbers that recognise an episode (`weft.data.fingerprints`); files of older versions hold the first five."""
+OLDER = 5
 
 
 class Trace:
@@ -27,12 +31,19 @@ class Trace:
         return "Trace()" if self.table is None else f"Trace({len(self.table)} episodes)"
 
     def packed(self) -> np.ndarray:
-        """Return the table as uint32 `(episodes, 10)`, as files hold it."""
-        table = np.zeros((0, 5), np.uint64) if self.table is None else self.table
+        """Return the table as uint32 `(episodes, 14)`, as files hold it."""
+        table = np.zeros((0, WIDTH), np.uint64) if self.table is None else self.table
         return np.ascontiguousarray(table).view(np.uint32)
 
     @classmethod
     def unpack(cls, packed: Any) -> "Trace":
         """Return the trace that `packed` gave."""
         table = np.ascontiguousarray(np.asarray(packed, np.uint32))
-        return cls(table.view(np.uint64) if len(table) else None)
+        if not len(table):
+            return cls()
+        numbers = table.view(np.uint64)
+        return cls(np.pad(numbers, ((0, 0), (0, WIDTH - OLDER))) if numbers.shape[1] == OLDER else numbers)
+
+    def joined(self, table: np.ndarray) -> "Trace":
+        """Return the trace of something that has seen these episodes as well; nobody knows still where nobody knew."""
+        return self if self.table is None else Trace(np.concatenate([self.table, table]))

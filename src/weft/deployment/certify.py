@@ -8,7 +8,7 @@ What can be known without looking at what the policy would earn (no exploration,
 unit) is answered before the fold is opened and costs nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..agents.external import External
 from ..agents.policy import Policy
-from ..agents.served import acts_greedily
+from ..agents.served import Served, acts_greedily
 from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.declarations import check_kept, mean_return, undeclared, unevenly_discounted
@@ -25,13 +26,14 @@ from ..data.units import fit_transform
 from ..evaluation.candidate import NO_DENSITY, Candidate, tabulate
 from ..evaluation.case import Case, prepare
 from ..evaluation.diagnostics import examine, ratio_test
-from ..evaluation.provenance import experience, refuse_touched, repetitions
+from ..evaluation.provenance import experience, repetitions
 from ..evaluation.subject import subject
 from ..evaluation.thresholds import NORMAL_UNITS
 from . import dose_test as gate
 from ._tiers import Findings, Question, certified, estimated
 from .decision import Decision
 from .ledger import Ledger
+from .remainder import Remainder, remainder
 
 __all__ = ["certify", "compared", "missing"]
 
@@ -65,43 +67,107 @@ def certify(
     spread, made by `weft.deployment.dose_test.prospect` on other units of the log for the same doses and margin (as
     `weft.study` does); without one every dose is tested from the smallest up, with even bets.
 
-    Raises UserError for a policy that weft trained on any of the units, a fold that is spent, rewards and episodes
+    A log may hold what was seen before, as an export of today holds yesterday's rows: what the policies were trained on
+    or chosen by, and what a test has opened, is left out with all else of the same units, and `Decision.novelty` says
+    so (`weft.deployment.remainder`). The k-th test of a log that grows has 1 / (k (k - 1)) of the risk, so that all of
+    them together err with a chance of at most twice the risk, however many there are.
+
+    Raises UserError for a policy that weft trained on all of the units, a fold that is spent, rewards and episodes
     that do not keep to what is declared, and policies that do not fit the log.
     """
     _check_request(margin, risk, show)
     steps = _steps(doses, baseline is None, margin, plan)
     check_kept(data)
     policy, baseline = _subjects(policy, baseline)
-    # both are looked at, so that a baseline which was trained on the fold is refused as well
-    origins = [refuse_touched(one, data) for one in (policy, baseline) if one is not None]
-    blank = _blank(policy, data, baseline is None, margin, risk, greedy)
+    book = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
+    # both are looked at, so that what the baseline was trained on is left out as well
+    part = remainder(data, (policy, *([] if baseline is None else [baseline])), book, risk)
+
+    def ask(data: Dataset, risk: float) -> Question:
+        case, other = _cases(policy, baseline, data, greedy, seed)
+        return Question(data, case.by_unit(), None if other is None else other.by_unit(), steps, margin, risk, plan)
+
+    blank = replace(_blank(policy, part.data, baseline is None, margin, part.risk, greedy), novelty=part.sentence)
     if blank.units < 2:
         return replace(blank, reason="there is one independent unit, and chance needs at least two")
-    case, other = _cases(policy, baseline, data, greedy, seed)
-    question = Question(data, case.by_unit(), None if other is None else other.by_unit(), steps, margin, risk, plan)
+    question = _again(book, data, part, risk, ask) or ask(part.data, part.risk)
+    if question.data is not part.data:  # it was answered before, from what was new then
+        again = _blank(policy, question.data, baseline is None, margin, question.risk, greedy)
+        blank = replace(again, novelty=_before(data, question))
     hopeless = _hopeless(question, seed)
     if hopeless:
         return replace(blank, reason=hopeless)
-    book, name = ledger if isinstance(ledger, Ledger) else Ledger(ledger), question.name()
-    book.open(data, name, risk, show)
-    absent = missing(data, *question.candidates)
+    name = question.name()
+    book = Ledger(book.folder, book.request, book.subject or _called(policy))
+    book.open(question.data, name, question.risk, show, part.granted, part.after)
+    absent = missing(question.data, *question.candidates)
     wanted = diagnostics or (absent and blank.units >= NORMAL_UNITS)
-    findings = _diagnosed(case, other, data, seed) if wanted else None
+    findings = _diagnosed(question.case, question.baseline, question.data, seed) if wanted else None
+    assumed = [
+        *_assumptions(question.data, all(part.origins), not absent, policy, baseline),
+        *part.trust,
+        *_beginning(book, name),
+    ]
     blank = replace(
-        blank, question=name, assumptions=tuple(_assumptions(data, all(origins), not absent, policy, baseline)),
+        blank, question=name, assumptions=tuple(assumed),
         diagnostics=findings[0] if isinstance(findings, tuple) else None,
     )  # fmt: skip
     decision = estimated(question, blank, absent, findings, seed) if absent else certified(question, blank)
-    if show == "report":
-        return decision
+    answer = decision if show == "report" else _alone(decision, question, book)
+    book.files.answered(name, answer.action, answer.dose)
+    return answer
+
+
+def _alone(decision: Decision, question: Question, book: Ledger) -> Decision:
+    """Return the decision alone, and write down where that says more than that nothing is certified."""
     if decision.certified or decision.action == "STAGED":
-        book.open(data, name, risk, "report")  # more than "not certified" is known now
+        book.open(question.data, decision.question, question.risk, "report")
     return decision.bare()
 
 
 def _subjects(policy: Any, baseline: Any) -> tuple[Any, Any]:
     """Return what the sources of a policy and of a baseline mean; no baseline is the logging policy."""
     return subject(policy), None if baseline is None else subject(baseline)
+
+
+def _again(
+    book: Ledger, data: Dataset, part: Remainder, risk: float, ask: Callable[[Dataset, float], Question]
+) -> Question | None:
+    """Return the question about a part of this very log that was answered before, where it is asked again; None where
+    there is none, or something else is to be tested."""
+    if part.new:
+        return None
+    for view, entry in book.tested(data):
+        if view.episodes < data.episodes and min(risk, entry.granted) == entry.spent:
+            question = ask(view, entry.spent)
+            if question.name() == entry.policy:
+                return question
+    return None
+
+
+def _before(data: Dataset, question: Question) -> str:
+    return (
+        f"This was answered before, from {question.data.steps:,} of {data.steps:,} decisions, which were new then; "
+        "nothing is new since."
+    )
+
+
+def _called(policy: Any) -> str:
+    """Return the policy in words."""
+    if isinstance(policy, External):
+        return policy.name
+    if isinstance(policy, Served):
+        return f"a policy of type {type(policy.inner).__name__}"
+    return f"a policy of type {type(policy).__name__}"
+
+
+def _beginning(book: Ledger, name: str) -> Iterator[str]:
+    """Yield that nothing is known of tests that were not written down here, where this was the first one that was."""
+    if book.entries()[0].policy == name:
+        yield (
+            "The ledger begins with this test: what was opened elsewhere (on another machine, with another ledger) it "
+            "cannot know."
+        )
 
 
 def _blank(policy: Any, data: Dataset, alone: bool, margin: float, risk: float, greedy: bool | None) -> Decision:

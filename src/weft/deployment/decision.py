@@ -32,7 +32,17 @@ PROMISES = {
 }
 """What an answer of a tier promises and what it does not, in words."""
 ACTS = {True: "as it draws its actions", False: "as it takes its most likely actions (the mode)"}
-OPEN = ("margin", "risk", "units", "baseline", "drawn", "assumptions", "question", "logged_return")  # whatever is shown
+OPEN = (
+    "margin",
+    "risk",
+    "units",
+    "baseline",
+    "drawn",
+    "assumptions",
+    "question",
+    "logged_return",
+    "novelty",
+)  # whatever is shown
 NOTHING_ELSE = "not certified; nothing else is shown, so that what is left of the risk can be spent on another policy"
 
 
@@ -47,7 +57,8 @@ class Decision:
     `evidence` (odds), `lows`, `means`, `needed` (units for a certificate) belong to `doses`; collect: the fewest units.
     first: where the order of the doses began; None where each was tested at an equal share of the risk. question: the
     name under which the ledger remembers what was asked. logged_return: the mean return of the log's units, which says
-    nothing of the policy (None: not known). drawn: whether it is about a policy of weft as it draws its actions, or
+    nothing of the policy (None: not known). novelty: what of the log was seen before and left out, empty where all is
+    new. drawn: whether it is about a policy of weft as it draws its actions, or
     (False) as it takes its most likely ones; None for other policies.
     """
 
@@ -75,6 +86,7 @@ class Decision:
     question: str = ""
     logged_return: float | None = None
     drawn: bool | None = None
+    novelty: str = ""
 
     def assuming(self, sentences: tuple[str, ...]) -> "Decision":
         """Return the same with further assumptions."""
@@ -108,6 +120,8 @@ class Decision:
         yield "tier", f"{self.tier}, {TIERS[self.tier]}"
         yield "reason", self.reason
         yield "compared with", f"{self.baseline}, margin {self.margin:g}, risk {self.risk:g}, {self.units:,} units"
+        if self.novelty:
+            yield "log", self.novelty
         whole = f"the whole policy at most {self.high:.4g}" if self.high == self.high else ""
         if self.drawn is not None:
             yield "policy", ACTS[self.drawn]

@@ -1,8 +1,10 @@
 """What a policy has seen: runs of weft keep the fingerprints of the log that they were trained on."""
 
+import copy
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -11,14 +13,17 @@ from ..agents.external import External
 from ..agents.served import Served
 from ..core.errors import UserError
 from ..data.dataset import Dataset
-from ..data.fingerprints import fingerprints, overlap, repeated
+from ..data.fingerprints import fingerprints, repeated
+from ..data.recognition import Sight, sight
 from ..data.trace import Trace
 from ..training.run import Run, load_run
 from ..training.run_folder import RECORD
 from .subject import subject
 from .thresholds import COINCIDENCE
 
-__all__ = ["doubts", "experience", "refuse_touched", "repetitions", "touched"]
+__all__ = ["chosen_by", "doubts", "experience", "experience_of", "refuse_touched", "repetitions", "touched"]
+
+Source = TypeVar("Source", bound=Run | Served | External)
 
 
 def touched(source: Any, fold: Dataset, by: str | None = None) -> float | None:
@@ -28,13 +33,28 @@ def touched(source: Any, fold: Dataset, by: str | None = None) -> float | None:
     column of units, by default that of the log's `Spec`, else each episode is a unit. A policy that weft did not train
     is unknown, and so is one put together from a known and an unknown part unless the known part was.
     """
+    seen = experience_of(source, fold, by)
+    return None if seen is None else seen.share
+
+
+def experience_of(source: Any, fold: Dataset, by: str | None = None) -> Sight | None:
+    """Return what of a fold a run or a policy was trained on or chosen by; None if nobody knows. See `touched`."""
     traces = _traces(source)
     tables = [trace.table for trace in traces if trace.table is not None]
     if not tables:
         return None
-    by = by or fold.spec.unit
-    share = overlap(np.concatenate(tables), fingerprints(fold), fold.units(by) if by else None)
-    return None if share == 0 and len(tables) < len(traces) else share
+    seen = sight(np.concatenate(tables), fold, by)
+    return None if seen.share == 0 and len(tables) < len(traces) else seen
+
+
+def chosen_by(fold: Dataset, source: Source) -> Source:
+    """Return the same run or policy, which remembers that a fold has chosen it as well as what trained it."""
+    trace = source.trained_on.joined(fingerprints(fold))
+    if isinstance(source, Served | External):
+        return dataclasses.replace(source, trained_on=trace)
+    changed = copy.copy(source)
+    changed.trained_on = trace
+    return changed
 
 
 def refuse_touched(source: Any, fold: Dataset, by: str | None = None) -> bool:

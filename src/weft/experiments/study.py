@@ -30,10 +30,11 @@ from ..data.folds import Folds, seal
 from ..data.load import check_loaded
 from ..deployment.certify import certify, compared, missing
 from ..deployment.decision import ACTS, Decision, plain
-from ..deployment.ledger import GRANTED, Ledger
+from ..deployment.ledger import Ledger
+from ..deployment.remainder import remainder
 from ..deployment.stage import EXTERNAL, POLICY
 from ..evaluation.candidate import check_fitting
-from ..evaluation.provenance import experience, refuse_touched
+from ..evaluation.provenance import chosen_by, experience, refuse_touched
 from ..evaluation.subject import subject
 from ..training.fit import check_options
 from ..training.plan import whole
@@ -132,6 +133,9 @@ def study(
     their mode, unless the log's propensities can certify one: a mode has no density to weigh with, so the policy that
     draws is judged. What is judged is what is certified and served: `Study.policy` and its file act that way.
 
+    A log that grows may be studied again: what tests have opened is left out of the certify fold, and a note says so.
+    The policy that comes out remembers what it was trained on and what chose it, the train and select folds.
+
     The ledger is asked before anything is trained, but for the few updates by which `minutes` measures their pace: a
     certify fold that another study or policy has spent is refused, and the very same study is answered again without
     cost.
@@ -159,20 +163,27 @@ def study(
     updates = training.steps if minutes is None else [one.steps for one in trainings.values()]
     request = _request(folds, everything, training.choices, (updates, seeds, answers, margin, risk, seed))
     asking = Ledger(ledger.folder if isinstance(ledger, Ledger) else ledger, request)
-    asking.ask(folds.certify, risk, max(risk, GRANTED), question=_answered(folder))
+    folds, news = _unseen(folds, baseline, risk, asking, _answered(folder))
     runs = {name: trainings[name].fit(methods[name], folds.train, _place(folder, name)) for name in methods}
     every = judge(runs, folds, Requirement(baseline, margin, risk), seed, external=others)
     # one that could be certified comes before one that could not, whatever an estimate says of it
     best, *rest = sorted(every, key=lambda judged: (judged.row.effective is None, -judged.row.score))
+    policy, asking.subject = chosen_by(folds.select, best.policy), _subject(best.row, folder)
     decision = certify(
-        best.policy, folds.certify, baseline, margin, risk, seed=seed, ledger=asking, diagnostics=True, plan=best.plan
+        policy, folds.certify, baseline, margin, risk, seed=seed, ledger=asking, diagnostics=True, plan=best.plan
     )
     table = (dataclasses.replace(best.row, chosen=True), *(judged.row for judged in rest))
-    notes += [*_ways(table, folds.select), *(note for one in others for note in experience(one, folds.select))]
-    answer = Study(decision, best.policy, table, runs, folds, tuple(notes), folder)
+    notes += [*news, *_ways(table, folds.select), *(note for one in others for note in experience(one, folds.select))]
+    answer = Study(decision, policy, table, runs, folds, tuple(notes), folder)
     if folder is not None:
         _write(answer, folder)
     return answer
+
+
+def _subject(row: Row, folder: Path | None) -> str:
+    """Say for the ledger which policy was certified: where it lies, and what it is."""
+    place = "a study" if folder is None else folder / (EXTERNAL if row.external else POLICY)
+    return f"{place} ({title(row)})"
 
 
 def _others(candidates: Sequence[Any], folds: Folds) -> list[External]:
@@ -200,6 +211,14 @@ def _answers(baseline: Any, others: Sequence[External], data: Dataset, seed: int
         if answer is not None:
             check_fitting(answer, f"A study with {others[number - 1].name}" if number else "A study with this baseline")
     return answers
+
+
+def _unseen(folds: Folds, baseline: Any, risk: float, ledger: Ledger, question: str) -> tuple[Folds, list[str]]:
+    """Return the folds without what tests have opened of the certify fold, and say so. Raises UserError where a test of
+    the rest could not be paid."""
+    part = remainder(folds.certify, () if baseline is None else (baseline,), ledger, risk, question)
+    ledger.ask(part.data, part.risk, part.granted, question=question)
+    return folds.certifying(part.data), [part.sentence] if part.sentence else []
 
 
 def _place(folder: Path | None, name: str) -> Path | None:
@@ -302,7 +321,7 @@ def _write(answer: Study, folder: Path) -> None:
     if isinstance(answer.policy, External):
         storage.write_record(folder / EXTERNAL, answer.policy.record())
     else:
-        run = answer.runs[best.algorithm]
+        run = chosen_by(answer.folds.select, answer.runs[best.algorithm])
         run.save_policy(folder / POLICY, run.seeds.index(best.seed), best.setting, best.step, bool(best.drawn))
     record = {
         "version": VERSION,

@@ -29,6 +29,7 @@ from ..data.declarations import check_kept
 from ..data.folds import Folds, seal
 from ..data.load import check_loaded
 from ..deployment.decision import plain
+from ..evaluation.provenance import chosen_by
 from ..evaluation.subject import subject
 from ..training.fit import check_options
 from ..training.plan import whole
@@ -237,6 +238,7 @@ class _Search:
             raise UserError(f"All {len(table)} trials of {self.method.title} went astray; search lower learning rates.")
         folder = journal.folder
         run = runs[first.batch] if folder is None else load_run(_place(folder, first.batch))
+        run = chosen_by(self.folds.select, run)
         where = run.seeds.index(first.seed), first.place, first.step
         if folder is not None:
             run.save_policy(folder / POLICY, *where, drawn=first.drawn)

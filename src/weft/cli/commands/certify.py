@@ -15,8 +15,8 @@ class Certify(Command):
     """Decide whether a policy may replace the behaviour policy: DEPLOY, STAGED, COLLECT, REJECT or ABSTAIN.
 
     Nothing may have been trained or selected on the log, which needs propensities, --reward-range and --horizon;
-    without these the answer is never more than a staged test. A log can be used once: the ledger (WEFT_LEDGER) records
-    it.
+    without these the answer is never more than a staged test. A log can be used once: the ledger (WEFT_LEDGER, `weft
+    ledger`) records it. An export that holds rows from before is tested on what is new in it, at a smaller risk.
     """
 
     example: ClassVar[str] = (
@@ -63,6 +63,7 @@ class Certify(Command):
         import weft
 
         from ...core.compilation import keep_compiled_programs
+        from ...deployment.ledger import Ledger
         from ...evaluation.subject import subject
 
         keep_compiled_programs()
@@ -75,7 +76,7 @@ class Certify(Command):
             data = data.declare(discount=self.discount)
         decision = weft.certify(
             policy, data, baseline, self.margin, self.risk, greedy=False if self.sample else None, seed=self.seed,
-            show=self.show, ledger=self.ledger, diagnostics=self.diagnose,
+            show=self.show, ledger=Ledger(self.ledger, subject=str(self.policy)), diagnostics=self.diagnose,
         )  # fmt: skip
         print_lines(decision.lines())
         if self.diagnose and decision.diagnostics is not None:

@@ -38,6 +38,7 @@ class Roles:
     duration: str | None
     source: str | None
     unit: str | None
+    identity: Any
 
     def check(self, frame: "polars.DataFrame", origin: str) -> None:
         """Raise UserError where a needed part is not named, or there is nothing to read."""
@@ -53,15 +54,19 @@ class Roles:
         """Return what else than an observation each column is; raise UserError for one that is action and reward."""
         words = ("action", "reward", "next_observations", "episode", "time", "terminal", "timeout", "propensity")
         roles: dict[str, str] = {}
-        for part in (*words, "duration", "source", "unit"):
+        for part in (*words, "duration", "source", "unit", "identity"):
             patterns = getattr(self, part)
-            if patterns is None or (part == "unit" and patterns not in frame.columns):
-                continue  # a unit that is no column is refused once the log is read
+            if patterns is None or (part in ("unit", "identity") and not _columns(patterns) <= set(frame.columns)):
+                continue  # what is no column is refused once the log is read
             role = "next observation" if part == "next_observations" else part
             for name in frames.pick(frame, patterns, role, origin):
                 if {role, roles.setdefault(name, role)} == {"action", "reward"}:
                     raise UserError(f"{origin}: column '{name}' is both action and reward; name another one.")
         return roles
+
+
+def _columns(names: Any) -> set[str]:
+    return {names} if isinstance(names, str) else set(names)
 
 
 @dataclasses.dataclass(frozen=True)

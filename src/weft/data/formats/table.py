@@ -107,6 +107,7 @@ class Table(Format):
             duration,
             source,
             shared.get("unit"),
+            shared.get("identity") or None,
         )
         roles.check(frame, origin)
         reader = TableColumns(frame, origin, shared.pop("kinds", None) or {}, allowance)
