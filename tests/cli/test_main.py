@@ -25,7 +25,9 @@ def said(arguments, capsys):
 def test_help_lists_every_command(capsys):
     code, out, _ = said(["--help"], capsys)
     assert code == 0
-    known = "advise algorithms benchmark certify demo evaluate finetune fit inspect report stage study triage tune"
+    known = (
+        "advise algorithms benchmark certify demo evaluate finetune fit inspect ledger report stage study triage tune"
+    )
     assert set(COMMANDS) == set(known.split())
     assert all(f"  {name} " in out for name in COMMANDS)
     assert said([], capsys)[:2] == (0, out)

@@ -266,6 +266,10 @@ def test_a_trace_survives_packing_and_never_changes_a_program():
     assert Trace(table) == Trace()
     assert hash(Trace(table)) == hash(Trace())
     assert repr(Trace(table)) == "Trace(30 episodes)"
+    older = np.ascontiguousarray(table[:, :5]).view(np.uint32)  # as files had it that knew no identity
+    assert (Trace.unpack(older).table == table).all()
+    assert len(Trace(table).joined(table[:3]).table) == 33
+    assert Trace().joined(table).table is None
 
 
 def test_a_hundred_thousand_steps_take_a_fraction_of_a_second():
