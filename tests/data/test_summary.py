@@ -179,6 +179,23 @@ def test_rounded_propensities_are_found_with_what_they_leave_unknown():
     assert rounding(np.array([0.05, 0.95] * 50)) is None  # chances that were meant
 
 
+def test_one_decimal_leaves_few_values_and_is_found_all_the_same():
+    rng = np.random.default_rng(0)
+    tenths = rounding(np.clip(np.round(rng.uniform(0.05, 1, 300), 1), 0.1, 1))
+    assert tenths is not None
+    assert tenths.step == pytest.approx(0.1)
+    assert rounding(np.array([0.1, 0.2, 0.4, 0.8, 0.05, 0.85])) is None  # six that leave gaps may be meant
+
+
+def test_what_rounding_does_to_weights_on_average():
+    rng = np.random.default_rng(1)
+    chance = rng.uniform(0.1, 0.9, 200_000)
+    logged = np.where(rng.random(200_000) < chance, chance, 1 - chance)
+    coarse = np.clip(np.round(logged, 1), 0.1, 0.9)
+    inflated = np.mean(logged / coarse) - 1
+    assert rounding(coarse).bias == pytest.approx(inflated, abs=0.4 * inflated)
+
+
 def test_rounding_is_told_where_it_matters():
     chances = np.round(np.random.default_rng(0).uniform(0.02, 1, 200), 3)
     found = inspect(decisions(propensities=chances))

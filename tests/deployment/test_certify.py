@@ -266,6 +266,17 @@ def test_mass_where_the_log_has_none_is_named():
     assert Ledger().entries() == []
 
 
+def test_no_number_of_units_is_said_from_a_handful_of_weights():
+    """COLLECT 184,357 units was said from an effective sample size of 2.1."""
+    seldom = dataclasses.replace(HERE, logging=np.tile([0.8, 0.2], (6, 1)))
+    policy = asks(np.tile([0.0, 1.0], (6, 1)))
+    found = weft.certify(policy, seldom.log(60))
+    assert found.effective_sample_size is not None
+    assert found.effective_sample_size < 5
+    assert found.action != "COLLECT"
+    assert "units, logged as these were" not in found.reason
+
+
 def test_hardly_any_overlap_is_named():
     seldom = dataclasses.replace(HERE, logging=np.tile([0.995, 0.005], (6, 1)))
     found = weft.certify(asks(np.tile([0.0, 1.0], (6, 1))), seldom.log(EPISODES))

@@ -13,7 +13,7 @@ from weft.core.errors import UserError
 from weft.data.columns import Columns
 from weft.data.dataset import Dataset
 from weft.data.spec import ActionSpec, ObservationSpec, Spec
-from weft.evaluation import diagnostics
+from weft.evaluation import agreement, diagnostics
 from weft.evaluation import specification_tests as assumptions
 from weft.evaluation.bounded_terms import Range
 from weft.evaluation.candidate import Candidate
@@ -312,8 +312,8 @@ def test_single_decisions_with_rounded_propensities():
 def test_a_further_policy_compiles_no_further_program(monkeypatch):
     data, traced = logged(), []
     for name in ("influence", "pairwise"):
-        honest = getattr(diagnostics, name)
-        monkeypatch.setattr(diagnostics, name, lambda *given, honest=honest: traced.append(1) or honest(*given))
+        honest = getattr(agreement, name)
+        monkeypatch.setattr(agreement, name, lambda *given, honest=honest: traced.append(1) or honest(*given))
     diagnostics.diagnose(better, data)
     traced.clear()
     diagnostics.diagnose(lambda seen: jnp.sqrt(better(seen)) / jnp.sqrt(better(seen)).sum(1, keepdims=True), data)
@@ -336,6 +336,21 @@ def test_no_value_is_shown_that_a_test_speaks_against():
     assert "±" not in str(refused)
     assert "none is shown" in str(refused)
     assert "±" in str(diagnostics.diagnose(better, logged()))
+
+
+def test_a_mean_ratio_of_three_is_an_alarm_although_one_weight_makes_it_up():
+    """The weight that made the mean wrong made its error as large, so |z| stayed below 3."""
+    random = np.random.default_rng(0)
+    count, chance = 10_000, np.full(10_000, 0.5)
+    chance[0] = 0.5 / 21_300  # its ratio alone adds 2.13 to the mean
+    data = Dataset.from_arrays(
+        random.normal(size=(count, 2)), random.integers(0, 2, count), random.random(count), np.ones(count, bool),
+        propensities=chance, horizon=1, discount=1.0,
+    )  # fmt: skip
+    told = diagnostics.diagnose(lambda seen: np.full((len(seen), 2), 0.5), data).test("mean weight")
+    assert told is not None
+    assert told.alarm
+    assert "a few huge ones make it up" in told.sentence
 
 
 @pytest.mark.slow

@@ -145,3 +145,28 @@ def test_what_a_policy_was_trained_on_and_rows_loaded_twice_are_said():
     for judge in (weft.answer, weft.estimate, weft.certify):
         assert "50% of the episodes" in str(judge(half, twice))
     assert "more than once" not in str(weft.answer(half, log))
+
+
+def test_propensities_of_one_decimal_are_refused_and_of_three_are_not():
+    """With one decimal the gate deployed what is no better in .067 of the logs."""
+    random = np.random.default_rng(0)
+    chance = random.uniform(0.1, 0.9, 600)
+    action = (random.random(600) < chance).astype(int)
+    logged = np.where(action == 1, chance, 1 - chance)
+
+    def rounded(decimals: int) -> Dataset:
+        return Dataset.from_arrays(
+            chance[:, None], action, random.random(600), np.ones(600, bool), propensities=np.round(logged, decimals),
+        ).declare(**RANGE | {"reward_low": (0.0,), "reward_high": (1.0,)})  # fmt: skip
+
+    with pytest.raises(UserError, match=r"multiples of 0.1, .* log them as they were"):
+        weft.answer(half, rounded(1))
+    assert weft.answer(half, rounded(3)).tier < 3
+
+
+def test_an_answer_says_that_episodes_were_cut_before_the_horizon():
+    here = world()
+    data = here.log(200, 1, whole=True)
+    assert not any("cut before the horizon" in sentence for sentence in weft.answer(half, data).reasons)
+    longer = data.declare(horizon=TIME + 3)
+    assert any("cut before the horizon" in sentence for sentence in weft.answer(half, longer).reasons)

@@ -6,6 +6,7 @@ from ..core.errors import UserError
 from .dataset import Dataset
 
 __all__ = [
+    "CUT",
     "check_kept",
     "check_ranges",
     "cut_early",
@@ -22,6 +23,10 @@ def declared_discount(data: Dataset, discount: float | None = None) -> float:
     if discount is not None:
         return discount
     return 0.99 if data.spec.discount is None else data.spec.discount
+
+
+CUT = "Some episodes were cut before the horizon; what would have followed counts as nothing."
+"""What a judge by weights says of a log of which `cut_early` is true."""
 
 
 def cut_early(data: Dataset, horizon: int | None) -> bool:

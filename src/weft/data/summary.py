@@ -16,6 +16,7 @@ from .narrow import far
 __all__ = ["Inspection", "Rounding", "Spread", "inspect", "rounding"]
 
 RARE = 10
+FEW, MANY = 6, 20  # different propensities from which on rounding is told, if they leave no gaps, and in any case
 """A choice seen fewer times than this is rare: next to nothing can be said about it."""
 
 LOOKED_AT = 5000
@@ -56,10 +57,14 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Rounding:
-    """What propensities that are multiples of a `step` leave unknown of the smallest of them, `least`."""
+    """What propensities that are multiples of a `step` leave unknown: of the smallest of them, `least`, and of weights.
+
+    inverse_square: mean of one over the squared propensity over all steps.
+    """
 
     step: float
     least: float
+    inverse_square: float = 0.0
 
     @property
     def error(self) -> float:
@@ -70,6 +75,12 @@ class Rounding:
     def chance(self) -> float:
         """Relative standard error of the smallest propensity if all are frequencies of `1 / step` simulated draws."""
         return float(np.sqrt(self.step * max(0.0, 1 - self.least) / self.least))
+
+    @property
+    def bias(self) -> float:
+        """How much too large weights are on average: one over a propensity that was rounded by chance is, by its
+        relative variance (`step^2 / 12` for errors that are even within a step)."""
+        return self.step**2 / 12 * self.inverse_square
 
     @property
     def matters(self) -> bool:
@@ -87,17 +98,22 @@ def rounding(propensities: np.ndarray) -> Rounding | None:
     """Find the coarsest step of 1, 2 or 5 times a power of ten that propensities `(count,)` are multiples of.
 
     Nineteen in twenty different values must be, because a start or a fallback may have been logged as it is (1/34).
-    None where there is no such step, where fewer than 20 values differ (they may be meant so, such as 0.05 and 0.95),
-    and where the step is too fine for numbers of 32 bits.
+    None where there is no such step, where the step is too fine for numbers of 32 bits, and where so few values differ
+    that they may be meant so, such as 0.05 and 0.95: 20 tell, or six that are half of all multiples between the least
+    and the largest, as one decimal leaves them.
     """
-    distinct = np.unique(np.asarray(propensities, float))
-    if len(distinct) < 20:
+    values = np.asarray(propensities, float)
+    distinct = np.unique(values)
+    if len(distinct) < FEW:
         return None
     for step in STEPS:
         times = distinct / step
         room = 1e-3 + 4e-7 * times  # what 32 bits leave of a value and of its logarithm
         if np.median(room) < 0.1 and (np.abs(times - np.round(times)) <= room).mean() >= 0.95:
-            return Rounding(step, float(distinct[0]))
+            whole = len(np.unique(np.round(times)))
+            if len(distinct) >= MANY or 2 * whole > times[-1] - times[0] + 1:
+                return Rounding(step, float(distinct[0]), float(np.mean(values**-2.0)))
+            return None
     return None
 
 

@@ -15,7 +15,15 @@ from ..data.dataset import Dataset
 from ..evaluation.candidate import Candidate
 from ..evaluation.case import Case
 from ..evaluation.diagnostics import Diagnostics
-from ..evaluation.thresholds import BEGINNING_DOSE, EFFECTIVE_UNITS, LARGEST_WAIT, NORMAL_UNITS, TIED, UNSUPPORTED
+from ..evaluation.thresholds import (
+    BEGINNING_DOSE,
+    EFFECTIVE_UNITS,
+    FORESEEN_UNITS,
+    LARGEST_WAIT,
+    NORMAL_UNITS,
+    TIED,
+    UNSUPPORTED,
+)
 from . import dose_test as gate
 from .decision import PROMISES, Decision
 from .improvement import difference
@@ -153,7 +161,10 @@ def _collect(decision: Decision) -> tuple[float, int | None]:
 
 
 def _collected(decision: Decision, randomised: float) -> Decision | None:
-    """Ask for more units, where some number of them would do."""
+    """Ask for more units, where some number of them would do, and enough weights are there to say which."""
+    size = decision.effective_sample_size
+    if size is not None and size < FORESEEN_UNITS:
+        return None
     dose, collect = _collect(decision)
     if collect is None:
         return None
@@ -161,17 +172,19 @@ def _collected(decision: Decision, randomised: float) -> Decision | None:
         f"about {decision.needed[dose]:,.0f} units, logged as these were, would certify a dose of {dose:g} with a "
         f"chance of 80 %, if the improvement is what it looks like; there are {decision.units:,}"
     )
-    size = decision.effective_sample_size
     if size is not None and size >= EFFECTIVE_UNITS and randomised < LARGEST_WAIT:
         reason += f"; or {randomised:,.0f} in a test that gives half of them to the policy"
     return replace(decision, action="COLLECT", low=decision.lows[0], reason=reason, collect=collect)
 
 
 def _hardly(decision: Decision) -> Decision:
-    """Abstain, because no dose looks better."""
+    """Abstain, because no dose looks better, or too little is left of the weights to say so."""
     reason, size = "no dose looks better than the margin on this log", decision.effective_sample_size
-    if size is not None and size < EFFECTIVE_UNITS:
-        reason += f", and the weights of the whole policy are worth {size:.1f} episodes: hardly any overlap"
+    worth = "" if size is None else f"the weights of the whole policy are worth {size:.1f} episodes: hardly any overlap"
+    if size is not None and size < FORESEEN_UNITS:
+        reason = f"{worth}, so neither an improvement nor how many units would show one can be told"
+    elif size is not None and size < EFFECTIVE_UNITS:
+        reason += f", and {worth}"
     return replace(decision, low=decision.lows[0], tier=3, promise="", reason=reason)
 
 

@@ -21,11 +21,12 @@ from ..agents.policy import Policy
 from ..agents.served import Served, acts_greedily
 from ..core.errors import UserError
 from ..data.dataset import Dataset
-from ..data.declarations import check_kept, mean_return, undeclared, unevenly_discounted
+from ..data.declarations import CUT, check_kept, mean_return, undeclared, unevenly_discounted
 from ..data.units import fit_transform
 from ..evaluation.candidate import NO_DENSITY, Candidate, tabulate
 from ..evaluation.case import Case, prepare
 from ..evaluation.diagnostics import examine, ratio_test
+from ..evaluation.propensities import coarse
 from ..evaluation.provenance import experience, repetitions
 from ..evaluation.subject import subject
 from ..evaluation.thresholds import NORMAL_UNITS
@@ -226,7 +227,7 @@ def missing(data: Dataset, *candidates: Candidate | None) -> str:
         return f"the log does not declare {', '.join(absent)} (from what is known of the system, not from the data)"
     if unevenly_discounted(data):
         return "steps last differently long, so the sum of discounts is not known beforehand"
-    return ""
+    return coarse(data)
 
 
 def _units(data: Dataset) -> int:
@@ -310,4 +311,4 @@ def _assumptions(data: Dataset, new: bool, certified: bool, *policies: Any) -> I
         )
     ends = np.cumsum(lengths) - 1
     if (data.timeouts[ends] & (lengths < (spec.horizon or 0))).any():
-        yield "Some episodes were cut before the horizon; what would have followed counts as nothing."
+        yield CUT

@@ -10,7 +10,7 @@ them proves that an estimate is right, and passing all is needed for one, not en
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +23,10 @@ from ..core.tables import text_table
 from ..data.dataset import Dataset
 from ..data.declarations import cut_early, declared_discount
 from ..data.summary import Rounding, rounding
+from .agreement import SAME_CLASS, agree
 from .candidate import check_fitting
 from .case import Case, case_of
 from .confounding import Confounding, confounding
-from .estimator import Statistic
-from .estimators.double_reinforcement import DoubleReinforcement
-from .estimators.doubly_robust import DoublyRobust
-from .estimators.linear_q import LinearQ
-from .estimators.per_decision import PerDecision
-from .interval import influence
 from .linear_q import Fitting
 from .overlap import unsupported
 from .specification_tests import (
@@ -43,7 +38,6 @@ from .specification_tests import (
     largest_share,
     mean_weight_test,
     memory_test,
-    pairwise,
     trend_test,
 )
 from .thresholds import DISAGREEMENT, EFFECTIVE_UNITS, FALSE_ALARM, LARGEST_SHARE, UNSUPPORTED
@@ -68,7 +62,6 @@ __all__ = [
 ]
 
 RIDGE = 1e-4
-SAME_CLASS = ("linear_q", "double_reinforcement")  # of the estimators that should agree, those that need no weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +205,8 @@ def examine(
     if case.weighs:
         weights = _weights(case, data, discount)
         tests.append(ratio_test(case, keys[0]))
-    agreeing = _agreeing(case, keys[1], fitting, weights, cut_early(data, horizon))
+    heard = weights is not None and weights.effective[-1] >= EFFECTIVE_UNITS
+    agreeing = agree(case, keys[1], fitting, heard, cut_early(data, horizon))
     more = "" if weights is None or len(agreeing.values) > 2 else ", weighted ones left out"
     tests.append(_agreement_test(list(agreeing.values), agreeing.apart, more))
     basis = features(data.spec, keys[2], fitting.features)
@@ -273,6 +267,11 @@ def ratio_test(case: Case, key: Any) -> Test:
             f"One-step ratios have a mean of {mean:.3f} instead of at most 1 (z {z[0]:.1f}): the propensities, the "
             "policy's probabilities or the codes of the actions are wrong."
         )
+    elif worst <= 3:
+        sentence = (
+            f"One-step ratios have a mean of {mean:.3g} instead of at most 1, and a few huge ones make it up: "
+            "propensities are wrong, or too small for the log to be weighed with."
+        )
     elif z[0] < -3:
         sentence = (
             f"One-step ratios have a mean of {mean:.3f} (z {z[0]:.1f}): propensities or codes are wrong, or "
@@ -286,45 +285,6 @@ def ratio_test(case: Case, key: Any) -> Test:
     return Test("mean weight", float(z[0]), p, alarm, sentence)
 
 
-class Agreeing(NamedTuple):
-    """Estimates of one value with their errors by method, and the z values of their differences `(method, method)`."""
-
-    values: dict[str, tuple[float, float]]
-    apart: np.ndarray
-
-
-def _agreeing(case: Case, key: Any, fitting: Fitting, weights: Weights | None, cut: bool) -> Agreeing:
-    """Return estimates that should agree.
-
-    Per-decision estimates lack what would have followed a cut, so episodes that were cut early leave them out.
-    """
-    shared: dict[str, Any] = {
-        "discount": fitting.discount, "horizon": fitting.horizon, "features": fitting.features, "ridge": fitting.ridge,
-    }  # fmt: skip
-    methods: dict[str, Statistic] = {
-        "linear_q": LinearQ(**shared),
-        "double_reinforcement": DoubleReinforcement(**shared),
-    }
-    if weights is not None and weights.effective[-1] >= EFFECTIVE_UNITS:
-        methods["doubly_robust"] = DoublyRobust(**shared)
-        if not cut:
-            methods["per_decision"] = PerDecision(shared["discount"], self_normalised=True)
-    values, errors, apart = (np.asarray(part, float) for part in _influences(tuple(methods.values()), case, key))
-    return Agreeing(dict(zip(methods, zip(values.tolist(), errors.tolist(), strict=True), strict=True)), apart)
-
-
-def _estimate_all(methods: tuple[Statistic, ...], case: Case, key: Any) -> tuple[Any, ...]:
-    estimates = []
-    for method in methods:
-        terms = jax.lax.stop_gradient(method.terms(case, key))
-        estimates.append(influence(method, terms, case.weighing))
-    values, each = jnp.stack([one[0] for one in estimates]), jnp.stack([one[1] for one in estimates])
-    size = estimates[0][2].astype(jnp.float32)
-    errors = jnp.sqrt(jnp.square(each).sum(1) * size / jnp.maximum(size - 1, 1))
-    return values, errors, pairwise(values, each, size)
-
-
-_influences = Program(_estimate_all, "Estimating in several ways")
 _ratios_tested = Program(mean_weight_test, "The test of ratios")
 _behaviour_tested = Program(behaviour_test, "The value of the logging policy")
 _equation_tested = Program(bellman_test, "The test of Bellman's equation")

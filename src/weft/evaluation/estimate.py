@@ -13,7 +13,7 @@ from ..core import pytree
 from ..core.compilation import Program
 from ..core.errors import UserError
 from ..data.dataset import Dataset
-from ..data.declarations import check_ranges, cut_early, declared_discount
+from ..data.declarations import CUT, check_ranges, cut_early, declared_discount
 from .candidate import NO_DENSITY, Candidate, check_density, check_fitting
 from .case import Case, effective, prepare
 from .estimator import EPISODES, Estimate, Estimator, Statistic, estimator, per_unit
@@ -363,7 +363,7 @@ def _in_words(judge: Judge, data: Dataset, figures: Figures, doubts: tuple[str, 
         )
     counts_to_the_end = method.weighs and not method.single and not hasattr(method, "horizon")
     if counts_to_the_end and cut_early(data, data.spec.horizon):
-        warnings.append("Some episodes were cut before the horizon; what would have followed counts as nothing.")
+        warnings.append(CUT)
     notes = () if data.spec.unit else ("Assumes that episodes are independent of each other.",)
     return Estimate(
         value,

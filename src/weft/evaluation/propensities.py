@@ -25,9 +25,10 @@ from scipy.stats import chi2
 from ..core.errors import UserError
 from ..data.columns import Ragged
 from ..data.dataset import Dataset
-from .thresholds import LEAST_CHANCE, LEAST_DENSITY
+from ..data.summary import rounding
+from .thresholds import INFLATED, LEAST_CHANCE, LEAST_DENSITY
 
-__all__ = ["ASSUMPTION", "Calibration", "calibrate", "estimate_propensities"]
+__all__ = ["ASSUMPTION", "Calibration", "calibrate", "coarse", "estimate_propensities"]
 
 ASSUMPTION = (
     "propensities estimated: any value weighed by them assumes that the log holds everything the logging policy saw"
@@ -319,3 +320,15 @@ def _error(values: np.ndarray, unit: np.ndarray) -> float:
 def _z(values: np.ndarray, unit: np.ndarray) -> float:
     error = np.sqrt((np.bincount(unit, values - values.mean()) ** 2).sum()) / len(values)
     return float(values.mean() / max(float(error), 1e-12))
+
+
+def coarse(data: Dataset) -> str:
+    """Return why weights of a log's rounded propensities cannot be believed, empty where they can (`INFLATED`)."""
+    logged = data.log_propensities
+    chances = None if logged is None else rounding(np.exp(logged.astype(float)))
+    if chances is None or chances.bias <= INFLATED:
+        return ""
+    return (
+        f"the propensities are {chances}, which makes weights {chances.bias:.1%} too large on average; log them as "
+        "they were"
+    )

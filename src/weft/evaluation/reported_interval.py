@@ -16,11 +16,12 @@ from ..core.compilation import Program
 from ..core.errors import UserError
 from ..core.tables import text_table
 from ..data.dataset import Dataset
-from ..data.declarations import check_ranges, unevenly_discounted
+from ..data.declarations import CUT, check_ranges, cut_early, unevenly_discounted
 from .candidate import NO_DENSITY, check_density, check_fitting
 from .case import case_of
 from .estimator import EPISODES, per_unit
 from .interval_rule import Issued, issue
+from .propensities import coarse
 from .provenance import doubts
 from .subject import subject
 from .thresholds import DISAGREEMENT, DOUBTFUL, EFFECTIVE_UNITS, EQUAL_RATIOS
@@ -71,8 +72,8 @@ def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool | No
     policy, greedy: as in `weft.estimate`. The log needs logged propensities and declares reward range and horizon.
     Where it declares a unit, every unit counts the same, whatever number of episodes it has.
 
-    Raises UserError where they are missing or not kept to, for a level outside (0, 1), a policy without a density, and
-    steps of different duration with a discount.
+    Raises UserError where they are missing, not kept to, or rounded so far that weights are wrong, for a level outside
+    (0, 1), a policy without a density, and steps of different duration with a discount.
     """
     if not 0 < level < 1:
         raise UserError(f"The level lies between 0 and 1, got {level}.")
@@ -83,6 +84,8 @@ def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool | No
             f"The propensities of {data.origin} are {how}, so whether an interval holds cannot be told; weft.estimate "
             "gives one that rests on its assumptions."
         )
+    if reason := coarse(data):
+        raise UserError(f"Whether an interval holds on {data.origin} cannot be told: {reason}.")
     if unevenly_discounted(data):
         raise UserError(f"Steps of {data.origin} last differently long; declare a discount of 1.")
     policy = subject(policy)
@@ -94,7 +97,8 @@ def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool | No
     count = int(np.clip(data.steps // 10, 8, 128))
     issued = jax.tree.map(np.asarray, _issued(case, jax.random.key(seed), jnp.float32(level), count))
     tier = int(issued.tier)
-    reasons = (*_reasons(issued), *doubts(policy, data))
+    cut = (CUT,) if cut_early(data, data.spec.horizon) else ()
+    reasons = (*_reasons(issued), *cut, *doubts(policy, data))
     value, low, high = (float(part) if tier < 3 else float("nan") for part in (issued.value, issued.low, issued.high))
     return Answer(tier, value, low, high, level, float(issued.effective), reasons, per_unit(data))
 

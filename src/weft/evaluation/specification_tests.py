@@ -26,7 +26,7 @@ from .case import Case, Weighing, mean
 from .interval import spread
 from .linear_q import block_inverse, blocks, diagonal, solve
 from .moments import continued, discounted, moments, summed
-from .thresholds import EFFECTIVE_STEPS, NEGLIGIBLE
+from .thresholds import EFFECTIVE_STEPS, EQUAL_RATIOS, NEGLIGIBLE, PLENTY_STEPS
 from .trajectories import Paths
 from .waves import Features
 
@@ -110,7 +110,10 @@ def mean_weight_test(case: Case, key: PRNGKeyArray) -> MeanWeight:
     z = each.sum(0) / jnp.sqrt(jnp.square(each).sum(0) + missing + jnp.square(ROUNDING * counted.sum()) + 1e-12)
     plenty = (jnp.square(met) / jnp.maximum(square, 1e-30) >= EFFECTIVE_STEPS).at[0].set(met[0] > 0)
     z = jnp.where(plenty, z, 0.0)
-    return MeanWeight(met[0] / jnp.maximum(total[0], 1e-9), z, alarmed(z))
+    mean = met[0] / jnp.maximum(total[0], 1e-9)
+    # one huge weight makes the mean wrong and its error as large
+    too_large = (mean > EQUAL_RATIOS[1]) & ((counted > 0).sum() >= PLENTY_STEPS)
+    return MeanWeight(mean, z, alarmed(z) | too_large)
 
 
 def alarmed(z: Float[Array, "test"]) -> Bool[Array, ""]:

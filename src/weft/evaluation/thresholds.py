@@ -6,9 +6,9 @@ by the coverage and gate suites (docs/benchmarks.md), never by the log that it j
 
 __all__ = [
     "BEGINNING_DOSE", "COINCIDENCE", "DISAGREEMENT", "DOUBTFUL", "EFFECTIVE_STEPS", "EFFECTIVE_UNITS", "ENOUGH_ARMS",
-    "EQUAL_RATIOS", "FALSE_ALARM", "FINDABLE", "FLAT", "GRANTED", "IMPLAUSIBLE", "LARGEST_GAMMA", "LARGEST_SHARE",
-    "LARGEST_WAIT", "LEAST_CHANCE", "LEAST_DENSITY", "NEGLIGIBLE", "NORMAL_UNITS", "OTHERWISE", "RARE", "ROUNDED",
-    "TIED", "UNSUPPORTED", "USUAL_ACTIONS",
+    "EQUAL_RATIOS", "FALSE_ALARM", "FINDABLE", "FLAT", "FORESEEN_UNITS", "GRANTED", "IMPLAUSIBLE", "INFLATED",
+    "LARGEST_GAMMA", "LARGEST_SHARE", "LARGEST_WAIT", "LEAST_CHANCE", "LEAST_DENSITY", "NEGLIGIBLE", "NORMAL_UNITS",
+    "OTHERWISE", "PLENTY_STEPS", "RARE", "ROUNDED", "TIED", "UNSUPPORTED", "USUAL_ACTIONS",
 ]  # fmt: skip
 
 # --- weights ---------------------------------------------------------------------------------------------------------
@@ -17,10 +17,14 @@ EFFECTIVE_UNITS = 20.0
 """Effective sample size (Kish 1965) of weights below which they say nothing, and their intervals do not hold."""
 EFFECTIVE_STEPS = 10.0
 """The same of the one-step ratios of one action in a test of what the actions depended on."""
+FORESEEN_UNITS = 5.0
+"""The same below which nobody says how many more units would do."""
 LARGEST_SHARE = 0.1
 """Of all weight that one unit may have."""
 EQUAL_RATIOS = (0.7, 1.4)
 """Mean of one-step ratios, 1 in truth, outside which the propensities are not believed."""
+PLENTY_STEPS = 1000
+"""Steps from which on a mean of one-step ratios beyond `EQUAL_RATIOS` is an alarm, whatever its own error says."""
 
 # --- support ---------------------------------------------------------------------------------------------------------
 
@@ -76,5 +80,7 @@ stated .5 shows after about 480 units, .55 after 1,900.
 """
 ROUNDED = 0.005
 """How much a logged propensity may be rounded."""
+INFLATED = 0.003
+"""How much too large rounded propensities may make weights on average (one decimal and two choices: .0033 and more)."""
 OTHERWISE = 0.01
 """Share of decisions in a roll-out that may have been taken otherwise than by the arm."""
