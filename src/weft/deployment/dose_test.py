@@ -129,12 +129,13 @@ def evidence(
     share = risk if ordered else risk / len(doses)
     start = 0 if plan is None else plan.start
 
-    def one(values: Array, bound: Array, prior: Array | None) -> tuple[Array, Array]:
+    def one(of: tuple[Array, Array, Array | None]) -> tuple[Array, Array]:
+        values, bound, prior = of
         wealth = log_wealth((values + bound) / (margin + bound), mask=terms.there, prior=prior)
         return wealth, lower_bound(values, -bound, share, terms.there, prior=prior)
 
-    priors = None if plan is None else plan.prior
-    wealth, low = jax.vmap(one, in_axes=(0, 0, None if priors is None else 0))(terms.values, terms.bound, priors)
+    # dose after dose: side by side they would take as many times the memory, which grows with the log
+    wealth, low = jax.lax.map(one, (terms.values, terms.bound, None if plan is None else plan.prior))
     passed = wealth >= -jnp.log(share)
     place = jnp.arange(1, len(doses) + 1)
     reached = jnp.cumprod(passed | (place <= start)).sum()  # what lies before the start is passed over
@@ -185,8 +186,8 @@ def prospect(
 
 def needed(terms: Terms, margin: float | Array, risk: float | Array) -> Float[Array, "dose"]:
     """Return how many units would certify each dose with a chance of 80 %, infinite where none would."""
-    return jax.vmap(lambda values, bound: power(values, -bound, margin, risk, mask=terms.there).units)(
-        terms.values, terms.bound
+    return jax.lax.map(
+        lambda of: power(of[0], -of[1], margin, risk, mask=terms.there).units, (terms.values, terms.bound)
     )
 
 

@@ -36,6 +36,7 @@ Mask = Bool[Array | np.ndarray, "unit"] | Float[Array | np.ndarray, "unit"]  # w
 FRACTIONS = np.geomspace(0.02, 0.99, 24).astype(np.float32)
 ROUNDING = 1e-5  # how far below its bound a float32 term may lie, relative to the size of the bound
 HALVINGS = 48
+FINER = 26  # halvings below the mean, which leave less than 1e-6 of a bound that is not below a hundredth of it
 
 
 class Power(NamedTuple):
@@ -124,7 +125,7 @@ def lower_bound(
 
     values: one per unit, each ≥ `lower`, a number known beforehand (for the improvement X ≥ −B it is −B).
     Every margin m is tested by Y = (X − lower) / (m − lower). Wealth falls in m, so halving finds the bound, to
-    1e-6 of its distance from `lower`. NaN where a value lies below `lower`.
+    2e-8 of the mean's distance from `lower`. NaN where a value lies below `lower`.
     """
     shifted = jnp.asarray(values, jnp.float32) - lower
     counted = shifted if mask is None else jnp.where(mask, shifted, 0.0)
@@ -137,9 +138,11 @@ def lower_bound(
         rejected = log_wealth(counted / middle, fractions, mask, prior) >= -jnp.log(risk)
         return jnp.where(rejected, middle, low), jnp.where(rejected, high, middle)
 
-    top = jnp.maximum(counted.max(), jnp.finfo(jnp.float32).tiny)
+    units = len(counted) if mask is None else jnp.maximum(jnp.asarray(mask, jnp.float32).sum(), 1.0)
+    # of their own mean no values win anything (log is concave), so nothing above it has to be looked at
+    top = jnp.maximum(counted.sum() / units, jnp.finfo(jnp.float32).tiny)
     # the lower end is rejected, the upper end is not: it is the smallest mean that the values are known to allow
-    bound = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(top), top))[1]
+    bound = jax.lax.fori_loop(0, FINER, halve, (jnp.zeros_like(top), top))[1]
     return jnp.where(below, jnp.nan, bound + lower)
 
 
