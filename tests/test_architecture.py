@@ -227,7 +227,7 @@ def test_the_picture_is_that_of_the_rules():
 
 # How something is computed, and names: these decide no answer.
 COMPUTING = {
-    "betting": "HALVINGS ROUNDING",
+    "betting": "FINER HALVINGS ROUNDING",
     "candidate": "ROWS",
     "confounding": "HALVINGS",
     "diagnostics": "RIDGE",
