@@ -306,7 +306,10 @@ def test_a_policy_that_weft_did_not_train_can_be_chosen_and_is_referred_to(tmp_p
 
 
 def test_candidates_that_know_the_certify_fold_or_cannot_be_asked_are_refused_before_training(tmp_path):
-    rule = lambda seen: np.full((len(seen), HERE.actions), 1 / HERE.actions)  # noqa: E731
+
+    def rule(seen):
+        return np.full((len(seen), HERE.actions), 1 / HERE.actions)
+
     taught = weft.external_policy(rule, trained_on=DATA)
     for candidates, sentence in (
         ([taught], "was trained on 100% of the units"),

@@ -232,8 +232,7 @@ def choice_codes(spec: Spec, names: Any) -> list[int | None]:
 
     A log's choices are called by their labels, else by their numbers from 0; 3, 3.0 and "3" mean the same.
     """
-    labels = spec.action.labels or tuple(str(code) for code in range(spec.action.size))
-    code = {label: number for number, label in enumerate(labels)}
+    code = {label: number for number, label in enumerate(spec.action.choices)}
     return [code.get(_word(name)) for name in names]
 
 

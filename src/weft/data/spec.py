@@ -73,6 +73,11 @@ class ActionSpec:
             raise UserError(f"Actions have the unknown kind '{self.kind}'.")
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """The choices of `discrete` actions by name: their labels, else their numbers from 0."""
+        return self.labels or tuple(map(str, range(self.size)))
+
+    @property
     def words(self) -> str:
         """The actions in a few words: their kind and how many there are."""
         if self.kind == "continuous":

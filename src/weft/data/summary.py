@@ -270,7 +270,7 @@ def _actions(data: Dataset) -> dict[str, Any]:
     facts: dict[str, Any] = {"action_counts": (), "rare": (), "action_ranges": (), "at_bounds": ()}
     if spec.kind == "discrete":
         counts = np.bincount(actions, minlength=spec.counts[0])
-        names = spec.labels or tuple(str(index) for index in range(len(counts)))
+        names = spec.choices
         facts["action_counts"] = tuple(counts.tolist())
         facts["rare"] = tuple(f"{names[i]} ({counts[i]} times)" for i in np.flatnonzero(counts < RARE))
         often = f"taken {counts.min():,} to {counts.max():,} times"

@@ -301,7 +301,7 @@ def _agreement_test(names: list[str], apart: np.ndarray, more: str = "") -> Test
     how = f"{names[first]} and {names[second]} differ by {abs(z):.1f} standard errors"
     if alarm:
         sentence = f"{how}: at least one of their assumptions is wrong here{more}."
-    elif len(names) == len(SAME_CLASS):
+    elif set(names) <= set(SAME_CLASS):
         sentence = (
             f"{' and '.join(names)} differ by {abs(z):.1f} standard errors, which says little: both rest on the same "
             f"linear values, and nothing that does not is there to agree with{more}."

@@ -17,7 +17,7 @@ from ..data.fingerprints import fingerprints, repeated
 from ..data.recognition import Sight, sight
 from ..data.trace import Trace
 from ..training.run import Run, load_run
-from ..training.run_folder import RECORD
+from ..training.run_folder import holds_run
 from .subject import subject
 from .thresholds import COINCIDENCE
 
@@ -115,7 +115,7 @@ def repetitions(data: Dataset) -> Iterator[str]:
 
 def _traces(source: Any) -> list[Trace]:
     if isinstance(source, str | Path):
-        source = load_run(source) if (Path(source) / RECORD).exists() else subject(source)
+        source = load_run(source) if holds_run(Path(source)) else subject(source)
     if isinstance(source, Run):
         return [source.trained_on]
     parts = jax.tree.leaves(source, is_leaf=lambda part: isinstance(part, Served | External))

@@ -10,7 +10,7 @@ from ..core.errors import UserError
 from ..core.files import mode
 from ..data.dataset import Dataset
 from ..training.run import Run, load_policy, load_run
-from ..training.run_folder import RECORD
+from ..training.run_folder import holds_run
 
 __all__ = ["subject"]
 
@@ -37,7 +37,7 @@ def _found(source: Any, seed: int, setting: int, step: int | None) -> Policy | E
         return source
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        if path.is_dir() or (path / RECORD).exists():
+        if path.is_dir() or holds_run(path):
             return load_run(path).policy(seed, setting, step)
         if mode(path) is not None and not is_external(os.fspath(source)):
             return load_policy(path)

@@ -39,6 +39,7 @@ from ..training.options import Options
 from ..training.plan import plan_of, seeds_of, whole
 from ..training.run import Run
 from ..training.run_folder import RECORD as RUN_RECORD
+from ..training.run_folder import holds_run
 from .benchmark_files import (
     DONE,
     FAILED,
@@ -215,7 +216,7 @@ class _Pair:
             return
         root = self.folder / RUNS / slug(self.name) / slug(self.label)
         for place in root.glob("*"):
-            if not (place / RUN_RECORD).exists():  # its start or its deletion was killed
+            if not holds_run(place):  # its start or its deletion was killed
                 shutil.rmtree(place, ignore_errors=True)
         for place, trained, wanted in _places(root, missing):
             self._train(place, trained, wanted, progress)
@@ -229,7 +230,7 @@ class _Pair:
 
     def _train(self, place: Path, trained: list[int], wanted: list[int], progress: bool) -> None:
         """Train a run, or go on with it, and measure the seeds that are wanted; a failure is written down."""
-        began, resumed, how = time.monotonic(), (place / RUN_RECORD).exists(), self.protocol
+        began, resumed, how = time.monotonic(), holds_run(place), self.protocol
         try:
             run = fit(
                 self.method, self.task.data, how.steps, trained, place, resume=resumed, progress=progress,
@@ -296,14 +297,14 @@ def _places(root: Path, missing: Sequence[int]) -> list[tuple[Path, list[int], l
             places.append((place, trained, wanted))
         left = [seed for seed in left if seed not in trained]
     if left:
-        free = next(number for number in itertools.count() if not (root / str(number) / RUN_RECORD).exists())
+        free = next(number for number in itertools.count() if not holds_run(root / str(number)))
         places.append((root / str(free), left, left))
     return places
 
 
 def _trained(place: Path) -> list[int]:
     """Return the seeds of a run's folder."""
-    return list(storage.read_record(place / RUN_RECORD)["seeds"]) if (place / RUN_RECORD).exists() else []
+    return list(storage.read_record(place / RUN_RECORD)["seeds"]) if holds_run(place) else []
 
 
 # --- arguments ----------------------------------------------------------------------------------------------------

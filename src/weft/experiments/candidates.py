@@ -100,7 +100,7 @@ class Training:
 
         The pace is measured, compilation left out. What a folder holds already keeps the steps it was begun with.
         """
-        if folder is not None and (folder / folders.RECORD).exists():
+        if folder is not None and folders.holds_run(folder):
             return dataclasses.replace(self, steps=int(load_run(folder).record["steps"]))
         brief, seconds = [_brief(setting) for setting in settings], []
         for steps in (PROBE, PROBE, 5 * PROBE):  # the first compiles

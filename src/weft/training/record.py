@@ -76,7 +76,7 @@ def agreed(run: Run, folder: Path, resume: bool) -> tuple[list[str], list[str]]:
     Returns what the person should know, and what nobody should miss. Nothing is written. Raises UserError that names
     what differs.
     """
-    if not (resume and (folder / folders.RECORD).exists()):
+    if not (resume and folders.holds_run(folder)):
         folders.check_free(folder)
         return ([f"There is nothing to resume in {folder}: starting at step 0."] if resume else []), []
     old = load_run(folder)

@@ -43,11 +43,16 @@ SEALED = re.compile(rb"(.*)%b([0-9a-f]{8})\"\}" % CHECK)
 NUMBER = re.compile(r"group-(\d+)-step-(\d+)\.safetensors")
 
 
+def holds_run(folder: Path) -> bool:
+    """Say whether a folder holds a run, or what is left of one."""
+    return (folder / RECORD).exists()
+
+
 def check_free(folder: Path) -> None:
     """Raise UserError unless a new run may begin in a folder: it is not there, empty, or an interrupted start."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; choose a folder for the run.")
-    if (folder / RECORD).exists():
+    if holds_run(folder):
         raise UserError(
             f"{folder} already holds a run; continue it with resume=True (--resume) or choose another folder."
         )

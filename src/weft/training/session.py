@@ -172,7 +172,7 @@ def _opened(run: Run, resume: bool, stack: contextlib.ExitStack) -> tuple[list[s
     stack.enter_context(storage.locked(folder / folders.LOCK, busy))
     news, moved = agreed(run, folder, resume)
     folders.tidy(folder)
-    if not (folder / folders.RECORD).exists():
+    if not folders.holds_run(folder):
         storage.write_tree(folder / folders.TRANSFORM, run.transform, run=run.identity)
         storage.write_tree(folder / folders.EPISODES, run.trained_on.packed(), run=run.identity)
     elif (folder / folders.METRICS).exists():

@@ -34,7 +34,10 @@ def log():
 
 
 def test_its_greedy_actions_are_judged():
-    function = lambda seen: seen[:, :1] * np.float32(0.5)  # noqa: E731
+
+    def function(seen):
+        return seen[:, :1] * np.float32(0.5)
+
     here, there = (prepare(log()).candidate(one).action for one in (function, Algorithm()))
     assert np.array_equal(here, there)
 

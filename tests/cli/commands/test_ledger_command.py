@@ -41,6 +41,12 @@ def test_a_log_that_grows_from_the_command_line(tmp_path, capsys, own_ledger):
     found = json.loads((tmp_path / "found.json").read_text())
     assert (found["log"]["new"], found["log"]["risk"], len(found["openings"])) == (60, 0.025, 1)
     assert "40 in training or choosing the policy" in " ".join(capsys.readouterr().out.split())
+    (tmp_path / "mine.py").write_text("def choose(seen):\n    return [0 for _ in seen]\n")
+    assert run([*line, "--policy", f"{tmp_path / 'mine.py'}:choose"]) == 0  # nobody knows what trained it
+    assert json.loads((tmp_path / "found.json").read_text())["log"]["new"] == 100
+    capsys.readouterr()
+    assert run([*line, "--policy", str(tmp_path / "mistyped")]) == 2  # it was taken for a name, and ignored
+    assert "There is no policy" in capsys.readouterr().err
     assert len(Ledger().entries()) == 1  # nothing was opened
     (own_ledger / "ledger.jsonl").write_text("{")
     assert run(["ledger"]) == 2

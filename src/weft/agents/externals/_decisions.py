@@ -91,7 +91,7 @@ def check_support(probability: np.ndarray, data: Dataset, where: Where) -> None:
     rows, place = np.nonzero(probability[:, never] > 0)
     if len(rows):
         code = never[place[0]]
-        name = data.spec.action.labels[code] if data.spec.action.labels else code
+        name = data.spec.action.choices[code]
         raise UserError(
             f"{where(rows[0])}: the choice '{name}' has a probability of {probability[rows[0], code]:.3g}, and no "
             "decision of the log ever made it, so nothing says what it is worth; leave it out, or declare "

@@ -56,7 +56,7 @@ class Classifier(External):
         """Yield the choices that the classifier never makes, because it has no class for them."""
         missing = sorted(set(range(data.spec.action.size)) - set(choice_codes(data.spec, self._classes())))
         if missing:
-            names = data.spec.action.labels or tuple(map(str, range(data.spec.action.size)))
+            names = data.spec.action.choices
             yield (
                 f"{self.title} has no class for {len(missing)} of the log's choices "
                 f"({', '.join(names[code] for code in missing[:8])}{', …' if len(missing) > 8 else ''}): it never "

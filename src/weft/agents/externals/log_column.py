@@ -55,7 +55,7 @@ class LogColumn(External):
             raise UserError(
                 f"{self.title} means several columns, one per choice; the actions are {data.spec.action.words}."
             )
-        labels = data.spec.action.labels or tuple(map(str, range(data.spec.action.size)))
+        labels = data.spec.action.choices
         names = fnmatch.filter(data.columns, self.source)
         if not names:
             raise UserError(f"{data.origin} has no column that matches '{self.source}'. {_known(data)}")

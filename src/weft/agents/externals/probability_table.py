@@ -50,7 +50,7 @@ class ProbabilityTable(External):
             raise UserError(
                 f"{self.title} holds probabilities of choices; the log's actions are {data.spec.action.words}."
             )
-        labels = data.spec.action.labels or tuple(map(str, range(data.spec.action.size)))
+        labels = data.spec.action.choices
         frame, named = self.source
         others = [name for name in frame.columns if name not in named]
         new = [name for name in others if name not in data.columns]

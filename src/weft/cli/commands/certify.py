@@ -35,7 +35,7 @@ class Certify(Command):
     risk: float = 0.05
     """Accepted probability of deploying a policy that does not exceed the margin."""
     trained_on: Trained = None
-    """Log that an external policy was trained on, with the same options; units of it are refused."""
+    """Log that an external policy was trained on, with the same options; units of it are left out."""
     seed_of_run: int = 0
     """Which of a run's seeds, counted from 0."""
     setting: int = 0

@@ -72,10 +72,10 @@ class Evaluate(Command):
         if self.env is None and self.data is None:
             raise UserError("Say what to judge by: --env ENVIRONMENT (acting) or --data LOG (fitted Q evaluation).")
         from ...core.compilation import keep_compiled_programs
-        from ...training.run_folder import RECORD
+        from ...training.run_folder import holds_run
 
         keep_compiled_programs()
-        if not (self._folder.is_dir() or (self._folder / RECORD).exists()):
+        if not (self._folder.is_dir() or holds_run(self._folder)):
             self._one()
             return
         run = weft.load_run(self._folder)

@@ -1,7 +1,6 @@
 """`weft ledger`: which logs were opened, for which policy, what was decided, and what risk is left."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import tyro
@@ -27,7 +26,7 @@ class Ledger(Command):
     data: Annotated[str | None, tyro.conf.arg(metavar="LOG", help_behavior_hint="")] = None
     """Log to ask about: a file, a folder, or a URI such as sample:notifications."""
     policy: Annotated[str | None, tyro.conf.arg(metavar="RUN_OR_POLICY", help_behavior_hint="")] = None
-    """With --data, a run or a policy: what it was trained on is not new. Else part of a name: only its tests."""
+    """With --data, a policy as for `weft certify`: what trained it is not new. Else part of a name: only its tests."""
     ledger: Place = None
     """Folder of the ledger; by default WEFT_LEDGER, else one per user."""
     out: Place = None
@@ -51,11 +50,9 @@ class Ledger(Command):
             write_json(self.out, answer.record())
 
     def _policies(self) -> list[Any]:
-        """Return the policy that is asked about, if its name is that of a run or a file."""
-        if self.policy is None or self.data is None or not Path(self.policy).exists():
+        """Return the policy that is asked about, where it is asked about a log."""
+        if self.policy is None or self.data is None:
             return []
-        from ...training.run import load_policy, load_run
-        from ...training.run_folder import RECORD
+        from ...evaluation.subject import subject
 
-        path = Path(self.policy)
-        return [load_run(path) if (path / RECORD).exists() else load_policy(path)]
+        return [subject(self.policy)]
