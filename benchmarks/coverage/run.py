@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from families import CELLS, Cell, case, draw_log, draw_world, efficiency_bound, truth
+from holm import rejected
 from scipy.stats import binom
 
 from weft.evaluation.case import mean
@@ -123,11 +124,7 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
             tests.append(
                 (p, f"{row['cell']}: {row['too_high_tier_1']} of {row['tier_1']} certified bounds are too high")
             )
-    failed = []
-    for place, (p, sentence) in enumerate(sorted(tests)):
-        if p > 0.05 / (len(tests) - place):
-            break
-        failed.append(sentence)
+    failed = [*rejected(tests)]
     failed += [
         f"{row['cell']}: coverage {row['coverage']:.3f} is below .92"
         for row in rows
