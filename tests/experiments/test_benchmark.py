@@ -11,8 +11,8 @@ import weft
 from weft.core import storage
 from weft.core.errors import UserError
 from weft.envs.worlds.grid import Grid
-from weft.experiments.benchmark import Protocol, Task
 from weft.experiments.benchmark_files import LOCK, cell_path, load_benchmark
+from weft.experiments.comparison import Protocol, Task
 
 MODULE = importlib.import_module("weft.experiments.benchmark")
 DATA = weft.load("sample:grid", episodes=40)
