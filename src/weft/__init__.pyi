@@ -38,7 +38,7 @@ from .data.summary import inspect as inspect
 from .deployment.certify import certify as certify
 from .deployment.decision import Decision as Decision
 from .deployment.ledger import Ledger as Ledger
-from .deployment.rollout_test import Outcomes as Outcomes
+from .deployment.outcomes import Outcomes as Outcomes
 from .deployment.stage import stage as stage
 from .envs.rollout import collect as collect
 from .envs.rollout import rollout as rollout

@@ -89,10 +89,23 @@ def test_too_few_units_are_told_how_many_are_needed():
     assert found.collect > EPISODES
     assert f"about {found.collect:,} units" in found.reason
     assert "in a test that gives half of them to the policy" in found.reason
-    staged = weft.certify(asks(BEST), log(3))
-    assert (staged.action, staged.dose, staged.tier) == ("STAGED", 0.05, 1)
-    assert 1 <= staged.evidence[0] < 20
-    assert not staged.certified
+
+
+def test_a_randomised_test_begins_where_few_policies_that_are_no_better_get():
+    more, begun, sure = (weft.certify(asks(BEST), HERE.log(200, seed)) for seed in (9, 5, 6))
+    assert (begun.action, begun.dose, begun.tier, begun.certified) == ("STAGED", 0.05, 1, False)
+    assert 5 <= begun.evidence[0] < 20
+    assert "gets this far with a chance of at most 0.2" in str(begun)
+    assert recalled(begun.record()).error_rate == 0.2
+    assert 1 < more.evidence[0] < 5 < more.evidence[2]  # the order begins with the first dose, and it alone counts
+    assert (more.action, more.error_rate) == ("COLLECT", None)
+    assert (sure.action, sure.error_rate) == ("DEPLOY", 0.05)
+
+
+def test_where_doses_share_the_risk_a_test_begins_with_more_odds():
+    begun = weft.certify(asks(BEST), HERE.log(400, 2), margin=0.1)
+    assert (begun.action, begun.dose, begun.error_rate) == ("STAGED", 1.0, 0.2)
+    assert begun.evidence[1] < 3 * 5 <= begun.evidence[2] < 3 * 20
 
 
 def test_a_margin_is_certified_by_a_dose_that_can_pass_it():

@@ -10,8 +10,11 @@ import pytest
 
 from weft.core.errors import UserError
 from weft.deployment.decision import Decision, recalled
-from weft.deployment.rollout_test import IMPLAUSIBLE, Outcomes, assignment, bets, improvement, judge
+from weft.deployment.outcomes import Outcomes
+from weft.deployment.rollout_test import bets, improvement, judge
+from weft.deployment.safeguards import assignment
 from weft.evaluation import betting
+from weft.evaluation.thresholds import IMPLAUSIBLE
 
 STARTED = Decision("STAGED", 0.1, tier=1, doses=(0.1, 0.5), evidence=(4.0, 2.0), units=100)
 

@@ -102,6 +102,35 @@ def test_another_policy_or_dose_than_the_decision_s_is_seen(certified):
         weft.stage(decision, rolled(50, HERE.rule(0.1)), dose=1.0, policy=asks(BETTER), ledger=ledger)
 
 
+def test_units_whose_outcome_is_lost_are_named_by_a_column(certified):
+    decision, ledger, _ = certified
+    whole = rolled(300)
+    away = np.arange(600) % 10 == 3
+    marked = dataclasses.replace(whole, columns={**whole.columns, "gone": np.repeat(away, TIME).astype(int)})
+    answer = weft.stage(decision, marked, dose=1.0, lost="gone", ledger=ledger)
+    assert (answer.units, answer.lost.units) == (540, 60)
+    alone = weft.stage(decision, whole.select(np.flatnonzero(~away)), dose=1.0, drift=True, ledger=ledger)
+    np.testing.assert_array_equal(answer.restarted, alone.restarted)
+    for name, words in (
+        ("time", "is 1 where an outcome has not arrived"),
+        ("none", "has no column 'none' for the loss"),
+    ):
+        with pytest.raises(UserError, match=words):
+            weft.stage(decision, marked, dose=1.0, lost=name, ledger=ledger)
+    arm = np.asarray(whole.columns["arm"])[::TIME] == 1
+    uneven = dataclasses.replace(whole, columns={**whole.columns, "gone": np.repeat(arm & away, TIME).astype(int)})
+    with pytest.raises(UserError, match="lost more often in one arm"):
+        weft.stage(decision, uneven, dose=1.0, lost="gone", ledger=ledger)
+
+
+def test_returns_that_are_counted_otherwise_are_not_carried_on(certified):
+    decision, ledger, _ = certified
+    for declared, words in (({"discount": 0.9}, "a discount of 1, and arrays declares 0.9"),
+                            ({"horizon": TIME + 1}, f"a horizon of {TIME}, and arrays declares")):  # fmt: skip
+        with pytest.raises(UserError, match=words):
+            weft.stage(decision, rolled(20).declare(**declared), dose=1.0, ledger=ledger)
+
+
 def test_a_study_s_policy_is_staged_as_it_was_judged_and_another_way_is_refused(certified, tmp_path, monkeypatch):
     decision, ledger, _ = certified
     module, asked = importlib.import_module("weft.deployment.stage"), []

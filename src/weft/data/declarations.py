@@ -15,6 +15,7 @@ __all__ = [
     "returns",
     "undeclared",
     "unevenly_discounted",
+    "unit_returns",
 ]
 
 
@@ -54,15 +55,21 @@ def returns(data: Dataset) -> np.ndarray:
     return np.add.reduceat(np.asarray(data.rewards, float) * discount**step, begins)
 
 
-def mean_return(data: Dataset) -> float | None:
-    """Return the mean return of a log's units, episodes of a unit averaged; None where there is no such number."""
+def unit_returns(data: Dataset) -> np.ndarray | None:
+    """Return the return of every unit `(unit,)`, its episodes averaged; None where there is no such number."""
     if np.ndim(data.rewards) != 1 or unevenly_discounted(data):
         return None
     each = returns(data)
     if data.spec.unit:
         member = np.unique(data.units(data.spec.unit).astype(str), return_inverse=True)[1]
         each = np.bincount(member, each) / np.bincount(member)
-    return float(each.mean())
+    return each
+
+
+def mean_return(data: Dataset) -> float | None:
+    """Return the mean return of a log's units, episodes of a unit averaged; None where there is no such number."""
+    each = unit_returns(data)
+    return None if each is None else float(each.mean())
 
 
 def check_ranges(data: Dataset, who: str) -> None:

@@ -2,4 +2,4 @@
 
 from .decision import Decision as Decision
 from .ledger import Ledger as Ledger
-from .rollout_test import Outcomes as Outcomes
+from .outcomes import Outcomes as Outcomes

@@ -21,12 +21,14 @@ from ..evaluation.thresholds import (
     FORESEEN_UNITS,
     LARGEST_WAIT,
     NORMAL_UNITS,
+    STAGED_ERROR,
     TIED,
     UNSUPPORTED,
 )
 from . import dose_test as gate
 from .decision import PROMISES, Decision
 from .improvement import difference
+from .safeguards import logged_bounds
 
 __all__ = ["Findings", "Question", "certified", "estimated"]
 
@@ -106,6 +108,7 @@ def certified(question: Question, blank: Decision) -> Decision:
         evidence=tuple(float(np.exp(np.minimum(wealth, 80.0))) for wealth in proof.log_wealth),
         lows=tuple(map(float, proof.low)), means=tuple(map(float, proof.mean)),
         needed=dict(zip(doses, needs, strict=True)), effective_sample_size=float(figures.effective),
+        logged_bounds=None if question.baseline is not None else logged_bounds(question.data),
     )  # fmt: skip
     return (
         _deployed(open_, int(proof.certified) - 1)
@@ -122,7 +125,10 @@ def _deployed(decision: Decision, place: int) -> Decision | None:
         return None
     odds = decision.evidence[place]
     reason = f"{decision.units:,} units give {odds:.3g} to 1 against no more than the margin at this dose"
-    return replace(decision, action="DEPLOY", dose=decision.doses[place], low=decision.lows[place], reason=reason)
+    return replace(
+        decision, action="DEPLOY", dose=decision.doses[place], low=decision.lows[place], reason=reason,
+        error_rate=decision.risk,
+    )  # fmt: skip
 
 
 def _rejected(decision: Decision, highs: np.ndarray, alone: bool) -> Decision | None:
@@ -137,20 +143,24 @@ def _rejected(decision: Decision, highs: np.ndarray, alone: bool) -> Decision | 
 
 
 def _staged(decision: Decision, bound: np.ndarray, ordered: bool) -> Decision | None:
-    """Begin a randomised test with the smallest dose that looks better and has not lost its bets."""
+    """Begin a randomised test with a dose whose bets a policy that is no better seldom wins so far: the first one of
+    the order, or, where doses share the risk, the smallest."""
+    enough = (1 if ordered else len(decision.doses)) / STAGED_ERROR
     # a mean above the margin by what 32 bits leave of a tie is none
     gain = np.array(decision.means) > decision.margin + TIED * bound
-    better = (np.array(decision.evidence) >= 1) & gain & (np.array(decision.doses) >= (decision.first or 0))
-    if not better.any():
+    better = (np.array(decision.evidence) >= enough) & gain
+    begin = decision.doses.index(decision.first or decision.doses[0]) if ordered else int(better.argmax())
+    if not better[begin]:
         return None
-    begin = int(better.argmax())
-    dose, enough = decision.doses[begin], (1 if ordered else len(decision.doses)) / decision.risk
+    dose, certain = decision.doses[begin], (1 if ordered else len(decision.doses)) / decision.risk
     reason = (
-        f"the evidence is {decision.evidence[begin]:.3g} to 1, short of {enough:.3g}; begin with a dose of {dose:g} in "
-        "a randomised test and carry the evidence on"
+        f"the evidence is {decision.evidence[begin]:.3g} to 1, more than {enough:.3g} and short of {certain:.3g}; "
+        f"begin with a dose of {dose:g} in a randomised test and carry the evidence on"
     )
-    collect = _collect(decision)[1]
-    return replace(decision, action="STAGED", dose=dose, low=decision.lows[begin], reason=reason, collect=collect)
+    return replace(
+        decision, action="STAGED", dose=dose, low=decision.lows[begin], reason=reason, collect=_collect(decision)[1],
+        error_rate=STAGED_ERROR,
+    )  # fmt: skip
 
 
 def _collect(decision: Decision) -> tuple[float, int | None]:
@@ -207,7 +217,7 @@ def estimated(question: Question, blank: Decision, absent: str, findings: Findin
     reason = f"estimated improvement {mean:.4g} [{low:.4g}, {high:.4g}]; {without}"
     decision = replace(blank, tier=2, low=low, high=high, promise=PROMISES[2], reason=reason)
     if low > margin:
-        return replace(decision, action="STAGED", dose=BEGINNING_DOSE)
+        return replace(decision, action="STAGED", dose=BEGINNING_DOSE, error_rate=question.risk)
     if high < margin:
         return replace(decision, action="REJECT")
     return replace(decision, tier=3, promise="", reason=f"{reason}; which of the two is better is open")

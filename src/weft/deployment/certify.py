@@ -177,6 +177,7 @@ def _blank(policy: Any, data: Dataset, alone: bool, margin: float, risk: float, 
         "ABSTAIN", margin=margin, risk=risk, units=_units(data), logged_return=mean_return(data),
         baseline="the logging policy" if alone else "the given baseline",
         drawn=not acts_greedily(policy, greedy) if isinstance(policy, Policy) else None,
+        horizon=data.spec.horizon, discount=1.0 if data.spec.discount is None else float(data.spec.discount),
     )  # fmt: skip
 
 

@@ -31,6 +31,11 @@ PROMISES = {
     ),
 }
 """What an answer of a tier promises and what it does not, in words."""
+ERRS = {
+    1: "a policy that is no better than the margin gets this far with a chance of at most {:.2g}",
+    2: "if what the estimate assumes is true, a policy that is no better gets this far with a chance of about {:.2g}",
+}
+"""How often an answer that names a dose is wrong, by tier."""
 ACTS = {True: "as it draws its actions", False: "as it takes its most likely actions (the mode)"}
 OPEN = (
     "margin",
@@ -41,6 +46,9 @@ OPEN = (
     "assumptions",
     "question",
     "logged_return",
+    "logged_bounds",
+    "horizon",
+    "discount",
     "novelty",
 )  # whatever is shown
 NOTHING_ELSE = "not certified; nothing else is shown, so that what is left of the risk can be spent on another policy"
@@ -57,9 +65,11 @@ class Decision:
     `evidence` (odds), `lows`, `means`, `needed` (units for a certificate) belong to `doses`; collect: the fewest units.
     first: where the order of the doses began; None where each was tested at an equal share of the risk. question: the
     name under which the ledger remembers what was asked. logged_return: the mean return of the log's units, which says
-    nothing of the policy (None: not known). novelty: what of the log was seen before and left out, empty where all is
-    new. drawn: whether it is about a policy of weft as it draws its actions, or
-    (False) as it takes its most likely ones; None for other policies.
+    nothing of the policy (None: not known), and `logged_bounds` of it for any log of the same policy (None: the
+    baseline is another one, or nothing is certified). horizon, discount: declared for the return. error_rate: the
+    chance, at most, that a policy no better than the margin gets this answer (None where it names no dose). novelty:
+    what of the log was seen before and left out, empty where all is new. drawn: whether it is about a policy of weft as
+    it draws its actions, or (False) as it takes its most likely ones; None for other policies.
     """
 
     action: str
@@ -87,6 +97,10 @@ class Decision:
     logged_return: float | None = None
     drawn: bool | None = None
     novelty: str = ""
+    error_rate: float | None = None
+    logged_bounds: tuple[float, float] | None = None
+    horizon: int | None = None
+    discount: float | None = None
 
     def assuming(self, sentences: tuple[str, ...]) -> "Decision":
         """Return the same with further assumptions."""
@@ -103,7 +117,10 @@ class Decision:
         if self.action not in ("DEPLOY", "STAGED") or (self.action, self.tier) == ("STAGED", 1):
             return Decision("ABSTAIN", reason=NOTHING_ELSE, **open_)
         reason = "only the decision was asked for"
-        return Decision(self.action, self.dose, tier=self.tier, promise=self.promise, reason=reason, **open_)
+        return Decision(
+            self.action, self.dose, tier=self.tier, promise=self.promise, reason=reason, error_rate=self.error_rate,
+            **open_,
+        )  # fmt: skip
 
     def record(self) -> dict[str, Any]:
         """Return all figures as plain JSON; what is infinite or not a number is null."""
@@ -120,6 +137,8 @@ class Decision:
         yield "tier", f"{self.tier}, {TIERS[self.tier]}"
         yield "reason", self.reason
         yield "compared with", f"{self.baseline}, margin {self.margin:g}, risk {self.risk:g}, {self.units:,} units"
+        if self.error_rate is not None:
+            yield "error rate", ERRS[self.tier].format(self.error_rate)
         if self.novelty:
             yield "log", self.novelty
         whole = f"the whole policy at most {self.high:.4g}" if self.high == self.high else ""
@@ -169,6 +188,8 @@ def recalled(record: Any) -> Decision:
             fields["logged_return"] = float(fields["logged_return"])
         for name in ("doses", "evidence", "lows", "means", "assumptions"):
             fields[name] = tuple(fields[name])
+        if fields.get("logged_bounds") is not None:
+            fields["logged_bounds"] = tuple(map(float, fields["logged_bounds"]))
         needs = fields["needed"].items()
         fields["needed"] = {float(dose): math.inf if units is None else float(units) for dose, units in needs}
         return Decision(**fields)

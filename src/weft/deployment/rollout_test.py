@@ -18,21 +18,24 @@ distance of returns from c, which can deploy anything. So the arms are bet on, t
 
     r = p e^d / (1 - p + p e^d),     e = mean_d prod (r / p)^Z ((1 - r) / (1 - p))^(1 - Z),     E e = 1
 
-over a grid of tilts d of either sign. A roll-out in which e has ever reached `IMPLAUSIBLE` is refused. Until then other
-wealth is divided by that of the arms, where this is above 1: what their shares alone explain says nothing of the
-policies. That keeps every promise, and if p is right it costs nearly nothing, because e then stays about or below 1.
+over a grid of tilts d of either sign. A roll-out in which e has ever reached `IMPLAUSIBLE` is refused, and one that
+loses outcomes of one arm more often (`weft.deployment.safeguards`). Until then other wealth is divided by that of the
+arms, where this is above 1: what their shares alone explain says nothing of the policies. That keeps every promise, and
+if p is right it costs nearly nothing, because e then stays about or below 1.
 
 *Carried* wealth is the certificate's wealth at this dose times that of a new mixture of bets on the units of the
 roll-out. It is no longer one mixture over both: the certificate's is an average over fractions, and only its value, a
 scalar, is staked anew. That is an e-process as good: given the past, what multiplies it has a mean of at most 1 under
 the null hypothesis, so that the chance that it ever reaches 1 / risk is at most the risk, looked at after every unit.
 *Restarted* wealth begins at 1 and needs the roll-out alone; where the world may have drifted since the log was made it
-decides. Pure functions that compile and map over replications.
+decides, and where the other arm no longer earns what the log earned, the smaller of the two. Once the improvement was
+seen to change, the smaller of all wealth and of what was gained since decides: each choice is between processes of
+which one alone keeps the promise, and the smaller of them keeps it as well. Pure functions that compile and map over
+replications.
 """
 
-import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,22 +43,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..core.errors import UserError
-from ..core.tables import text_table
 from ..evaluation.betting import lower_bound, path, power
-from ..evaluation.thresholds import ENOUGH_ARMS, IMPLAUSIBLE, LARGEST_WAIT
-from ._outcomes import Outcomes, assignment, explained
-from .decision import Decision, plain
+from ..evaluation.thresholds import ENOUGH_ARMS, LARGEST_WAIT
+from .decision import Decision
+from .outcomes import Outcomes
+from .safeguards import Checks, examine, explained
+from .staged import Lost, Staged, odds
 
-__all__ = ["IMPLAUSIBLE", "Bets", "Outcomes", "Staged", "assignment", "bets", "improvement", "judge"]
+__all__ = ["Bets", "bets", "improvement", "judge"]
 
 Number = Float[Array, ""] | float
-
-PROMISE = (
-    "If arms were drawn with the stated chances, units are independent of each other, returns keep to their declared "
-    "range and the better of the two policies does not change, a policy that is no better than the margin is ever "
-    "deployed with at most the stated risk, one that is better than it is ever rejected with at most the same risk, "
-    "whenever somebody looks and stops. Not promised: that single episodes go well, or what happens at another dose."
-)
 
 
 class Bets(NamedTuple):
@@ -108,86 +105,6 @@ def bets(
     return Bets(start + restarted, restarted, against, values, bound, opposite, other)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Staged:
-    """What a roll-out says so far.
-
-    action: DEPLOY (at `dose`), CONTINUE, or REJECT. low, high: bounds of the improvement over the other arm at that
-    dose, in units of the return, each at the risk by itself. enough: the odds that deploy; start: those that were
-    carried on (1 where nothing was). carried, restarted, against: logarithms of the wealth after every unit, for the
-    policy with and without what was carried, and against it; decides: which of the first two may deploy. passed: units
-    after which enough was reached (0: already before the first). more: about how many further units are expected to be
-    needed (None: unknown, or no number). explained: logarithm of the odds that the shares of the arms alone explain, by
-    which wealth is divided before it decides. centre: the return c that was used (None: one per unit, of the smallest
-    bound), `centred` says why.
-    """
-
-    action: str
-    dose: float
-    low: float
-    high: float
-    mean: float
-    margin: float
-    risk: float
-    enough: float
-    start: float
-    units: int
-    to_policy: int
-    carried: np.ndarray
-    restarted: np.ndarray
-    against: np.ndarray
-    decides: str
-    passed: int | None
-    more: int | None
-    reason: str
-    promise: str = PROMISE
-    assumptions: tuple[str, ...] = ()
-    explained: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1))
-    centre: float | None = None
-    centred: str = ""
-
-    def assuming(self, sentences: tuple[str, ...]) -> "Staged":
-        """Return the same with further assumptions."""
-        return dataclasses.replace(self, assumptions=(*self.assumptions, *sentences))
-
-    def record(self) -> dict[str, Any]:
-        """Return all figures as plain JSON; what is infinite or not a number is null."""
-        figures = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("carried", "restarted", "against", "explained"):
-            figures[name] = np.asarray(figures[name], float).tolist()
-        return plain(figures)
-
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield `(what, text)` in plain words."""
-        yield "decision", self.action + (f" (dose {self.dose:g})" if self.action != "REJECT" else "")
-        yield "reason", self.reason
-        arms = f"{self.units:,} units, {self.to_policy:,} of them with the policy at dose {self.dose:g}"
-        yield "roll-out", f"{arms}; margin {self.margin:g}, risk {self.risk:g}"
-        yield "improvement", f"at least {self.low:.4g}, at most {self.high:.4g}, mean {self.mean:.4g}"
-        yield "carried", f"{_odds(self.carried[-1])} to 1 (began at {self.start:.3g}), {self._role('carried')}"
-        yield "restarted", f"{_odds(self.restarted[-1])} to 1 (began at 1), {self._role('restarted')}"
-        yield "against", f"{_odds(self.against[-1])} to 1; {1 / self.risk:.4g} would reject the policy"
-        if self.explained[-1] > 0:
-            yield (
-                "arms",
-                f"their shares alone explain {_odds(self.explained[-1])} to 1, by which the others are divided",
-            )
-        yield "centre", self.centred if self.centre is None else f"{self.centre:.4g}, {self.centred}"
-        if self.action == "CONTINUE":
-            why = "unknown" if self.units < ENOUGH_ARMS else "no number would do if it goes on like this"
-            yield "needed", why if self.more is None else f"about {self.more:,} further units"
-        yield "promise", self.promise
-        for sentence in self.assumptions:
-            yield "assumes", sentence
-
-    def _role(self, name: str) -> str:
-        return f"which decides at {self.enough:.4g}" if self.decides == name else "shown beside it"
-
-    def __str__(self) -> str:
-        """The answer as a table of two columns."""
-        return text_table(self.lines())
-
-
 def judge(
     decision: Decision, outcomes: Outcomes, dose: float | None = None, centre: float | None = None, drift: bool = False
 ) -> Staged:
@@ -198,51 +115,91 @@ def judge(
     chance. By default it is the mean return of the certificate's log, where that can be used. Enough is 1 / risk for
     the first dose of the order that was not certified, else the number of doses / risk, because a dose that was picked
     out of several has to pay for the choice. A dose is rejected whenever the bets against it reach 1 / risk, also after
-    it was deployed.
+    it was deployed. Units whose outcome was lost are left out.
 
     Raises UserError for a dose without evidence where others have some, a margin that no return can reach, a centre
-    outside the range of returns, and arms that were not dealt with the stated chances.
+    outside the range of returns, arms that were not dealt with the stated chances, and losses that depend on the arm.
     """
     dose, place = _dose(decision, dose)
     margin, risk = decision.margin, decision.risk
     _check_numbers(outcomes, margin, centre)
-    alone = explained(outcomes)
+    checks = examine(outcomes, None if place is None or drift else decision.logged_bounds)
+    arrived = outcomes.arrived()
     centre, centred = (centre, "as given") if centre is not None else _centre(decision, outcomes)
     start = 1.0 if place is None else decision.evidence[place]
-    begun = float(np.log(max(start, 1e-37)))
-    wealth = _wealth(outcomes, margin, begun, centre)
     enough = 1 / risk if drift or place is None else _enough(decision, place)
-    carried, restarted, bets_against = (np.asarray(part) for part in wealth[:3])
-    deciding, first = (restarted, 0.0) if drift else (carried, begun)
-    # what the shares of the arms alone explain says nothing of the policies
-    deciding, against = deciding - alone, bets_against - alone
-    action, passed = _action(np.concatenate([[first], deciding]), against, enough, risk)
-    share = float(np.exp(-alone[-1]))
-    floor = _floor(wealth, margin, share / enough, first)
+    anew = drift or (checks.moved and start > 1)
+    begun = float(np.log(max(start, 1e-37)))
+    wealth = _wealth(arrived, margin, begun, centre)
+    course = _course(wealth, arrived, checks.since, 0.0 if anew else begun, margin, centre)
+    action, passed = _action(course, enough, risk)
+    share, latest = float(np.exp(-course.alone[-1])), course.latest
+    floor = _floor(latest, margin, share / enough, course.first)
     return Staged(
         action=action,
         dose=dose,
         low=max(floor, margin) if action == "DEPLOY" else floor,
-        high=-float(lower_bound(wealth.opposite, -wealth.opposite_bound, share * risk)),
-        mean=float(wealth.values.mean()),
+        high=-float(lower_bound(latest.opposite, -latest.opposite_bound, share * risk)),
+        mean=float(latest.values.mean()),
         margin=margin,
         risk=risk,
         enough=float(enough),
         start=float(start),
-        units=len(outcomes.arms),
-        to_policy=int(outcomes.arms.sum()),
-        carried=carried,
-        restarted=restarted,
-        against=bets_against,
-        decides="restarted" if drift else "carried",
+        units=len(arrived.arms),
+        to_policy=int(arrived.arms.sum()),
+        carried=np.asarray(wealth.carried),
+        restarted=np.asarray(wealth.restarted),
+        against=np.asarray(wealth.against),
+        decides="restarted" if anew else "carried",
         passed=passed,
-        more=_more(wealth, deciding, margin, enough) if action == "CONTINUE" else None,
-        reason=_reason(action, passed, deciding, enough, margin, against),
-        assumptions=tuple(_assumptions(decision, place, dose, drift)),
-        explained=alone,
+        more=_more(latest, course.deciding, margin, enough) if action == "CONTINUE" else None,
+        reason=_reason(action, passed, course, enough, margin),
+        assumptions=tuple(_assumptions(decision, place, dose, drift, checks)),
+        explained=course.alone,
         centre=centre,
         centred=centred,
+        since=checks.since,
+        recent=(float(course.deciding[-1]), float(course.against[-1])),
+        checks=checks.sentence(),
+        alarms=tuple(checks.alarms(arrived, decision.logged_bounds)),
+        lost=_lost(outcomes, margin, 0.0 if anew else begun, centre),
     )
+
+
+class _Course(NamedTuple):
+    """How what decides went: the logarithms of the wealth for the policy and against it after every unit since the last
+    change, and of what the arms explain after every unit; what the first was before (`first`), how many units came
+    before the change (`since`), and the bets on those that came later (`latest`)."""
+
+    deciding: np.ndarray
+    against: np.ndarray
+    alone: np.ndarray
+    first: float
+    since: int
+    latest: Bets
+
+
+def _course(wealth: Bets, arrived: Outcomes, since: int, first: float, margin: float, centre: float | None) -> _Course:
+    """Return how the wealth that decides went; `first`: its logarithm before the roll-out."""
+    alone = explained(arrived)  # what the shares of the arms alone explain says nothing of the policies
+    deciding, against = (np.asarray(part) - alone for part in (wealth.restarted + first, wealth.against))
+    if not since:
+        return _Course(deciding, against, alone, first, since, wealth)
+    # what was gained before the change says nothing of what comes; the smaller of two keeps the promise of either
+    latest = _wealth(arrived.arrived(since), margin, 0.0, centre)
+    deciding = np.minimum(deciding[since:], np.asarray(latest.restarted) - alone[since:])
+    against = np.minimum(against[since:], np.asarray(latest.against) - alone[since:])
+    return _Course(deciding, against, alone, 0.0, since, latest)
+
+
+def _lost(outcomes: Outcomes, margin: float, first: float, centre: float | None) -> Lost | None:
+    """Return what was lost, and the odds if all of it were as bad as can be for the policy, or for the other one."""
+    if not outcomes.lost.any():
+        return None
+    deploying = _wealth(outcomes.worst(policy=True), margin, first, centre).carried[-1]
+    rejecting = _wealth(outcomes.worst(policy=False), margin, 0.0, centre).against[-1]
+    lost = outcomes.lost
+    return Lost(int(lost.sum()), int((lost & outcomes.arms).sum()), float(deploying), float(rejecting))
 
 
 def _check_numbers(outcomes: Outcomes, margin: float, centre: float | None) -> None:
@@ -262,7 +219,7 @@ def _wealth(outcomes: Outcomes, margin: float, begun: float, centre: float | Non
     """Bet on a roll-out, from the logarithm of the wealth that is carried on."""
     low, high = float(outcomes.low), float(outcomes.high)
     wealth = jax.tree.map(
-        np.asarray,
+        lambda part: np.asarray(part, float),
         _bets(outcomes.arms, outcomes.chances, outcomes.returns, low, high, margin, begun, centre, centre is None),
     )
     if np.isnan(wealth.restarted).any():
@@ -270,15 +227,14 @@ def _wealth(outcomes: Outcomes, margin: float, begun: float, centre: float | Non
     return wealth
 
 
-def _action(deciding: np.ndarray, against: np.ndarray, enough: float, risk: float) -> tuple[str, int | None]:
+def _action(course: _Course, enough: float, risk: float) -> tuple[str, int | None]:
     """Return the action, and after how many units enough was reached (None: not yet).
 
-    deciding: logarithm of the wealth for the policy, before the first unit and after every one; against: that of the
-    bets against it after every unit, which reject whenever they succeed, also after a deployment.
+    The bets against the policy reject whenever they succeed, also after a deployment.
     """
-    crossed = np.flatnonzero(deciding >= np.log(enough))
-    passed = int(crossed[0]) if len(crossed) else None
-    if (against >= -np.log(risk)).any():
+    crossed = np.flatnonzero(np.concatenate([[course.first], course.deciding]) >= np.log(enough))
+    passed = course.since + int(crossed[0]) if len(crossed) else None
+    if (course.against >= -np.log(risk)).any():
         return "REJECT", passed
     return ("CONTINUE" if passed is None else "DEPLOY"), passed
 
@@ -325,7 +281,7 @@ def _enough(decision: Decision, place: int) -> float:
     first = decision.first
     begun = first is not None and decision.doses[place] >= first
     earlier = zip(decision.doses[:place], decision.evidence[:place], strict=True)
-    passed = begun and all(odds >= 1 / decision.risk for dose, odds in earlier if first is None or dose >= first)
+    passed = begun and all(one >= 1 / decision.risk for dose, one in earlier if first is None or dose >= first)
     return (1 if passed else len(decision.doses)) / decision.risk
 
 
@@ -349,28 +305,27 @@ def _floor(wealth: Bets, margin: float, risk: float, start: float) -> float:
     return max(margin, float(lower_bound(wealth.values, -wealth.bound, risk)))
 
 
-def _odds(logarithm: float) -> str:
-    return f"{np.exp(min(float(logarithm), 80.0)):.3g}"
-
-
-def _reason(
-    action: str, passed: int | None, deciding: np.ndarray, enough: float, margin: float, against: np.ndarray
-) -> str:
+def _reason(action: str, passed: int | None, course: _Course, enough: float, margin: float) -> str:
+    later = f" in the {len(course.deciding):,} units since the change" if course.since else ""
     if action == "REJECT":
-        when = f"the evidence for less than the margin of {margin:g} reached {_odds(against.max())} to 1"
+        when = f"the evidence for less than the margin of {margin:g} reached {odds(course.against.max())} to 1{later}"
         return when if passed is None else f"{when}, although {enough:.4g} to 1 for it was reached before"
     if action == "DEPLOY":
         when = "before the roll-out" if passed == 0 else f"after {passed:,} units"
-        return f"the evidence for more than the margin of {margin:g} reached {enough:.4g} to 1 {when}"
-    return f"the evidence is {_odds(deciding[-1])} to 1, short of {enough:.4g}"
+        return f"the evidence for more than the margin of {margin:g} reached {enough:.4g} to 1{later} {when}"
+    return f"the evidence is {odds(course.deciding[-1])} to 1{later}, short of {enough:.4g}"
 
 
-def _assumptions(decision: Decision, place: int | None, dose: float, drift: bool) -> Iterator[str]:
+def _assumptions(decision: Decision, place: int | None, dose: float, drift: bool, checks: Checks) -> Iterator[str]:
     """Yield what is taken on trust."""
     yield f"The policy's arm follows the policy of the decision at dose {dose:g}, the other arm {decision.baseline}."
     yield "A unit is counted when all its episodes are there; chances were fixed before the unit came."
+    if not np.isnan(checks.lost):
+        yield "Units whose outcome was lost are like those of the same arm whose outcome arrived."
     if place is None:
         yield "The decision carries no evidence at this dose: the wealth starts at 1."
-    elif not drift:
+    elif not (drift or checks.moved):
         yield "The world is the one that the certificate's log came from; where it may drift, restart the wealth."
+        if np.isnan(checks.world):
+            yield "This could not be tested: the decision does not say within what bounds its log's mean return lies."
         yield "The certificate's wealth at this dose is carried into this roll-out only, not into a second one."

@@ -28,7 +28,9 @@ from ..training.run import load_policy
 from .certify import compared
 from .decision import ACTS, Decision, recalled
 from .ledger import Ledger
-from .rollout_test import Outcomes, Staged, judge
+from .outcomes import Outcomes
+from .rollout_test import judge
+from .staged import Staged
 
 __all__ = ["EXTERNAL", "POLICY", "outcomes", "stage"]
 
@@ -45,6 +47,7 @@ def stage(
     drift: bool = False,
     centre: float | None = None,
     by_time: str | None = None,
+    lost: str | None = None,
     policy: Any = None,
     greedy: bool | None = None,
     seed: int = 0,
@@ -59,10 +62,16 @@ def stage(
     arm runs, by default that of the decision. drift: the world may have changed since the certificate's log, so the
     wealth that is restarted at 1 decides. centre: a return near the mean, known before the roll-out, by default the
     mean return of the certificate's log where all units have the same chance; it makes the evidence stronger where
-    returns lie in a small part of their range. by_time: a column that orders the units. policy, greedy, seed: the
+    returns lie in a small part of their range. by_time: a column that orders the units. lost: the column with 1 for
+    units whose outcome has not arrived, whose rewards are not looked at; they are left out, and losses that depend on
+    the arm are refused. policy, greedy, seed: the
     policy (as in `weft.estimate`), and whether it takes its mode, by default as it acts (a study's folder knows both);
     it must not have been trained on these units, and logged propensities must be its own. ledger: where the certificate
     was written down; it refuses units that the certificate has counted, and a second roll-out.
+
+    Whatever else is taken for granted and can be tested is tested after every unit (`weft.deployment.safeguards`): that
+    the other arm earns what the certificate's log says, and that the improvement does not change. After an alarm only
+    what still counts decides.
 
     Raises UserError for arms, chances and returns that cannot be, arms that were not dealt with the stated chances, a
     log that does not declare what returns can be, and whatever contradicts the decision.
@@ -73,7 +82,8 @@ def stage(
             ("The roll-out is given without a log: that its units are new, and its policy the one that was judged, is "
              "taken on trust.",)
         )  # fmt: skip
-    units = outcomes(found, arm, chance, by_time)
+    units = outcomes(found, arm, chance, by_time, lost)
+    _check_same_return(certified, found)
     dose = certified.dose if dose is None else dose
     followed = False
     if policy is not None:
@@ -88,11 +98,13 @@ def stage(
     return answer.assuming(trust)
 
 
-def outcomes(data: Dataset, arm: str = "arm", chance: float | str = 0.5, by_time: str | None = None) -> Outcomes:
+def outcomes(
+    data: Dataset, arm: str = "arm", chance: float | str = 0.5, by_time: str | None = None, lost: str | None = None
+) -> Outcomes:
     """Return what a log says of a roll-out, one entry per unit; arguments as `stage`.
 
     Raises UserError where reward range or horizon are not declared, a column is missing, and where the arm or its
-    chance changes within a unit.
+    chance changes within a unit. A unit is lost if one of its episodes is.
     """
     check_kept(data)
     spec = data.spec
@@ -120,11 +132,12 @@ def outcomes(data: Dataset, arm: str = "arm", chance: float | str = 0.5, by_time
                 "episode; arms are dealt to whole units, so declare as the unit what they were dealt to."
             )
     means = np.bincount(member, earned[place]) / count
+    away = _lost(data, lost)[place]
     order = np.argsort(first)  # units in the order in which they first come
     total = float(np.asarray(declared.schedule(), float).sum())
     return Outcomes(
         arms[place][first][order], chances[place][first][order], means[order], float(declared.low) * total,
-        float(declared.high) * total, data.origin,
+        float(declared.high) * total, data.origin, (np.bincount(member, away) > 0)[order],
     )  # fmt: skip
 
 
@@ -175,6 +188,29 @@ def _numbers(data: Dataset, name: str, what: str) -> np.ndarray:
             f"same episode; the {what} is fixed when a unit comes."
         )
     return each
+
+
+def _lost(data: Dataset, name: str | None) -> np.ndarray:
+    """Return which episodes' outcomes have not arrived."""
+    if name is None:
+        return np.zeros(data.episodes, bool)
+    marks = _numbers(data, name, "loss")
+    wrong = marks[~np.isin(marks, (0, 1))]
+    if len(wrong):
+        raise UserError(f"{data.origin}: '{name}' is 1 where an outcome has not arrived, else 0; it has {wrong[0]:g}.")
+    return marks == 1
+
+
+def _check_same_return(decision: Decision, data: Dataset) -> None:
+    """Raise UserError where a roll-out counts its returns otherwise than the certificate that is carried on."""
+    discount = 1.0 if data.spec.discount is None else float(data.spec.discount)
+    pairs = ("horizon", decision.horizon, data.spec.horizon), ("discount", decision.discount, discount)
+    for what, then, now in pairs:
+        if then is not None and now != then and decision.evidence:
+            raise UserError(
+                f"The certificate is about returns with a {what} of {then:g}, and {data.origin} declares {now:g}; "
+                f"declare the {what} of the certificate (--{what} {then:g}), or certify with the new one."
+            )
 
 
 def _check_way(policy: Any, decision: Decision, greedy: bool | None) -> None:

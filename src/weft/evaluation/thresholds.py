@@ -8,7 +8,7 @@ __all__ = [
     "BEGINNING_DOSE", "COINCIDENCE", "DISAGREEMENT", "DOUBTFUL", "EFFECTIVE_STEPS", "EFFECTIVE_UNITS", "ENOUGH_ARMS",
     "EQUAL_RATIOS", "FALSE_ALARM", "FINDABLE", "FLAT", "FORESEEN_UNITS", "GRANTED", "IMPLAUSIBLE", "INFLATED",
     "LARGEST_GAMMA", "LARGEST_SHARE", "LARGEST_WAIT", "LEAST_CHANCE", "LEAST_DENSITY", "NEGLIGIBLE", "NORMAL_UNITS",
-    "OTHERWISE", "PLENTY_STEPS", "RARE", "ROUNDED", "TIED", "UNSUPPORTED", "USUAL_ACTIONS",
+    "OTHERWISE", "PLENTY_STEPS", "RARE", "ROUNDED", "STAGED_ERROR", "TIED", "UNSUPPORTED", "USUAL_ACTIONS",
 ]  # fmt: skip
 
 # --- weights ---------------------------------------------------------------------------------------------------------
@@ -66,6 +66,12 @@ COINCIDENCE = 0.02
 """Share of units that a log and a policy's training log may have in common by chance."""
 TIED = 1e-6
 """Improvement, as a share of what could be lost, that numbers of 32 bits may make up."""
+STAGED_ERROR = 0.2
+"""Chance, at most, that a certificate stages a policy that is no better than the margin.
+
+Odds above 1 alone come up in a fifth to a half of all logs at no difference. A staged test at a small dose costs little
+and errs with the risk of the certificate, so that one useless test in five is a fair price for beginning early.
+"""
 BEGINNING_DOSE = 0.05
 """Dose of a staged test that rests on an estimate."""
 LARGEST_WAIT = 1e7
@@ -73,7 +79,8 @@ LARGEST_WAIT = 1e7
 ENOUGH_ARMS = 20
 """Units of a roll-out before it is said how many more are needed."""
 IMPLAUSIBLE = 1000.0
-"""Odds against the stated chances of the arms that refuse a roll-out.
+"""Odds against what a roll-out takes for granted: chances of the arms and losses alike in both, which refuse it, and a
+world without change.
 
 One that was dealt right is ever refused with a chance of at most .001, little beside a risk of .05; a real .6 for a
 stated .5 shows after about 480 units, .55 after 1,900.

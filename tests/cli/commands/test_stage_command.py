@@ -41,6 +41,11 @@ def test_a_decision_s_evidence_goes_on(rollout, capsys):
     assert all(word in out for word in ("carried", "restarted", "against", "promise", "assumes"))
     assert run([*line, "--chance", "p", "--drift"]) == 0
     assert "shown beside it" in capsys.readouterr().out
+    rows = (rollout / "rollout.csv").read_text().splitlines()
+    marked = [f"{rows[0]},gone", *(f"{row},{place % 15 == 0:d}" for place, row in enumerate(rows[1:]))]
+    (rollout / "rollout.csv").write_text("\n".join(marked))
+    assert run([*line, "--chance", "0.4", "--lost", "gone"]) == 0
+    assert "20 outcomes (" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_study_knows_its_decision_and_policy(rollout, capsys):

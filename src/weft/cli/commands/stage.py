@@ -40,6 +40,8 @@ class Stage(Command):
     """Return to centre on, fixed before the roll-out; by default the mean of the certificate's log."""
     by_time: Column = None
     """Time column that orders the units; by default they are in order."""
+    lost: Column = None
+    """Column with 1 for units whose outcome has not arrived (any reward in range); by default all have."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
     """Discount factor of the return; by default the one that the log declares, else 1."""
     policy: Source = None
@@ -66,7 +68,7 @@ class Stage(Command):
             chance = self.chance
         answer = weft.stage(
             self.study, data, self.arm, chance, dose=self.dose, drift=self.drift, centre=self.centre,
-            by_time=self.by_time, policy=self.policy, ledger=self.ledger,
+            by_time=self.by_time, lost=self.lost, policy=self.policy, ledger=self.ledger,
         )  # fmt: skip
         print_lines(answer.lines())
         if self.out is not None:

@@ -1,18 +1,13 @@
-"""What a randomised roll-out gave, unit by unit, and whether its arms were dealt as it says."""
+"""What a randomised roll-out gave, unit by unit."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from ..core.errors import UserError
-from ..evaluation.thresholds import IMPLAUSIBLE
 
-__all__ = ["Outcomes", "assignment", "explained"]
-
-TILTS = np.geomspace(0.005, 4.0, 20)
-"""Of the logarithm of the odds: what 20 to 1,000,000 units can tell apart, in steps of two fifths."""
+__all__ = ["Outcomes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +16,8 @@ class Outcomes:
 
     arms: 1 for the policy, 0 for the other one. chances: of the policy's arm, fixed before the unit came, one or one
     per unit. returns: discounted, the mean where a unit has several episodes. low, high: the declared lowest and
-    highest return of an episode. Raises UserError for whatever these cannot be.
+    highest return of an episode. lost: 1 for units whose outcome has not arrived, whose return is not looked at. Raises
+    UserError for whatever these cannot be.
     """
 
     arms: Any
@@ -30,6 +26,7 @@ class Outcomes:
     low: float
     high: float
     origin: str = "the roll-out"
+    lost: Any = False
 
     def __post_init__(self) -> None:
         arms, returns = np.asarray(self.arms), np.asarray(self.returns, float)
@@ -43,6 +40,12 @@ class Outcomes:
                 f"Arms of {self.origin} are 1 (the policy) or 0 (the other one), the first that is neither is "
                 f"'{arms[~valid][0]}' of unit {np.flatnonzero(~valid)[0]}."
             )
+        lost = np.asarray(self.lost)
+        if lost.shape not in ((), arms.shape) or not (lost.dtype.kind in "biuf" and np.isin(lost, (0, 1)).all()):
+            raise UserError(f"{self.origin} says of every unit whether its outcome is lost, by 1 or 0.")
+        lost = np.broadcast_to(lost.astype(bool), arms.shape)
+        if lost.all():
+            raise UserError(f"No outcome of {self.origin} has arrived yet.")
         chances = np.asarray(self.chances, float)
         if chances.shape not in ((), arms.shape):
             raise UserError(f"{self.origin} has {len(arms)} units, but chances of the shape {chances.shape}.")
@@ -55,7 +58,7 @@ class Outcomes:
         if not self.low < self.high:
             raise UserError(f"Returns of {self.origin} are declared from {self.low:g} to {self.high:g}, the wrong way.")
         room = 1e-6 * max(1.0, abs(self.low), abs(self.high))
-        outside = np.flatnonzero(~((returns >= self.low - room) & (returns <= self.high + room)))
+        outside = np.flatnonzero(~lost & ~((returns >= self.low - room) & (returns <= self.high + room)))
         if len(outside):
             raise UserError(
                 f"{len(outside)} returns of {self.origin} lie outside the declared [{self.low:g}, {self.high:g}], the "
@@ -64,38 +67,19 @@ class Outcomes:
         for name, values in (
             ("arms", arms.astype(bool)),
             ("chances", np.broadcast_to(chances, arms.shape)),
-            ("returns", returns.clip(self.low, self.high)),
+            ("returns", np.where(lost, self.low, returns).clip(self.low, self.high)),
+            ("lost", lost),
         ):
             object.__setattr__(self, name, values)
 
+    def arrived(self, after: int = 0) -> "Outcomes":
+        """Return the units whose outcome has arrived, from the one on that follows so many of them."""
+        there = np.flatnonzero(~self.lost)[after:]
+        each = self.arms[there], self.chances[there], self.returns[there]
+        return Outcomes(*each, self.low, self.high, self.origin)
 
-def assignment(
-    arms: Bool[np.ndarray, "unit"] | Int[np.ndarray, "unit"], chances: Float[np.ndarray, "unit"]
-) -> tuple[Float[np.ndarray, "unit"], Float[np.ndarray, "unit"]]:
-    """Return the logarithm of two wealths after every unit: bets that the policy's arm comes more often than stated,
-    and that it comes less often. If it comes as stated, each has a mean of 1; their mean is the e of the module."""
-    dealt, stated = np.asarray(arms, float), np.asarray(chances, float)
-    sides = []
-    for tilts in (TILTS, -TILTS):
-        total = np.full(len(dealt), -np.inf)
-        for tilt in tilts:
-            total = np.logaddexp(total, np.cumsum(tilt * dealt - np.log1p(stated * np.expm1(tilt))))
-        sides.append(total - np.log(len(tilts)))
-    return sides[0], sides[1]
-
-
-def explained(outcomes: Outcomes) -> np.ndarray:
-    """Return the logarithm of what the arms' shares explain after every unit, at least 0. Raises UserError where the
-    arms were not dealt with the stated chances."""
-    more, less = assignment(outcomes.arms, outcomes.chances)
-    reached = np.logaddexp(more, less) - np.log(2) >= np.log(IMPLAUSIBLE)
-    if reached.any():
-        arms, first = outcomes.arms, int(reached.argmax()) + 1
-        whole = "" if first == len(arms) else f" ({arms.mean():.1%} of all {len(arms):,})"
-        raise UserError(
-            f"Arms of {outcomes.origin} were not dealt with the stated chances: {arms[:first].mean():.1%} of the "
-            f"first {first:,} units{whole} are the policy's, where {outcomes.chances[:first].mean():.1%} was stated, "
-            f"{IMPLAUSIBLE:,.0f} to 1 against chance. Mend what deals the arms, state the chance that was really set, "
-            "or give all units in the order of time (by_time); until then nothing can be promised."
-        )
-    return np.maximum(0.0, np.maximum(more, less))
+    def worst(self, policy: bool) -> "Outcomes":
+        """Return all units, those that were lost with what is worst for the policy, or for the other one."""
+        worst = np.where(self.arms == policy, self.low, self.high)
+        return Outcomes(self.arms, self.chances, np.where(self.lost, worst, self.returns), self.low, self.high,
+                        self.origin)  # fmt: skip
