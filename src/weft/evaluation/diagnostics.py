@@ -260,7 +260,9 @@ def ratio_test(case: Case, key: Any) -> Test:
     alarm, mean, z = bool(ratios.alarm), float(ratios.mean), np.asarray(ratios.z)
     worst = float(np.abs(z).max())
     p = float(min(1.0, len(z) * 2 * norm.sf(worst)))
-    if not alarm:
+    if mean == 0:
+        sentence = "No logged action is one that the policy takes there, so nothing logged says what it is worth."
+    elif not alarm:
         sentence = f"One-step ratios have a mean of {mean:.3f} (z {z[0]:.1f}), as right propensities would give them."
     elif z[0] > 3:
         sentence = (
@@ -282,7 +284,8 @@ def ratio_test(case: Case, key: Any) -> Test:
             f"One-step ratios have the wrong mean for some actions or observations (largest |z| {worst:.1f} of "
             f"{len(z)}): propensities or codes are wrong, or the log never shows what the policy does there."
         )
-    return Test("mean weight", float(z[0]), p, alarm, sentence)
+    first = -np.inf if mean == 0 and alarm else float(z[0])  # no ratio above 0, so that no error can be told
+    return Test("mean weight", first, p, alarm, sentence)
 
 
 _ratios_tested = Program(mean_weight_test, "The test of ratios")

@@ -111,9 +111,9 @@ def mean_weight_test(case: Case, key: PRNGKeyArray) -> MeanWeight:
     plenty = (jnp.square(met) / jnp.maximum(square, 1e-30) >= EFFECTIVE_STEPS).at[0].set(met[0] > 0)
     z = jnp.where(plenty, z, 0.0)
     mean = met[0] / jnp.maximum(total[0], 1e-9)
-    # one huge weight makes the mean wrong and its error as large
-    too_large = (mean > EQUAL_RATIOS[1]) & ((counted > 0).sum() >= PLENTY_STEPS)
-    return MeanWeight(mean, z, alarmed(z) | too_large)
+    # one huge weight makes the mean wrong and its error as large; where no ratio is above 0 there is no error at all
+    plainly = ((mean > EQUAL_RATIOS[1]) | (met[0] <= 0)) & ((counted > 0).sum() >= PLENTY_STEPS)
+    return MeanWeight(mean, z, alarmed(z) | plainly)
 
 
 def alarmed(z: Float[Array, "test"]) -> Bool[Array, ""]:

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 import weft
+import weft.evaluation.refusals
 from weft.cli.commands.evaluate import bounds, interval, labels
 from weft.cli.main import run
 
@@ -55,12 +56,33 @@ def test_a_log_is_answered_by_fitted_q(trained, monkeypatch, tmp_path, capsys):
         return Found
 
     monkeypatch.setattr(weft, "estimate_fitted_q", estimate, raising=False)
+    monkeypatch.setattr(weft.evaluation.refusals, "refusals", lambda *_, **__: ())
     assert run(["evaluate", str(trained), "--data", "sample:grid", "--refits", "3", "--discount", "0.9"]) == 0
     out = capsys.readouterr().out
     assert asked == [("sample:grid", 3, 0.9)] * 4
     assert "1 to 2" in out
     assert "This is the log that the run was trained on" in out
     assert out.count("Assumes something.") == 1
+
+
+def test_what_the_diagnostics_speak_against_is_not_printed(trained, monkeypatch, tmp_path, capsys):
+    class Found:
+        value, low, high, discount, notes = 311.5, 282.25, 340.75, 0.9, ()
+
+    monkeypatch.setattr(weft, "estimate_fitted_q", lambda *_, **__: Found, raising=False)
+    monkeypatch.setattr(weft.evaluation.refusals, "refusals", lambda *_, **__: ("Nothing fits.",))
+    line = ["evaluate", str(trained), "--data", "sample:grid", "--out", str(tmp_path / "out.json")]
+    assert run(line) == 0
+    out = capsys.readouterr().out
+    assert "311.5" not in out
+    assert "282" not in out
+    assert out.count("refused") == 4
+    assert out.count("Refused: Nothing fits.") == 1
+    assert json.loads((tmp_path / "out.json").read_text())["estimates"]["policies"][0]["refused"] == ["Nothing fits."]
+    assert run([*line, "--refused"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("311.5") == 4
+    assert "Refused: Nothing fits." in out
 
 
 @pytest.mark.parametrize(

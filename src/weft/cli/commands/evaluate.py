@@ -30,7 +30,8 @@ class Evaluate(Command):
 
     Roll-outs give undiscounted returns of whole episodes, episode i reset with seed + i; the interval of a policy is
     over its episodes, that of a setting over its seeds (Student's t, 95 %). A log gives a discounted value, by fitted Q
-    evaluation with an episode bootstrap that refits, or by --method; use a log that the run was not trained on.
+    evaluation with an episode bootstrap that refits, or by --method; use a log that the run was not trained on. What
+    `weft diagnose` speaks against is not printed, unless --refused asks for it.
     """
 
     example: ClassVar[str] = "weft evaluate runs/iql-1 --env Hopper-v5 --episodes 20 --reference -20.27 3234.3"
@@ -61,6 +62,8 @@ class Evaluate(Command):
     """Estimator for a log, such as doubly_robust, linear_q, per_decision; by default fitted Q evaluation."""
     interval: str = "bootstrap"
     """Interval of --method, such as normal, student, betting."""
+    refused: Flag = False
+    """Also print estimates that the diagnostics speak against."""
     out: Place = None
     """Also write all figures to this JSON file."""
     log: Log = dataclasses.field(default_factory=LogOptions)
@@ -107,15 +110,17 @@ class Evaluate(Command):
             raise UserError(f"{what} is for runs; a policy by itself is judged from a log: --data LOG.")
         data = self.log.load(self.data)
         trained_on = None if self.trained_on is None else self.log.load(self.trained_on)
-        estimate = self._judge(subject(self.policy, trained_on=trained_on), data, False if self.sample else None)
+        estimate, reasons = self._judge(
+            subject(self.policy, trained_on=trained_on), data, False if self.sample else None
+        )
         table = Table("policy", "estimated value", "95 % interval", box=None, pad_edge=False)
-        table.add_row(self.policy, f"{estimate.value:.4g}", bounds(estimate.low, estimate.high))
-        self._print(f"{estimate.estimand[0].upper()}{estimate.estimand[1:]}", data, table, estimate.notes)
+        table.add_row(self.policy, *self._words(estimate, reasons))
+        self._print(f"{estimate.estimand[0].upper()}{estimate.estimand[1:]}", data, table, estimate.notes, reasons)
         if self.out is not None:
             from ...core.storage import write_json
 
-            figures = {name: getattr(estimate, name) for name in FIGURES}
-            write_json(self.out, {"policy": self.policy, **self._about(data), **figures, "notes": list(estimate.notes)})
+            figures = {**figures_of(estimate, reasons), "notes": list(estimate.notes)}
+            write_json(self.out, {"policy": self.policy, **self._about(data), **figures})
 
     def _act(self, run: "Run", steps: list[int]) -> dict[str, Any]:
         from rich.table import Table
@@ -171,39 +176,57 @@ class Evaluate(Command):
         data = self.log.load(self.data)
         label = labels(run)
         names = ["step", *(["setting"] if label[0] else []), "seed", "estimated value", "95 % interval"]
-        table, rows, notes = Table(*names, box=None, pad_edge=False), [], []
+        table, rows, notes, refused = Table(*names, box=None, pad_edge=False), [], [], []
         if data.fingerprint == run.record["data"]["fingerprint"]:
             notes.append("This is the log that the run was trained on: expect estimates that are too high.")
         for step, setting in ((step, setting) for step in steps for setting in range(len(run.settings))):
             for place, seed in enumerate(run.seeds):
                 policy = run.policy(seed=place, setting=setting, step=step)
-                estimate = self._judge(policy, data, not self.sample)
+                estimate, reasons = self._judge(policy, data, not self.sample)
                 head = [f"{step:,}", *([label[setting]] if label[0] else []), str(seed)]
-                table.add_row(*head, f"{estimate.value:.4g}", bounds(estimate.low, estimate.high))
-                figures = {name: getattr(estimate, name) for name in FIGURES}
-                rows.append({"step": step, "setting": setting, "seed": seed, **figures})
+                table.add_row(*head, *self._words(estimate, reasons))
+                rows.append({"step": step, "setting": setting, "seed": seed, **figures_of(estimate, reasons)})
                 notes += [note for note in estimate.notes if note not in notes]
-        self._print(run.settings[0].title, data, table, notes)
+                refused += [reason for reason in reasons if reason not in refused]
+        self._print(run.settings[0].title, data, table, notes, refused)
         return {**self._about(data), "policies": rows, "notes": notes}
 
-    def _print(self, who: str, data: "Dataset", table: Any, notes: Sequence[str]) -> None:
+    def _words(self, estimate: Any, reasons: Sequence[str]) -> tuple[str, str]:
+        """Write an estimate and its interval, or that it is refused."""
+        if reasons and not self.refused:
+            return "refused", "–"
+        return f"{estimate.value:.4g}", bounds(estimate.low, estimate.high)
+
+    def _print(self, who: str, data: "Dataset", table: Any, notes: Sequence[str], refused: Sequence[str]) -> None:
         screen = console()
         how = "fitted Q evaluation" if self.method is None else f"{self.method} ({self.interval} interval)"
         screen.print(f"{who}, discounted value by {how} on {data.origin}:", soft_wrap=True, markup=False)
         screen.print(table)
-        for note in notes:
-            screen.print(f"Note: {note}", soft_wrap=True, markup=False)
+        for word, sentences in (("Refused", refused), ("Note", notes)):
+            for sentence in sentences:
+                screen.print(f"{word}: {sentence}", soft_wrap=True, markup=False)
 
     def _about(self, data: "Dataset") -> dict[str, Any]:
         return {"data": data.origin, "fingerprint": data.fingerprint, "method": self.method or "fitted_q"}
 
-    def _judge(self, policy: Any, data: "Dataset", greedy: bool | None) -> Any:
+    def _judge(self, policy: Any, data: "Dataset", greedy: bool | None) -> tuple[Any, tuple[str, ...]]:
+        """Return an estimate, and what speaks against it."""
         import weft
 
-        shared = {"discount": self.discount, "seed": self.seed, "greedy": greedy}
+        from ...evaluation.estimator import estimator
+        from ...evaluation.refusals import refusals
+
+        shared: dict[str, Any] = {"discount": self.discount, "seed": self.seed, "greedy": greedy}
         if self.method is None:
-            return weft.estimate_fitted_q(policy, data, replicates=self.refits, **shared)
-        return weft.estimate(policy, data, self.method, self.interval, **shared)
+            estimate = weft.estimate_fitted_q(policy, data, replicates=self.refits, **shared)
+        else:
+            estimate = weft.estimate(policy, data, self.method, self.interval, **shared)
+        return estimate, refusals(policy, data, estimator(self.method or "fitted_q"), **shared)
+
+
+def figures_of(estimate: Any, reasons: Sequence[str]) -> dict[str, Any]:
+    """Return an estimate for a file, with what speaks against it."""
+    return {**{name: getattr(estimate, name) for name in FIGURES}, "refused": list(reasons)}
 
 
 def labels(run: "Run") -> list[str]:
