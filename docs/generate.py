@@ -562,7 +562,12 @@ def _gate(found: dict[str, Any]) -> str:
 def _staged(found: dict[str, Any]) -> str:
     rows = []
     for row in found["rows"]:
-        cells = [f"{row['improvement']:g}", f"{row['certified']:.3f}", f"{row['staged']:.3f}", f"{row['even_odds']:.3f}"]
+        cells = [
+            f"{row['improvement']:g}",
+            f"{row['certified']:.3f}",
+            f"{row['staged']:.3f}",
+            f"{row['even_odds']:.3f}",
+        ]
         for name in ("carried", "restarted", "centred"):
             units = row[name]["median_units"]
             cells += [f"{row[name]['deployed']:.3f}", f"{units:,.0f}" if units <= found["most"] else "–"]

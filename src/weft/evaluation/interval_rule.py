@@ -1,13 +1,15 @@
 r"""Which interval may be issued for a policy's value: estimated, certified, or none. One pure function that compiles.
 
 Tier 2: the hull of two intervals that share no weakness but their class, linear fitted Q (delta method) and double
-reinforcement learning (cross-fitted), each with Student's t; issued if the log shows what the policy does (one-step
-ratios have a mean of about 1), the estimators agree (|z| < 2, doubly robust ones with them where the weights allow),
-Bellman's equation and the missing memory are not rejected, and the value of the logging policy comes out right; and if
-either weights are worth enough episodes to be heard or the log is long enough for those tests to find a hidden state
-(that they reject nothing in a short log says nothing). Else
-tier 1: the betting interval, where propensities were logged and ranges are declared. Whatever is wider than half the
-range of returns is not issued.
+reinforcement learning (cross-fitted), each with Student's t. Where weights are worth enough episodes to be heard, the
+doubly robust interval belongs to the hull: fitted values are drawn to what is seen often, and where few steps come on a
+choice they miss what a policy gains by it, in all tests unseen. Single decisions leave nothing to test values by, so
+weights must be heard, and the interval of weights alone belongs to the hull, too. It is issued if the log shows what
+the policy does (one-step ratios have a mean of about 1), the estimators agree (|z| < 2, doubly robust ones with them
+where the weights allow), Bellman's equation and the missing memory are not rejected, and the value of the logging
+policy comes out right; and if either weights are worth enough episodes to be heard or the log is long enough for those
+tests to find a hidden state (that they reject nothing in a short log says nothing). Else tier 1: the betting interval,
+where propensities were logged and ranges are declared. Whatever is wider than half the range of returns is not issued.
 
 An error computed from what was seen knows nothing of what is rare. Tier 2 therefore goes as far as a few more steps at
 either end of the declared range of rewards would move it, and as far as the skewness of the units' influences asks for
@@ -107,7 +109,7 @@ def issue(case: Case, key: PRNGKeyArray, level: Any = 0.95, count: int = 64, rid
         bellman = bellman_test(basis, case, horizon, declared.discount, ridge, bellman_key)
         memory = memory_test(basis, case, memory_key, ridge)
     behaviour = jnp.nan_to_num(behaviour_test(basis, case, horizon, declared.discount, ridge)[2])
-    tested = heard | _long_enough(case, basis) | (horizon == 1)
+    tested = heard | _long_enough(case, basis)
     passed = (
         tested
         & (ratios.mean > EQUAL_RATIOS[0])
@@ -118,7 +120,7 @@ def issue(case: Case, key: PRNGKeyArray, level: Any = 0.95, count: int = 64, rid
         & (jnp.abs(behaviour) < DISAGREEMENT)
     )
 
-    low, high = _estimated_bounds(estimates, unseen, declared, level)
+    low, high = _estimated_bounds(estimates, heard, unseen, declared, level)
     sure_low, sure_high = value_bounds(
         paths, case.weighing.starts, case.weighing.unit, declared,
         lambda terms, there: lower_bound(terms, 0.0, (1 - level) / 2, there),
@@ -127,7 +129,7 @@ def issue(case: Case, key: PRNGKeyArray, level: Any = 0.95, count: int = 64, rid
     narrow = high - low <= (declared.high - declared.low) * declared.schedule().sum() / 2
     tier = jnp.where(narrow, jnp.where(passed, 2, 1), 3)
     values = estimates.values
-    middle = jnp.clip(jnp.where(passed, values[0], values[2]), low, high)
+    middle = jnp.clip(jnp.where(passed & (horizon > 1), values[0], values[2]), low, high)
     return Issued(
         tier, middle, low, high, apart, bellman, memory, behaviour, ratios.effective, ratios.mean, tested, passed,
         RARE * jnp.square(unseen.error) <= jnp.square(spread(estimates.influences[0], estimates.units)),
@@ -167,12 +169,15 @@ def _long_enough(case: Case, basis: Features) -> Bool[Array, ""]:
 
 
 def _estimated_bounds(
-    estimates: Estimates, unseen: Unseen, declared: Range, level: Any
+    estimates: Estimates, heard: Bool[Array, ""], unseen: Unseen, declared: Range, level: Any
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Return the hull of the two fitted intervals, within what returns there can be: an episode may end at any step."""
-    each = [wide_bounds(estimates.values[k], estimates.influences[k], estimates.units, unseen, level) for k in (0, 1)]
+    """Return the hull of the intervals that count, within what returns there can be: an episode may end at any step."""
+    lows, highs = jax.vmap(lambda value, each: wide_bounds(value, each, estimates.units, unseen, level))(
+        estimates.values, estimates.influences
+    )
+    counts = jnp.stack([jnp.array(True), jnp.array(True), heard, heard & (declared.horizon == 1)])
     longest = declared.schedule().sum()
     return (
-        jnp.maximum(jnp.minimum(each[0][0], each[1][0]), jnp.minimum(declared.low, declared.low * longest)),
-        jnp.minimum(jnp.maximum(each[0][1], each[1][1]), jnp.maximum(declared.high, declared.high * longest)),
+        jnp.maximum(jnp.where(counts, lows, jnp.inf).min(), jnp.minimum(declared.low, declared.low * longest)),
+        jnp.minimum(jnp.where(counts, highs, -jnp.inf).max(), jnp.maximum(declared.high, declared.high * longest)),
     )
