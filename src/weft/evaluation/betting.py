@@ -56,8 +56,9 @@ def _gains(
     """Return log(1 + λ (Y − 1)) per unit and fraction; 0 for padded units, NaN for a negative term."""
     terms = jnp.asarray(terms, jnp.float32)
     checked = jnp.where(terms < -ROUNDING, jnp.nan, jnp.maximum(terms, 0.0))
-    gains = jnp.log1p(jnp.asarray(fractions) * (checked[:, None] - 1.0))
-    return gains if mask is None else jnp.where(mask[:, None], gains, 0.0)
+    if mask is not None:  # a term of 1 wins nothing; to choose among the logarithms instead takes 15 times as long
+        checked = jnp.where(mask, checked, 1.0)
+    return jnp.log1p(jnp.asarray(fractions) * (checked[:, None] - 1.0))
 
 
 def _mixed(
