@@ -227,7 +227,7 @@ def test_the_picture_is_that_of_the_rules():
 
 # How something is computed, and names: these decide no answer.
 COMPUTING = {
-    "betting": "FINER HALVINGS ROUNDING",
+    "betting": "CLOSE HALVINGS ROUNDING STEPS",
     "candidate": "ROWS",
     "confounding": "HALVINGS",
     "diagnostics": "RIDGE",

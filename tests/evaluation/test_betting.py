@@ -84,6 +84,43 @@ def test_the_lower_bound_is_that_of_a_fine_grid():
     assert float(upper_bound(values, -1.0, risk)) == pytest.approx(-found)
 
 
+def exact_bound(terms: np.ndarray, risk: float, prior: np.ndarray | None = None) -> float:
+    """Return the bound of nonnegative terms by 200 halvings in float64."""
+    weights = np.ones(len(FRACTIONS)) / len(FRACTIONS) if prior is None else prior / prior.sum()
+    low, high = 0.0, float(terms.mean())
+    for _ in range(200):
+        middle = (low + high) / 2
+        gains = np.log1p(FRACTIONS.astype(float) * (terms.astype(float)[:, None] / middle - 1)).sum(0)
+        rejected = gains.max() + np.log(weights @ np.exp(gains - gains.max())) >= np.log(1 / risk)
+        low, high = (middle, high) if rejected else (low, middle)
+    return low
+
+
+SHAPES = {
+    "paired": improvements(4, 500, 0.4) + 1,
+    "heavy": np.exp(3 * np.random.default_rng(5).normal(size=800)).astype(np.float32),
+    "rare": (np.random.default_rng(6).random(3000) < 0.01).astype(np.float32),
+    "one far out": np.r_[np.full(200, 1e-3), 1e6].astype(np.float32),
+    "one of many": np.r_[np.zeros(300), 1.0].astype(np.float32),
+    "equal": np.full(40, 0.7, np.float32),
+    "two": np.array([0.2, 5.0], np.float32),
+    "tiny": 1e-6 * np.random.default_rng(7).random(100).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("risk", [0.3, 0.05, 1e-4])
+@pytest.mark.parametrize("shape", list(SHAPES))
+def test_the_search_comes_to_the_bound_and_not_above_it(shape, risk):
+    terms, generator = SHAPES[shape], np.random.default_rng(8)
+    for prior in (None, generator.random(len(FRACTIONS)).astype(np.float32)):
+        exact = exact_bound(terms, risk, prior)
+        found = float(lower_bound(terms, 0.0, risk, prior=prior))
+        assert exact * (1 - 5e-6) <= found <= exact * (1 + 3e-6)
+    padded = np.r_[terms, np.full(9, np.nan, np.float32)]
+    masked = float(lower_bound(padded, 0.0, risk, np.arange(len(padded)) < len(terms)))
+    assert masked == pytest.approx(exact_bound(terms, risk), rel=5e-6)
+
+
 def test_bounds_of_nothing_are_the_known_ones():
     assert float(lower_bound(np.full(50, -1.0), -1.0, 0.05)) == pytest.approx(-1.0)
     few = float(lower_bound(np.array([0.3]), -1.0, 0.05))  # mean_λ (1 + λ (1.3 / s − 1)) = 20 for s = m + 1

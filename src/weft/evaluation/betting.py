@@ -15,7 +15,7 @@ mixtures over a grid are universal portfolios (Cover 1991). All functions are pu
 with `vmap`; wealth is kept as a logarithm in float32.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,8 @@ Mask = Bool[Array | np.ndarray, "unit"] | Float[Array | np.ndarray, "unit"]  # w
 FRACTIONS = np.geomspace(0.02, 0.99, 24).astype(np.float32)
 ROUNDING = 1e-5  # how far below its bound a float32 term may lie, relative to the size of the bound
 HALVINGS = 48
-FINER = 26  # halvings below the mean, which leave less than 1e-6 of a bound that is not below a hundredth of it
+STEPS = 48  # of the search of a bound, which takes about seven
+CLOSE = 2.0**-22  # share of a bound that may lie between what is rejected and what is not, two digits of float32
 
 
 class Power(NamedTuple):
@@ -113,6 +114,29 @@ def path(
     return _mixed(jnp.cumsum(_gains(terms, fractions, mask), 0), prior)
 
 
+class _Search(NamedTuple):
+    """Means that values reject (`low`) and do not (`high`), the one to be tested `next`, and how many were."""
+
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+    next: Float[Array, ""]
+    steps: Int[Array, ""]
+
+
+def _tangent(
+    values: Float[Array, "unit"], mean: Array, risk: Number, mask: Mask | None, fractions: Any, prior: Any
+) -> tuple[Bool[Array, ""], Float[Array, ""]]:
+    """Say whether nonnegative values reject a mean, and return the one at which the tangent of their log-wealth, in the
+    logarithm of the mean, meets log(1/risk): never above the bound, because the log-wealth is convex."""
+    ratio, fractions = values / mean, jnp.asarray(fractions)
+    gains = _gains(ratio, fractions, mask).sum(0)
+    # exp(gain) is the factor of the wealth; a padded unit has a ratio of 0
+    falls = (fractions * ratio[:, None] / (1 + fractions * (ratio[:, None] - 1))).sum(0)
+    start = jnp.zeros(len(fractions)) if prior is None else jnp.log(jnp.asarray(prior))
+    above = _mixed(gains, prior) + jnp.log(risk)
+    return above >= 0, mean * jnp.exp(above / jnp.maximum(jax.nn.softmax(gains + start) @ falls, 1e-30))
+
+
 @jax.jit
 def lower_bound(
     values: Float[Array | np.ndarray, "unit"],
@@ -125,25 +149,30 @@ def lower_bound(
     """Return the smallest mean that the values do not reject: it exceeds their mean with probability ≤ risk.
 
     values: one per unit, each ≥ `lower`, a number known beforehand (for the improvement X ≥ −B it is −B).
-    Every margin m is tested by Y = (X − lower) / (m − lower). Wealth falls in m, so halving finds the bound, to
-    2e-8 of the mean's distance from `lower`. NaN where a value lies below `lower`.
+    Every margin m is tested by Y = (X − lower) / (m − lower). The logarithm of the wealth falls in log(m − lower) and
+    is convex in it, so that tangents lead to the bound from below. What is returned was itself rejected, and lies
+    within 1e-6 of the largest such number; NaN where a value lies below `lower`.
     """
     shifted = jnp.asarray(values, jnp.float32) - lower
     counted = shifted if mask is None else jnp.where(mask, shifted, 0.0)
     below = (counted < -ROUNDING * jnp.maximum(1.0, jnp.abs(lower))).any() | jnp.isnan(counted).any()
     counted = jnp.maximum(counted, 0.0)
 
-    def halve(_: Int[Array, ""], ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = ends
-        middle = (low + high) / 2
-        rejected = log_wealth(counted / middle, fractions, mask, prior) >= -jnp.log(risk)
-        return jnp.where(rejected, middle, low), jnp.where(rejected, high, middle)
+    def closer(search: _Search) -> _Search:
+        rejected, tangent = _tangent(counted, search.next, risk, mask, fractions, prior)
+        low, high = jnp.where(rejected, search.next, search.low), jnp.where(rejected, search.high, search.next)
+        following = tangent * jnp.where(rejected, 1 + CLOSE, 1 - CLOSE)  # to the other side, so that both ends close in
+        inside = (low < following) & (following < high)
+        return _Search(low, high, jnp.where(inside, following, (low + high) / 2), search.steps + 1)
 
+    def apart(search: _Search) -> Bool[Array, ""]:
+        return (search.high - search.low > 3 * CLOSE * search.high) & (search.steps < STEPS) & (total > 0)
+
+    total = counted.sum()
     units = len(counted) if mask is None else jnp.maximum(jnp.asarray(mask, jnp.float32).sum(), 1.0)
     # of their own mean no values win anything (log is concave), so nothing above it has to be looked at
-    top = jnp.maximum(counted.sum() / units, jnp.finfo(jnp.float32).tiny)
-    # the lower end is rejected, the upper end is not: it is the smallest mean that the values are known to allow
-    bound = jax.lax.fori_loop(0, FINER, halve, (jnp.zeros_like(top), top))[1]
+    top = jnp.maximum(total / units, jnp.finfo(jnp.float32).tiny)
+    bound = jax.lax.while_loop(apart, closer, _Search(jnp.zeros_like(top), top, top, jnp.int32(0))).low
     return jnp.where(below, jnp.nan, bound + lower)
 
 
