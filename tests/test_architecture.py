@@ -234,11 +234,12 @@ COMPUTING = {
     "estimate": "ROOM SIDE",
     "_ledger_files": "WAIT",
     "ledger": "TINY",
-    "moments": "CACHED ROOM",
+    "markov_tests": "ROOM WAVES",
+    "moments": "CACHED FEW ROOM",
     "overlap": "EQUAL",
     "propensities": "BINS PENALTY",
     "remainder": "TINY",
-    "specification_tests": "DRAWS MOST_CHOICES ROOM ROUNDING WAVES",
+    "specification_tests": "DRAWS MOST_CHOICES ROUNDING",
 }
 
 

@@ -28,16 +28,15 @@ from .candidate import check_fitting
 from .case import Case, case_of
 from .confounding import Confounding, confounding
 from .linear_q import Fitting
+from .markov_tests import bellman_test, memory_test
 from .overlap import unsupported
 from .specification_tests import (
     agreement,
     alarmed,
     behaviour_test,
-    bellman_test,
     effective_sizes,
     largest_share,
     mean_weight_test,
-    memory_test,
     trend_test,
 )
 from .thresholds import DISAGREEMENT, EFFECTIVE_UNITS, FALSE_ALARM, LARGEST_SHARE, UNSUPPORTED

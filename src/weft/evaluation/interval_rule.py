@@ -34,7 +34,8 @@ from .estimators.linear_q import LinearQ
 from .estimators.per_decision import PerDecision
 from .interval import influence, spread
 from .linear_q import Fitting
-from .specification_tests import agreement, behaviour_test, bellman_test, memory_test
+from .markov_tests import bellman_test, memory_test
+from .specification_tests import agreement, behaviour_test
 from .thresholds import DISAGREEMENT, DOUBTFUL, EFFECTIVE_UNITS, EQUAL_RATIOS, FINDABLE, RARE
 from .trajectories import Paths
 from .unseen import Unseen, one_more, wide_bounds

@@ -15,9 +15,10 @@ from .case import mean
 from .trajectories import Layout, layout
 from .waves import Features
 
-__all__ = ["Moments", "Steps", "Sums", "continued", "discounted", "mapped", "moments", "summed"]
+__all__ = ["Moments", "Steps", "Sums", "continued", "discounted", "grouped", "mapped", "moments", "summed"]
 
 ROOM = 2**26  # numbers that the sums of all episodes may take, 268 MB
+FEW = 64  # groups whose sums are a product
 CACHED = 2**18  # numbers of features that are made at once, because what leaves a core's cache costs more than its use
 
 
@@ -116,19 +117,17 @@ class Steps(eqx.Module):
         return self.basis.expected(self.candidate, seen, at)
 
     def weighted(self, weights: Float[Array, "episode"]) -> Sums:
-        def part(row: Array, there: Array) -> Sums:
+        def part(row: Array, weight: Array) -> Sums:
             here, following, reward = self.steps(row)
-            each = here * jnp.where(there, weights[self.columns.episode[row]], 0.0)[:, None]
+            each = here * weight[:, None]
             small = here.reshape(len(row), -1, self.inner).sum(1)  # its only block
             return Sums(each.T @ small, None if following is None else each.T @ following, each.T @ reward)
 
-        return summed(part, len(self.columns.terminal), self.width)
+        return summed(part, weights[self.columns.episode], self.width)
 
     def initial(self, weights: Float[Array, "episode"]) -> Float[Array, "feature"]:
-        def part(episode: Array, there: Array) -> Array:
-            return jnp.where(there, weights[episode], 0.0) @ self.firsts(episode)
-
-        return summed(part, self.episodes, self.width) / jnp.maximum(weights.sum(), 1e-9)
+        total = summed(lambda episode, weight: weight @ self.firsts(episode), weights, self.width)
+        return total / jnp.maximum(weights.sum(), 1e-9)
 
     def begun(self, theta: Float[Array, "feature"]) -> Float[Array, "episode"]:
         return mapped(lambda episode: self.firsts(episode) @ theta, self.episodes, self.width)
@@ -209,13 +208,43 @@ def _together(width: int) -> int:
     return max(CACHED // width, min(width, 1024))
 
 
-def summed(part: Callable[[Array, Array], Any], count: int, width: int) -> Any:
-    """Return the sum of `part(numbers, there)` over pieces of `range(count)`; a derivative makes each piece anew."""
+def _pieces(weights: Float[Array, "number"], width: int) -> tuple[Int[Array, "piece some"], Float[Array, "piece some"]]:
+    """Return all numbers in pieces, filled up with the last one, and their weights, 0 where filled up."""
+    count = len(weights)
     together = min(count, _together(width))
-    numbers = jnp.arange(-(-count // together) * together).reshape(-1, together)
-    piece = jax.checkpoint(lambda these: part(jnp.minimum(these, count - 1), these < count))
-    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(piece, numbers[0]))
-    return jax.lax.scan(lambda total, these: (jax.tree.map(jnp.add, total, piece(these)), None), blank, numbers)[0]
+    size = -(-count // together) * together
+    numbers = jnp.minimum(jnp.arange(size), count - 1)
+    return numbers.reshape(-1, together), jnp.pad(weights, (0, size - count)).reshape(-1, together)
+
+
+def summed(part: Callable[[Array, Array], Any], weights: Float[Array, "number"], width: int) -> Any:
+    """Return the sum of `part(numbers, weights)` over pieces of all numbers; a derivative makes each piece anew.
+
+    Weights go into their piece alone, so that a derivative in them costs as much as they are.
+    """
+    pieces, piece = _pieces(weights, width), jax.checkpoint(part)
+    blank = jax.eval_shape(piece, pieces[0][0], pieces[1][0])
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank)
+    return jax.lax.scan(lambda total, these: (jax.tree.map(jnp.add, total, piece(*these)), None), blank, pieces)[0]
+
+
+def grouped(
+    part: Callable[[Array, Array], tuple[Array, Array]], weights: Float[Array, "number"], width: int, groups: int
+) -> Float[Array, "group ..."]:
+    """Return sums by group over all numbers, made in pieces; `part(numbers, weights)` returns group and values of each
+    number of a piece."""
+    pieces = _pieces(weights, width)
+    form = jax.eval_shape(part, pieces[0][0], pieces[1][0])[1]
+
+    def add(total: Array, these: tuple[Array, Array]) -> tuple[Array, None]:
+        group, each = part(*these)
+        if groups > FEW:
+            return total.at[group].add(each), None
+        # a CPU scatters slowly, so that sums of a few groups are a product
+        product = jax.nn.one_hot(group, groups).T @ each.reshape(len(each), -1)
+        return total + product.reshape(total.shape), None
+
+    return jax.lax.scan(add, jnp.zeros((groups, *form.shape[1:]), form.dtype), pieces)[0]
 
 
 def mapped(part: Callable[[Array], Any], count: int, width: int) -> Any:

@@ -3,13 +3,11 @@ r"""Tests of what an estimate assumes: pure functions of a log and a candidate t
     ratios       E[ rho_t | past ] = 1,   E[ 1(a_t = a) rho_t - pi(a | s_t) | past ] = 0        (propensities, codes)
     agreement    (J_a - J_b) / sd(IF_a - IF_b)                       (estimators with different assumptions)
     behaviour    value of the logging policy by linear Q - mean logged return                   (a known answer)
-    Bellman      E[ g (r + gamma V(s') - Q(s, a)) ] = 0 for every g of the past                  (Q is right, Markov)
-    memory       E[ (y - E[y | s, a]) (g - E[g | s, a]) ] = 0 for every g of the step before     (Markov)
 
-g are random waves of what must not matter. The largest of several t values is compared with its distribution under
-random signs of the units (Gaussian multipliers; Chernozhukov, Chetverikov and Kato 2013, arXiv:1212.6906), so tests
-that depend on each other cost no more than they must. Errors are clustered by unit everywhere, and sums for a fit
-count it as estimated. The memory test is the generalised covariance measure (Shah and Peters 2020, arXiv:1804.07203).
+Those of Markov observations are in `weft.evaluation.markov_tests`. The largest of several t values is compared with its
+distribution under random signs of the units (Gaussian multipliers; Chernozhukov, Chetverikov and Kato 2013,
+arXiv:1212.6906), so tests that depend on each other cost no more than they must. Errors are clustered by unit
+everywhere, and sums for a fit count it as estimated.
 """
 
 from typing import Any, NamedTuple
@@ -19,25 +17,24 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ..core.linear_algebra import cholesky_inverse, positive_inverse
+from ..core.linear_algebra import cholesky_inverse
 from ..data.columns import Columns
 from ..data.spec import Spec
 from .case import Case, Weighing, mean
 from .interval import spread
 from .linear_q import block_inverse, blocks, diagonal, solve
-from .moments import continued, discounted, moments, summed
+from .moments import continued, moments, summed
 from .thresholds import EFFECTIVE_STEPS, EQUAL_RATIOS, NEGLIGIBLE, PLENTY_STEPS
 from .trajectories import Paths
 from .waves import Features
 
-__all__ = ["agreement", "alarmed", "behaviour_test", "bellman_test", "effective_sizes", "largest_p",
-           "largest_share", "mean_weight_test", "memory_test", "pairwise", "trend_test"]  # fmt: skip
+__all__ = ["agreement", "alarmed", "behaviour_test", "effective_sizes", "largest_p", "largest_share",
+           "mean_weight_test", "of_units", "pairwise", "plain_numbers", "random_waves", "spent",
+           "trend_test"]  # fmt: skip
 
 DRAWS = 999  # of the multipliers
-WAVES = 16  # functions of what must not matter
 ROUNDING = 1e-5  # mean error of ratios in 32 bits: those of the logging policy itself are 1 to the last digit but one
 MOST_CHOICES = 32
-ROOM = 2**24  # numbers that may be laid out at once
 
 
 # --- weights --------------------------------------------------------------------------------------------------------
@@ -91,7 +88,7 @@ def mean_weight_test(case: Case, key: PRNGKeyArray) -> MeanWeight:
     seen = jax.tree.map(lambda part: part[columns.position], columns.observation)
     mix_key, wave_key = jax.random.split(key)
     tested = jnp.concatenate(
-        [jnp.ones((len(ratio), 1)), _waves(_numbers(seen, candidate.spec, mix_key), 4, wave_key)], 1
+        [jnp.ones((len(ratio), 1)), random_waves(plain_numbers(seen, candidate.spec, mix_key), 4, wave_key)], 1
     )
     hit, expected = tested * ratio[:, None], tested
     factor, total = jnp.square(tested), jnp.full(tested.shape[1], (counted * 1.0).sum())
@@ -183,123 +180,23 @@ def behaviour_test(
         solution = solve(every.weighted(weights), every.initial(starts), horizon, ridge)
         share = starts * reached / jnp.maximum(starts.sum(), 1e-9)
 
-        def beyond(episode: Array, there: Array) -> Array:
+        def beyond(episode: Array, weight: Array) -> Array:
             at = columns.position[row[episode]]
             seen = jax.tree.map(lambda part: part[at], columns.observation)
             here = basis.logged(seen, columns.action[row[episode]])
             q = (here * solution.at(last[episode], horizon)).sum(1)
-            return jnp.where(there, share[episode], 0.0) @ q
+            return weight @ q
 
-        logged = mean(total, starts) + summed(beyond, episodes, every.width)
+        logged = mean(total, starts) + summed(beyond, share, every.width)
         value = solution.first @ solution.theta[-1]
         return value - logged, (value, logged)
 
     slope, (value, logged) = jax.grad(apart, has_aux=True)(weighing.weights)
-    each = _units(slope * weighing.weights, weighing)
+    each = of_units(slope * weighing.weights, weighing)
     count = _unit_count(weighing)
-    returns = _units(weighing.starts * (total - mean(total, weighing.starts)), weighing) / weighing.starts.sum()
+    returns = of_units(weighing.starts * (total - mean(total, weighing.starts)), weighing) / weighing.starts.sum()
     error = jnp.sqrt(spread(each, count) ** 2 + (NEGLIGIBLE * spread(returns, count)) ** 2)
     return value, logged, (value - logged) / jnp.maximum(error, 1e-12)
-
-
-def bellman_test(
-    basis: Features,
-    case: Case,
-    horizon: int | None,
-    discount: Any,
-    ridge: Any,
-    key: PRNGKeyArray,
-    folds: int = 1,
-) -> Float[Array, ""]:
-    """Return the p-value of "Bellman's equation holds for the linear Q of the candidate, whatever came before".
-
-    Residuals are projected on random waves of the step, of its time, and of the step before with its reward; with a
-    horizon, Q is that of the steps that are left. Small where observations hide what matters (are aliased), where the
-    world changes with time, and where the features cannot hold Q. The error of Q counts in first order. folds: 1 fits
-    Q on all episodes, with a correction for the features spent; more fit it on other units, which has no level where
-    features are as rare as units (a cell that the other folds never saw has no Q).
-    """
-    candidate, columns, weighing = case.candidate, case.columns, case.weighing
-    spec, episodes = candidate.spec, case.episodes
-    every = moments(basis, candidate, columns, episodes, discount, horizon)
-    fold = weighing.unit % folds
-
-    def coefficients(weights: Array) -> Array:
-        def fit(number: Array) -> Array:
-            others = weights if folds == 1 else jnp.where(fold == number, 0.0, weights)
-            return solve(every.weighted(others), jnp.zeros(every.width), horizon, ridge).theta
-
-        return jax.vmap(fit)(jnp.arange(folds))
-
-    # the pull-back of Q's coefficients gives, for every wave, what an episode changes of its sum by way of the fit
-    theta, back = jax.vjp(coefficients, weighing.weights)
-    steps = theta.shape[1]
-    left = jnp.zeros_like(columns.step) if horizon is None else jnp.clip(horizon - columns.step, 0, horizon)
-    later = left if horizon is None else jnp.clip(left - 1, 0, horizon)
-    of = fold[columns.episode]
-    seen, after = (
-        jax.tree.map(lambda part, at=at: part[at], columns.observation) for at in (columns.position, columns.successor)
-    )
-    here = basis.logged(seen, columns.action)
-    ahead = discounted(columns, jnp.arange(len(columns.terminal)), discount)
-    there = ahead[:, None] * basis.expected(candidate, after, columns.successor)
-    error = columns.reward[:, 0] + (there * theta[of, later]).sum(1) - (here * theta[of, left]).sum(1)
-    counted = weighing.weights[columns.episode]
-    waves = _past(columns, spec, counted, key, timed=True)
-
-    def each(wave: Array) -> Array:
-        part = (counted * wave)[:, None]
-        slope = _sums(part * there, of * steps + later, folds * steps)
-        slope = slope - _sums(part * here, of * steps + left, folds * steps)
-        indirect = weighing.weights * back(slope.reshape(theta.shape))[0]
-        return indirect + jnp.zeros(episodes).at[columns.episode].add(part[:, 0] * error)
-
-    together = here.size * waves.shape[1] <= ROOM
-    influences = jax.vmap(each)(waves.T) if together else jax.lax.map(each, waves.T)
-    sums = (counted * error) @ waves
-    spent = 1.0
-    if folds == 1:  # residuals of the steps that Q was fitted on are too small
-        spent = _spent(every.weighted(weighing.weights).gram, ridge, counted.sum())
-    return largest_p(sums, jax.vmap(lambda one: _units(one, weighing))(influences).T, spent, jax.random.fold_in(key, 1))
-
-
-def memory_test(
-    basis: Features, case: Case, key: PRNGKeyArray, ridge: Any = 1e-4, target: str = "world"
-) -> Float[Array, ""]:
-    """Return the p-value of "the step before says nothing more", given what is seen and done now.
-
-    target: `world` (of reward, end and next observation, given observation and action) or `behaviour` (of the action,
-    given the observation). What is known of the step before: its observation, action and reward. Steps without one
-    are left out; with none at all the p-value is 1.
-    """
-    spec, columns, weighing = basis.spec, case.columns, case.weighing
-    counted = jnp.where(columns.step > 0, weighing.weights[columns.episode], 0.0)
-    seen, after = (
-        jax.tree.map(lambda part, at=at: part[at], columns.observation) for at in (columns.position, columns.successor)
-    )
-    mix_key, wave_key, past_key, test_key = jax.random.split(key, 4)
-    if target == "behaviour":
-        present = basis.state(seen) if spec.discrete else basis.logged(seen, 0 * columns.action)
-        outcome = _done(columns, spec)
-    else:
-        present = basis.logged(seen, columns.action)
-        following = _waves(_numbers(after, spec, mix_key), 4, wave_key) * ~columns.terminal[:, None]
-        outcome = jnp.concatenate([columns.reward, columns.terminal[:, None].astype(jnp.float32), following], 1)
-    waves = _past(columns, spec, counted, past_key, acted=target != "behaviour")
-    gram = (counted[:, None] * present).T @ present
-    added = ridge * (jnp.trace(gram) / len(gram) + 1e-12)
-    both = jnp.concatenate([outcome, waves], 1)
-    middle = counted @ both / jnp.maximum(counted.sum(), 1.0)
-    both = both - middle
-    fit = positive_inverse(gram + added * jnp.eye(len(gram))) @ (present.T @ (counted[:, None] * both))
-    rest = both - present @ fit  # of outcomes and of the past: without a common cause these are uncorrelated
-    deviation = jnp.sqrt(counted @ jnp.square(rest) / jnp.maximum(counted.sum(), 1.0))
-    usual = jnp.sqrt(counted @ jnp.square(both) / jnp.maximum(counted.sum(), 1.0))
-    rest = jnp.where(deviation > 1e-3 * usual + 1e-6, rest / jnp.maximum(deviation, 1e-12), 0.0)  # of rounding
-    first, second = rest[:, : outcome.shape[1]], rest[:, outcome.shape[1] :]
-    product = (counted[:, None, None] * first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
-    each = _by_unit(product, columns, weighing)
-    return largest_p(each.sum(0), each, _spent(gram, ridge, counted.sum()), test_key)
 
 
 def trend_test(values: Float[Array, "episode"], order: Float[Array, "episode"], weighing: Weighing) -> Float[Array, ""]:
@@ -308,7 +205,7 @@ def trend_test(values: Float[Array, "episode"], order: Float[Array, "episode"], 
     apart = order - mean(order, weights)
     slope = mean(apart * (values - mean(values, weights)), weights) / jnp.maximum(mean(apart**2, weights), 1e-12)
     rest = values - mean(values, weights) - slope * apart
-    each = _units(jnp.where(weights > 0, weights * apart * rest, 0.0), weighing)
+    each = of_units(jnp.where(weights > 0, weights * apart * rest, 0.0), weighing)
     total = slope * (weights * apart**2).sum()
     return total / jnp.maximum(spread(each, _unit_count(weighing)), 1e-12)
 
@@ -335,21 +232,15 @@ def largest_p(
     return (1.0 + (drawn >= largest).sum()) / (DRAWS + 1.0)  # what was seen counts as a draw, so p is never 0
 
 
-def _sums(values: Float[Array, "row feature"], group: Array, groups: int) -> Float[Array, "group feature"]:
-    """Return sums by group: as a product where it fits, because a CPU scatters slowly."""
-    if len(group) * groups > ROOM:
-        return jax.ops.segment_sum(values, group, groups)
-    return jax.nn.one_hot(group, groups).T @ values
-
-
-def _spent(gram: Array, ridge: Any, count: Array) -> Array:
+def spent(gram: Array, ridge: Any, count: Array) -> Array:
     """Return by how much squared residuals are too small, because as many features as these were fitted."""
     added = diagonal(ridge, gram)
     used = len(gram) - added * jnp.einsum("aii->", block_inverse(blocks(gram, added)))
     return count / jnp.maximum(count - used, 1.0)
 
 
-def _units(values: Float[Array, "episode"], weighing: Weighing) -> Float[Array, "unit"]:
+def of_units(values: Float[Array, "episode"], weighing: Weighing) -> Float[Array, "unit"]:
+    """Return sums over the episodes of every unit."""
     return jnp.zeros(len(weighing.weights)).at[weighing.unit].add(values)
 
 
@@ -361,13 +252,7 @@ def _by_unit(values: Float[Array, "row test"], columns: Columns, weighing: Weigh
     return jnp.zeros((len(weighing.weights), values.shape[1])).at[weighing.unit[columns.episode]].add(values)
 
 
-def _done(columns: Columns, spec: Spec) -> Float[Array, "row act"]:
-    if spec.discrete:
-        return jax.nn.one_hot(columns.action, spec.action.size)
-    return columns.action.reshape(len(columns.action), -1).astype(jnp.float32)
-
-
-def _numbers(observation: PyTree, spec: Spec, key: PRNGKeyArray) -> Float[Array, "row input"]:
+def plain_numbers(observation: PyTree, spec: Spec, key: PRNGKeyArray) -> Float[Array, "row input"]:
     """Return observations as numbers, whatever their kind: codes become random vectors."""
     inputs = []
     for number, part in enumerate(spec.observations):
@@ -382,35 +267,9 @@ def _numbers(observation: PyTree, spec: Spec, key: PRNGKeyArray) -> Float[Array,
     return jnp.concatenate(inputs, 1)
 
 
-def _waves(numbers: Float[Array, "row input"], count: int, key: PRNGKeyArray) -> Float[Array, "row wave"]:
+def random_waves(numbers: Float[Array, "row input"], count: int, key: PRNGKeyArray) -> Float[Array, "row wave"]:
     """Return random waves of numbers of size one: bounded, slow and fast ones."""
     mix_key, phase_key = jax.random.split(key)
     scale = jnp.asarray([0.5, 1.0, 2.0])[jnp.arange(count) % 3] / jnp.sqrt(float(numbers.shape[1]))
     mix = jax.random.normal(mix_key, (numbers.shape[1], count)) * scale
     return jnp.cos(numbers @ mix + jax.random.uniform(phase_key, (count,), maxval=2 * jnp.pi))
-
-
-def _past(
-    columns: Columns, spec: Spec, counted: Array, key: PRNGKeyArray, timed: bool = False, acted: bool = True
-) -> Float[Array, "row wave"]:
-    """Return waves of the step before alone and with the step itself (its action only if `acted`); `timed` adds those
-    of its time and of itself.
-    """
-    number_key, before_key, both_key, now_key = jax.random.split(key, 4)
-    seen = jax.tree.map(lambda part: part[columns.position], columns.observation)
-    now = jnp.concatenate([_numbers(seen, spec, number_key), _done(columns, spec)], 1)
-    share = counted / jnp.maximum(counted.sum(), 1.0)
-    reward = columns.reward[:, 0]
-    reward = (reward - share @ reward) / jnp.sqrt(share @ jnp.square(reward - share @ reward) + 1e-12)
-    row = jnp.maximum(jnp.arange(len(now)) - 1, 0)
-    there = (columns.step > 0).astype(jnp.float32)[:, None]
-    before = jnp.concatenate([now, reward[:, None]], 1)[row] * there
-    now = now if acted else now[:, : now.shape[1] - _done(columns, spec).shape[1]]
-    time = (columns.step / max(1, spec.longest - 1) * 3.0)[:, None]
-    alone = _waves(before, WAVES // 2, before_key)
-    both = _waves(jnp.concatenate([now, before], 1), WAVES // 2, both_key)
-    if not timed:
-        return jnp.concatenate([alone, both], 1)
-    return jnp.concatenate(
-        [alone, both, _waves(time, 3, now_key), _waves(jnp.concatenate([now, time], 1), 5, now_key)], 1
-    )
