@@ -234,7 +234,7 @@ def benchmarks_page() -> str:
         "defaults, then older and tuned figures, marked as such.\n"
     ]
     today = {"defaults": _defaults, "hopper_defaults": _hopper_defaults, "whole_runs": _whole_runs,
-             "coverage_drawn": _coverage_drawn, "coverage_developed": _coverage_developed}  # fmt: skip
+             "coverage_drawn": _coverage_drawn, "coverage_developed": _coverage_developed, "growth": _growth}  # fmt: skip
     older = {
         "speed": _speed, "products": _products, "idql": _idql, "sweep": _sweep, "hopper": _hopper, "maze": _maze, "notifications": _notifications,
         "online": _online,
@@ -672,6 +672,28 @@ def _cost(found: dict[str, Any]) -> str:
         + _table(["what", "weft", "d3rlpy", "ratio", "target", ""], told)
         + several
         + "\n"
+    )
+
+
+def _growth(found: dict[str, Any]) -> str:
+    sizes = sorted({one["decisions"] for one in found["cells"]})
+    told: dict[tuple[str, int, int], dict[int, str]] = {}
+    for one in found["cells"]:
+        of = one["judge"], one["steps"], one["actions"]
+        told.setdefault(of, {})[one["decisions"]] = (
+            one["failed"]
+            if "failed" in one
+            else f"{one['first']:.1f}, {one['second']:.2f} s, {one['megabytes'] / 1000:.1f} GB"
+        )
+    rows = [
+        [f"`weft.{judge}`", str(steps), str(actions), *(cells.get(size, "") for size in sizes)]
+        for (judge, steps, actions), cells in sorted(told.items())
+    ]
+    return (
+        "## Cost by the number of decisions (`python benchmarks/growth.py`)\n\n"
+        f"CPU seconds on {found['processors']} core of the first call, compiling included and without a cache of programs, and "
+        "of the second; and the peak memory of the process, the log included. A blank was not measured.\n\n"
+        + _table(["judge", "steps of an episode", "choices", *(f"{size:,} decisions" for size in sizes)], rows)
     )
 
 
