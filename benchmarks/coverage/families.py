@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from rewards import means, payment
+from rewards import means, payment, room
 
 from weft.data.columns import Columns
 from weft.data.spec import ActionSpec, ObservationSpec, Spec
@@ -251,7 +251,7 @@ def _episodes(cell: Cell, world: World, logging: Array, key: Array, count: int) 
         act_key, pay_key, move_key, stop_key = jax.random.split(key, 4)
         action = jax.random.categorical(act_key, jnp.log(logging[state]))
         chance = world.pay[state, action]
-        chance = jnp.clip(chance + luck * 2 * jnp.minimum(chance, 1 - chance), 0.0, 1.0)
+        chance = jnp.clip(chance + luck * 2 * room(cell.rewards, chance), 0.0, 1.0)
         reward = payment(cell.rewards, pay_key, chance)
         after = jax.random.categorical(move_key, jnp.log(world.move[state, action]))
         ends = jax.random.uniform(stop_key, (count,)) < cell.stop

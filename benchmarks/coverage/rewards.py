@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["LAWS", "means", "payment"]
+__all__ = ["LAWS", "means", "payment", "room"]
 
 LAWS = ("bernoulli", "rare gain", "rare loss", "dented", "zero inflated", "heavy", "few values", "smooth")
 POWER = 4  # of the amounts of `zero inflated`: a uniform number to this power, 1/5 on average
 PARETO = 1.5
 LEVEL, NOISE = 0.6, 0.05  # of `dented`
+FEW = 0.02, 0.09  # of `few values`: the least mean, and how much larger the largest is
 
 
 def means(law: str, uniform: Array) -> Array:
@@ -53,6 +54,12 @@ def payment(law: str, key: Array, mean: Array) -> Array:
     return (chance < mean).astype(jnp.float32)
 
 
+def room(law: str, mean: Array) -> Array:
+    """Return how far these means can move either way for `payment` to have them still."""
+    low, high = {"dented": (0.0, LEVEL), "few values": (FEW[0], sum(FEW))}.get(law, (0.0, 1.0))
+    return jnp.minimum(mean - low, high - mean)
+
+
 def _capped(least: Array) -> Array:
     """Return the mean of a Pareto amount from `least` on, capped at 1."""
     return least + (least - least**PARETO) / (PARETO - 1)
@@ -72,5 +79,5 @@ def _least(mean: Array) -> Array:
 
 def _few(mean: Array) -> tuple[Array, Array]:
     """Return the chances of .2 and of 1 that `means` had in mind."""
-    uniform = (mean - 0.02) / 0.09
+    uniform = (mean - FEW[0]) / FEW[1]
     return 0.1 + 0.3 * uniform, 0.03 * uniform
