@@ -234,7 +234,8 @@ def benchmarks_page() -> str:
         "defaults, then older and tuned figures, marked as such.\n"
     ]
     today = {"defaults": _defaults, "hopper_defaults": _hopper_defaults, "whole_runs": _whole_runs,
-             "coverage_drawn": _coverage_drawn, "coverage_developed": _coverage_developed, "growth": _growth}  # fmt: skip
+             "coverage_drawn": _coverage_drawn, "coverage_developed": _coverage_developed, "gate_drawn": _gate_drawn,
+             "growth": _growth}  # fmt: skip
     older = {
         "speed": _speed, "products": _products, "idql": _idql, "sweep": _sweep, "hopper": _hopper, "maze": _maze, "notifications": _notifications,
         "online": _online,
@@ -532,6 +533,40 @@ def _coverage_developed(found: dict[str, Any]) -> str:
         "Coverage, second edition: cells that were looked at while the rule was made",
         f"With the rule before, 400 logs: {before}.",
         found,
+    )
+
+
+def _gate_drawn(found: dict[str, Any]) -> str:
+    def share(row: dict[str, Any], name: str) -> str:
+        return f"{row[f'{name}_share']:.4f} (≤ {row[f'{name}_limit']:.4f})"
+
+    rows = [
+        [row["cell"], row["replications"], row["effective"], f"{row['deploys'] / row['replications']:.4f}", share(row, "false"),
+         share(row, "whole_false"), "" if row["better_deployed"] is None else f"{row['better_deployed']:.3f}"]
+        for row in found["cells"]
+    ]  # fmt: skip
+    head = [
+        "cell",
+        "logs",
+        "effective units",
+        "deploys",
+        "false, by doses",
+        "false, whole policy",
+        "the best policy is deployed",
+    ]
+    failed = "; ".join(found["failed"]) or "none"
+    return (
+        "## The gate, second edition: worlds that nobody tuned on (`benchmarks/coverage/second_gate.py`)\n\n"
+        f"Drawn from the grid by the hash of commit {found['commit'][:7]}; {len(found['cells'])} of the 24 drawn "
+        "cells, the cheapest first; the others were not run. A new world in each log, risk "
+        f"{found['risk']:g}, the certificate as `weft.certify` asks for it by default. The policy put to the test departs from "
+        "the logging policy and is worth exactly as much: *balanced*, a mixture of the best and the worst that departs as far, "
+        "solved for the logging policy's value (smaller doses may truly be better); *level*, it earns in every state what the "
+        "logging policy earns; *equal*, nothing that is done matters; or less: *worse*. *False*: the share of logs in which the "
+        "deployed dose is no better than what made the log, and its one-sided 95 % upper limit. *Whole policy*: the same for "
+        "the whole policy alone, without smaller doses before it. The last column is the control: how often the best policy "
+        f"that departs as far is deployed from the same logs. Fails above .05, or with a limit above .07: {failed}.\n\n"
+        + _table(head, rows)
     )
 
 
