@@ -235,7 +235,7 @@ def benchmarks_page() -> str:
     ]
     today = {"defaults": _defaults, "hopper_defaults": _hopper_defaults, "whole_runs": _whole_runs,
              "coverage_drawn": _coverage_drawn, "coverage_developed": _coverage_developed, "gate_drawn": _gate_drawn,
-             "growth": _growth}  # fmt: skip
+             "icu_sepsis": _icu_sepsis, "growth": _growth}  # fmt: skip
     older = {
         "speed": _speed, "products": _products, "idql": _idql, "sweep": _sweep, "hopper": _hopper, "maze": _maze, "notifications": _notifications,
         "online": _online,
@@ -567,6 +567,42 @@ def _gate_drawn(found: dict[str, Any]) -> str:
         "the whole policy alone, without smaller doses before it. The last column is the control: how often the best policy "
         f"that departs as far is deployed from the same logs. Fails above .05, or with a limit above .07: {failed}.\n\n"
         + _table(head, rows)
+    )
+
+
+def _icu_sepsis(found: dict[str, Any]) -> str:
+    def interval(ends: list[float] | str | None) -> str:
+        if ends is None or isinstance(ends, str):
+            return "none" if ends else ""
+        value, low, high = (f"{end:.3f}" if abs(end) < 1000 else f"{end:.0e}" for end in ends)
+        return f"{value} [{low}, {high}]"
+
+    names, fitted, rows = ["IS", "PDIS", "WIS"], ["DR", "linear Q", "DRL"], []
+    for name, row in found["policies"].items():
+        answer, decision = row["answer"], row["decision"]
+        told = "" if answer is None else "none" if answer["low"] is None else (
+            f"tier {answer['tier']}: [{answer['low']:.3f}, {answer['high']:.3f}]{'' if answer['holds'] else ', misses'}"
+        )  # fmt: skip
+        dose = f" {decision['dose']:g}" if decision["dose"] else ""
+        rows.append([name, f"{row['truth']:.4f}", "" if row["claims"] is None else f"{row['claims']:.3f}",
+                     *(interval(row["estimates"][label]) for label in names),
+                     *(interval(row.get("fitted", {}).get(label)) for label in fitted),
+                     "" if row["effective"] is None else f"{row['effective']:,.0f}", told, decision["action"] + dose])  # fmt: skip
+    head = ["policy", "truth", "claims", *names, *fitted, "effective stays", "weft.answer", "weft.certify"]
+    return (
+        "## ICU-Sepsis: exact values (`benchmarks/icu_sepsis.py`)\n\n"
+        f"A log of {found['stays']:,} simulated stays of the clinicians teaches, another one judges, with their propensities; "
+        f"the clinicians are worth {found['clinicians']:.4f}, the optimal policy {found['optimal']:.4f}. *Counts*: value "
+        "iteration on the counted model (tabular fitted Q), with every choice allowed that was made at least so often in a "
+        "state; *claims*: what it says of itself, with 0 for states that have no such choice (there the policy is the "
+        "clinicians'). Methods: networks of 64 × 64 units, one seed, "
+        f"{found['steps']:,} updates. Estimates are those of `weft.estimate` with a t-interval of 95 %, which nothing checks; "
+        "what may be shown is the answer of `weft.answer`. It and fitted values (DR, linear Q, DRL) were asked of some policies, "
+        f"on {found['fewer']:,} other stays. In {found['optimal_alone']['states']} of {found['states']} states the optimal "
+        f"policy does what no clinician does ({100 * found['optimal_alone']['share']:.1f} % of its choices in the log's "
+        "states), so its mixtures are not identified, and `weft.certify` says so. Rewards "
+        f"are declared to lie in [0, 1] in each of {found['horizon']} steps, and weft cannot be told that survival pays "
+        "once, so certified bounds are wide.\n\n" + _table(head, rows)
     )
 
 
