@@ -235,7 +235,7 @@ def benchmarks_page() -> str:
     ]
     today = {"defaults": _defaults, "hopper_defaults": _hopper_defaults, "whole_runs": _whole_runs,
              "coverage_drawn": _coverage_drawn, "coverage_developed": _coverage_developed, "gate_drawn": _gate_drawn,
-             "icu_sepsis": _icu_sepsis, "growth": _growth}  # fmt: skip
+             "unknown": _unknown, "icu_sepsis": _icu_sepsis, "growth": _growth}  # fmt: skip
     older = {
         "speed": _speed, "products": _products, "idql": _idql, "sweep": _sweep, "hopper": _hopper, "maze": _maze, "notifications": _notifications,
         "online": _online,
@@ -567,6 +567,25 @@ def _gate_drawn(found: dict[str, Any]) -> str:
         "the whole policy alone, without smaller doses before it. The last column is the control: how often the best policy "
         f"that departs as far is deployed from the same logs. Fails above .05, or with a limit above .07: {failed}.\n\n"
         + _table(head, rows)
+    )
+
+
+def _unknown(found: dict[str, Any]) -> str:
+    rows = [
+        [row["cell"], row["replications"], f"{100 * row['abstained']:.1f} %", row["issued"],
+         f"{row['covered'] / row['issued']:.3f}" if row["issued"] else "", row["too_high"], row["too_low"], row["false"], row["why"]]
+        for row in found["cells"]
+    ]  # fmt: skip
+    head = ["cell", "logs", "abstained", "issued", "covered", "low above truth", "high below truth", "false go-aheads",
+            "why, in the first log that abstained"]  # fmt: skip
+    return (
+        "## Unknown propensities, and logs that cannot tell (`benchmarks/coverage/unknown.py`)\n\n"
+        "*Deterministic*: the logging policy always makes the same choice in a state, the judged policy makes another in half "
+        "of its decisions; *no overlap*: it makes others once in a million. Neither is identified, so 95 % of the logs must end "
+        "in an abstention. *Estimated*: propensities from `weft.estimate_propensities`; *unlogged*: none. Issued: an interval "
+        "of the improvement from the second tier of `weft.certify`, with a chance of 5 % to miss on either side. "
+        f"{len(found['cells'])} of the 8 cells; the others were not run. "
+        f"Failed: {'; '.join(found['failed']) or 'none'}.\n\n" + _table(head, rows)
     )
 
 
