@@ -239,6 +239,7 @@ COMPUTING = {
     "overlap": "EQUAL",
     "propensities": "BINS PENALTY",
     "remainder": "TINY",
+    "safeguards": "JUMP WINDOW",
     "specification_tests": "DRAWS MOST_CHOICES ROUNDING",
 }
 

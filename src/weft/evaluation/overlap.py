@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core.compilation import Program
 from ..data.columns import Columns
+from ..data.spec import Spec
 from .candidate import Candidate
 from .thresholds import USUAL_ACTIONS
 
@@ -26,8 +27,9 @@ def unsupported(
     """Return the share of probed steps at which the policy's action is farther from the log than 95 % of logged ones.
 
     Distance: Euclidean, to the nearest logged (observation, action) of another step, both as the method sees them
-    (standardised, in [−1, 1], choices as corners of a simplex). `columns` are transformed, `rows` the view's steps.
-    About 0.05 for the policy that made the log. None where observations are not plain numbers.
+    (standardised, in [−1, 1], codes and choices as corners of a simplex). So where all observations are codes it is the
+    share of pairs of a code and an action that were never logged. `columns` are transformed, `rows` the view's steps.
+    At most about 0.05 for the policy that made the log. None where observations are pictures or tokens.
     """
     if not comparable(candidate):
         return None
@@ -36,8 +38,8 @@ def unsupported(
 
 
 def comparable(candidate: Candidate) -> bool:
-    """Say whether observations are plain numbers, so that there are distances, and it is known what the policy does."""
-    return not candidate.lacks and all(part.kind == "vector" for part in candidate.spec.observations)
+    """Say whether observations are numbers or codes, so that there are distances, and the policy's actions known."""
+    return not candidate.lacks and all(part.kind in ("vector", "category") for part in candidate.spec.observations)
 
 
 def compared(rows: Int[np.ndarray, "row"], key: PRNGKeyArray) -> Int[Array, "logged"]:
@@ -71,15 +73,22 @@ def _logged(candidate: Candidate, columns: Columns, rows: Int[Array, "probe"]) -
     return jax.nn.one_hot(action, candidate.spec.action.size) if candidate.spec.discrete else action
 
 
-def _seen(columns: Columns, rows: Int[Array, "probe"]) -> Float[Array, "probe feature"]:
-    parts = [part[columns.position[rows]].reshape(len(rows), -1) for part in jax.tree.leaves(columns.observation)]
-    return jnp.concatenate(parts, 1).astype(jnp.float32)
+def _seen(columns: Columns, rows: Int[Array, "probe"], spec: Spec, kind: str) -> Float[Array, "probe feature"]:
+    """Return all that was observed of a kind."""
+    whole = columns.observation
+    parts = [whole if part.name == "" else whole[part.name] for part in spec.observations if part.kind == kind]
+    each = [part[columns.position[rows]].reshape(len(rows), -1) for part in parts]
+    return jnp.concatenate([jnp.zeros((len(rows), 0)), *each], 1).astype(jnp.float32)
 
 
 def _nearest(
     columns: Columns, probes: Array, does: Array, logged: Array, candidate: Candidate
 ) -> Float[Array, "probe"]:
-    here = jnp.concatenate([_seen(columns, probes), does], 1)
-    there = jnp.concatenate([_seen(columns, logged), _logged(candidate, columns, logged)], 1)
+    here, there = (_seen(columns, rows, candidate.spec, "vector") for rows in (probes, logged))
+    here = jnp.concatenate([here, does], 1)
+    there = jnp.concatenate([there, _logged(candidate, columns, logged)], 1)
     square = (here**2).sum(1)[:, None] + (there**2).sum(1)[None] - 2 * here @ there.T
+    codes, others = (_seen(columns, rows, candidate.spec, "category") for rows in (probes, logged))
+    for number in range(codes.shape[1]):  # two corners of a simplex are the root of 2 apart
+        square = square + 2 * (codes[:, number, None] != others[None, :, number])
     return jnp.sqrt(jnp.maximum(jnp.where(probes[:, None] == logged[None], jnp.inf, square), 0.0).min(1))
