@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import small
+from tabular import TIME, asks, world
 
 import weft
 from weft.agents.algorithms.td3_bc import TD3BC
@@ -16,6 +17,7 @@ from weft.data.dataset import Dataset
 from weft.evaluation.case import case_of
 from weft.evaluation.estimate import estimate
 from weft.evaluation.estimators.doubly_robust import DoublyRobust
+from weft.evaluation.estimators.linear_q import LinearQ
 from weft.evaluation.estimators.per_decision import PerDecision
 from weft.evaluation.interval import resample
 from weft.evaluation.intervals.betting import Betting
@@ -253,3 +255,16 @@ def test_the_memory_of_a_bootstrap_grows_no_faster_than_the_log():
     drawn = jax.jit(lambda key, weights, units: resample(key, weights, units, 200))
     shapes = (jax.random.key(0), jax.ShapeDtypeStruct((20_000,), "float32"), jax.ShapeDtypeStruct((20_000,), "int32"))
     assert drawn.lower(*shapes).compile().memory_analysis().temp_size_in_bytes < 1e8
+
+
+def test_a_value_that_no_return_can_have_is_refused():
+    here = world()
+    log = here.log(60, 1)
+
+    class Diverging(LinearQ):
+        def combine(self, terms, weighing):
+            return 100 * super().combine(terms, weighing)
+
+    assert weft.estimate(asks(here.logging), log, LinearQ(discount=1.0, horizon=TIME), "normal").value < TIME
+    with pytest.raises(UserError, match=f"diverges on arrays: it says .* between 0 and {TIME} by what is declared"):
+        weft.estimate(asks(here.logging), log, Diverging(discount=1.0, horizon=TIME), "normal")

@@ -14,6 +14,7 @@ from ..core.compilation import Program
 from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.declarations import CUT, check_ranges, cut_early, declared_discount
+from .bounded_terms import declared_range
 from .candidate import NO_DENSITY, Candidate, check_density, check_fitting
 from .case import Case, effective, prepare
 from .estimator import EPISODES, Estimate, Estimator, Statistic, estimator, per_unit
@@ -348,6 +349,7 @@ def _in_words(judge: Judge, data: Dataset, figures: Figures, doubts: tuple[str, 
             f"'{type(method).title}' gives no finite number on {data.origin}: the log is too small or too one-sided "
             "for it."
         )
+    _check_possible(judge, value, data)
     share, size = (None if part is None else float(part) for part in (figures.unsupported, figures.effective))
     warnings = [*doubts, *_warnings(share)]
     if high - low <= FLAT * max(abs(low), abs(high)):
@@ -382,6 +384,21 @@ def _in_words(judge: Judge, data: Dataset, figures: Figures, doubts: tuple[str, 
         tuple(warnings),
         per_unit(data) if judge.interval.bounded else EPISODES,
     )
+
+
+def _check_possible(judge: Judge, value: float, data: Dataset) -> None:
+    """Raise UserError for a value farther beyond the returns that are declared to be possible than these reach."""
+    declared = declared_range(data)
+    if declared is None:
+        return
+    steps = max(declared.horizon, getattr(judge.method, "horizon", None) or 0)
+    longest = sum(judge.discount**step for step in range(steps))
+    low, high = min(declared.low, declared.low * longest), max(declared.high, declared.high * longest)
+    if not low - (high - low) <= value <= high + (high - low):
+        raise UserError(
+            f"'{type(judge.method).title}' diverges on {data.origin}: it says {value:.3g}, where returns lie between "
+            f"{low:.4g} and {high:.4g} by what is declared. The log is too small for so many states and actions."
+        )
 
 
 def _judge(method: Estimator, interval: Interval, case: Case, key: jax.Array, level: float) -> Bounds:
