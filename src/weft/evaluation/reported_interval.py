@@ -1,7 +1,7 @@
 """What may be said of a policy's value: an interval that was measured to hold, with its tier, or the reason for none.
 
 The rule is `weft.evaluation.interval_rule`, of which the coverage suite counts how often its intervals hold
-(docs/benchmarks.md).
+(docs/promises.md).
 """
 
 import dataclasses

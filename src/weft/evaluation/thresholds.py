@@ -1,7 +1,7 @@
 """Every number that decides an answer, once: what is believed, refused, warned of or waited for, and from where on.
 
 How something is computed (draws of a test, rows at once) stays with the computation. A number without a source was set
-by the coverage and gate suites (docs/benchmarks.md), never by the log that it judges.
+by the coverage and gate suites (docs/promises.md), never by the log that it judges.
 """
 
 __all__ = [
