@@ -277,8 +277,8 @@ PROMISED = (
     "2. *Estimated.* An interval that rests on weights, on fitted values and on tests of both. Tests find some mistakes and "
     "not others, so all that can be said is how often such intervals held. It begins a randomised test at most.\n"
     "3. *None.* The reason is the answer.\n\n"
-    "A suite draws worlds whose truth is known, logs them, asks, and counts. Cells are drawn by the hash of the last commit "
-    "that changed the rule, so nobody could tune on them; cells that were looked at are listed apart, failures included."
+    "A suite draws worlds whose truth is known, logs them, asks, and counts. Cells are drawn by the hash of a commit made "
+    "after the rule, so that nobody could tune on them; cells that were looked at are listed apart, failures included."
 )
 UNPROMISED = (
     "Not promised: that the world stays as it was, that a single episode goes well, that a retrained policy is as good, or "
@@ -298,8 +298,9 @@ def _promises() -> str:
     def covered(name: str) -> str:
         cells = [cell for cell in result(name)["cells"] if cell["coverage"] is not None]
         few = sorted((cell["coverage"], cell["cell"]) for cell in cells)
+        several = sum(" x 1," not in f"{cell['cell']}," for cell in cells)
         words = "; ".join(f"{value} ({cell})" for value, cell in few if value < 0.92)
-        return f"{len(cells)} cells, least {few[0][0]}, median {few[len(few) // 2][0]}; below .92: {words or 'none'}"
+        return f"{len(cells)} cells, {several} of several steps, least {few[0][0]}, median {few[len(few) // 2][0]}; below .92: {words or 'none'}"
 
     drawn, first, icu = result("gate_drawn")["cells"], result("gate")["trials"], result("icu_sepsis")["policies"]
     worst = max(drawn, key=lambda cell: cell["false_limit"])
@@ -318,7 +319,8 @@ def _promises() -> str:
         ["STAGED at most .2 where nothing is gained", "two choices, 100 decisions", f"{even['staged']:.3f} of {staged['repeats']:,}"],
         ["false deploys of a roll-out at most .05", "the same, a look after every unit", f"{even['carried']['deployed']:.3f}"],
         ["alarms of a roll-out at most .001 each", "nothing wrong, 2,000 units",
-         f"{sum(calm[name] for name in ('arms', 'lost', 'world', 'drift')):.3f} of {calm['replications']}"],
+         f"{sum(calm[name] for name in ('arms', 'lost', 'world', 'drift')):.3f} of {calm['replications']} (95 % limit "
+         f"{1 - 0.05 ** (1 / calm['replications']):.4f}); equal arms, outcomes in order"],
         ["no answer where a log cannot tell", "second edition",
          "; ".join(f"{cell['cell']}: {cell['abstained']:.3f} abstained" for cell in unknown if not cell["identified"])],
         ["no deployment by mistake on ICU-Sepsis", "14 policies, exact values", f"{len(deployed)} deployed"],
@@ -600,7 +602,7 @@ def _coverage_drawn(found: dict[str, Any]) -> str:
     failed = "; ".join(found["failed"]) or "none"
     return _second(
         "Coverage, second edition: cells that nobody tuned on",
-        f"Drawn from the grid by the hash of commit {found['commit'][:7]}, the last that changed the rule; nominal 95 %, a new "
+        f"Drawn from the grid by the hash of commit {found['commit'][:7]}, made after the rule; nominal 95 %, a new "
         f"world in each log. {len(found['cells'])} of the 24 drawn cells, the cheapest first; the others were not run. Failed: "
         f"{failed}. *Too wide*: more than three times the doubly robust interval with the true values and propensities "
         "(*oracle*), or half the range of returns.",
@@ -643,7 +645,7 @@ def _gate_drawn(found: dict[str, Any]) -> str:
     failed = "; ".join(found["failed"]) or "none"
     return (
         "## The gate, second edition: worlds that nobody tuned on (`benchmarks/coverage/second_gate.py`)\n\n"
-        f"Drawn from the grid by the hash of commit {found['commit'][:7]}; {len(found['cells'])} of the 24 drawn "
+        f"Drawn from the grid by the hash of commit {found['commit'][:7]} (rebased since); {len(found['cells'])} of the 24 drawn "
         "cells, the cheapest first; the others were not run. A new world in each log, risk "
         f"{found['risk']:g}, the certificate as `weft.certify` asks for it by default. The policy put to the test departs from "
         "the logging policy and is worth exactly as much: *balanced*, a mixture of the best and the worst that departs as far, "

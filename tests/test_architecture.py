@@ -236,10 +236,10 @@ COMPUTING = {
     "ledger": "TINY",
     "markov_tests": "ROOM WAVES",
     "moments": "CACHED FEW ROOM",
-    "overlap": "EQUAL",
+    "overlap": "EQUAL MIXING",
     "propensities": "BINS PENALTY",
     "remainder": "TINY",
-    "safeguards": "JUMP WINDOW",
+    "safeguards": "JUMP TIES WINDOW",
     "specification_tests": "DRAWS MOST_CHOICES ROUNDING",
 }
 

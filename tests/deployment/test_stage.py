@@ -123,6 +123,12 @@ def test_units_whose_outcome_is_lost_are_named_by_a_column(certified):
         weft.stage(decision, uneven, dose=1.0, lost="gone", ledger=ledger)
 
 
+def test_a_dose_of_nothing_is_refused_and_not_replaced(certified):
+    decision, ledger, _ = certified
+    with pytest.raises(UserError, match="above 0 and at most 1, got 0"):
+        weft.stage(decision, rolled(20), dose=0.0, ledger=ledger)
+
+
 def test_returns_that_are_counted_otherwise_are_not_carried_on(certified):
     decision, ledger, _ = certified
     for declared, words in (({"discount": 0.9}, "a discount of 1, and arrays declares 0.9"),

@@ -266,5 +266,11 @@ def test_a_value_that_no_return_can_have_is_refused():
             return 100 * super().combine(terms, weighing)
 
     assert weft.estimate(asks(here.logging), log, LinearQ(discount=1.0, horizon=TIME), "normal").value < TIME
-    with pytest.raises(UserError, match=f"diverges on arrays: it says .* between 0 and {TIME} by what is declared"):
+    with pytest.raises(UserError, match=f"diverges on arrays, which .* between 0 and {TIME} by what is declared"):
         weft.estimate(asks(here.logging), log, Diverging(discount=1.0, horizon=TIME), "normal")
+
+
+def test_values_that_look_beyond_a_cut_are_not_held_against_the_horizon():
+    log = world().log(60, 1, whole=True, discount=0.99)  # cut after TIME steps: what follows is worth up to 100
+    high = LinearQ(discount=0.99, horizon=None)
+    assert weft.estimate(asks(world().logging), log, high, "normal").value > 2 * TIME

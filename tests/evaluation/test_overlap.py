@@ -10,7 +10,6 @@ from tabular import PLACES, asks, world
 import weft
 from weft.evaluation.case import case_of
 from weft.evaluation.overlap import unsupported
-from weft.evaluation.thresholds import UNSUPPORTED
 
 HERE = world()
 BEST, WORST = (np.eye(2)[pick] for pick in (HERE.pay.argmax(1), HERE.pay.argmin(1)))
@@ -36,13 +35,26 @@ def test_a_log_that_shows_every_pair_supports_every_policy():
     assert share(asks(WORST), HERE.log(400, 2)) == 0.0
 
 
-def test_codes_that_never_come_twice_say_nothing():
+def test_all_steps_are_looked_up_and_not_some_of_them():
+    rng = np.random.default_rng(0)
+    code = rng.integers(0, 200, 60_000)
+    action = np.where(rng.random(60_000) < 0.95, code % 10, (code + 1) % 10)  # the other one is rare, and there
+    data = weft.Dataset.from_arrays(
+        code, action, rng.random(60_000).astype(np.float32), np.ones(60_000, bool), kinds={"": "category"},
+        action_count=10,
+    )  # fmt: skip
+    assert share(lambda seen: np.eye(10)[(np.asarray(seen).reshape(-1) + 1) % 10], data) == 0.0
+    assert share(lambda seen: np.eye(10)[(np.asarray(seen).reshape(-1) + 2) % 10], data) == 1.0
+
+
+def test_codes_that_never_come_twice_support_what_was_done_alone():
     rng = np.random.default_rng(0)
     data = weft.Dataset.from_arrays(
         np.arange(300), rng.integers(0, 2, 300), rng.random(300).astype(np.float32), np.ones(300, bool),
         kinds={"": "category"}, action_count=2,
     )  # fmt: skip
-    assert share(lambda seen: np.tile([0.0, 1.0], (len(seen), 1)), data) == 0.0
+    done = np.asarray(data.actions).reshape(-1)
+    assert share(lambda seen: np.tile([0.0, 1.0], (len(seen), 1)), data) == pytest.approx((done == 0).mean(), abs=0.01)
 
 
 def test_codes_and_numbers_count_together():
@@ -68,4 +80,3 @@ def test_no_estimate_is_issued_about_choices_that_codes_never_met(seed):
     answer = weft.certify(asks(other), log)
     assert (answer.action, answer.tier) == ("ABSTAIN", 3)
     assert "unlike any logged one" in answer.reason
-    assert UNSUPPORTED < 1

@@ -32,7 +32,7 @@ PROMISES = {
 }
 """What an answer of a tier promises and what it does not, in words."""
 ERRS = {
-    1: "a policy that is no better than the margin gets this far with a chance of at most {:.2g}",
+    1: "a policy that is no better than the margin at this dose gets this far with a chance of at most {:.2g}",
     2: "if what the estimate assumes is true, a policy that is no better gets this far with a chance of about {:.2g}",
 }
 """How often an answer that names a dose is wrong, by tier."""

@@ -16,8 +16,8 @@ class Outcomes:
 
     arms: 1 for the policy, 0 for the other one. chances: of the policy's arm, fixed before the unit came, one or one
     per unit. returns: discounted, the mean where a unit has several episodes. low, high: the declared lowest and
-    highest return of an episode. lost: 1 for units whose outcome has not arrived, whose return is not looked at. Raises
-    UserError for whatever these cannot be.
+    highest return of an episode. lost: 1 for units whose outcome has not arrived, whose return is not looked at; None
+    where all arrive at once, one after another. Raises UserError for whatever these cannot be.
     """
 
     arms: Any
@@ -26,7 +26,8 @@ class Outcomes:
     low: float
     high: float
     origin: str = "the roll-out"
-    lost: Any = False
+    lost: Any = None
+    late: bool = dataclasses.field(init=False, default=False)
 
     def __post_init__(self) -> None:
         arms, returns = np.asarray(self.arms), np.asarray(self.returns, float)
@@ -40,12 +41,8 @@ class Outcomes:
                 f"Arms of {self.origin} are 1 (the policy) or 0 (the other one), the first that is neither is "
                 f"'{arms[~valid][0]}' of unit {np.flatnonzero(~valid)[0]}."
             )
-        lost = np.asarray(self.lost)
-        if lost.shape not in ((), arms.shape) or not (lost.dtype.kind in "biuf" and np.isin(lost, (0, 1)).all()):
-            raise UserError(f"{self.origin} says of every unit whether its outcome is lost, by 1 or 0.")
-        lost = np.broadcast_to(lost.astype(bool), arms.shape)
-        if lost.all():
-            raise UserError(f"No outcome of {self.origin} has arrived yet.")
+        object.__setattr__(self, "late", self.lost is not None)
+        lost = _marks(self.lost, len(arms), self.origin)
         chances = np.asarray(self.chances, float)
         if chances.shape not in ((), arms.shape):
             raise UserError(f"{self.origin} has {len(arms)} units, but chances of the shape {chances.shape}.")
@@ -76,10 +73,20 @@ class Outcomes:
         """Return the units whose outcome has arrived, from the one on that follows so many of them."""
         there = np.flatnonzero(~self.lost)[after:]
         each = self.arms[there], self.chances[there], self.returns[there]
-        return Outcomes(*each, self.low, self.high, self.origin)
+        return Outcomes(*each, self.low, self.high, self.origin, np.zeros(len(there), bool) if self.late else None)
 
     def worst(self, policy: bool) -> "Outcomes":
         """Return all units, those that were lost with what is worst for the policy, or for the other one."""
         worst = np.where(self.arms == policy, self.low, self.high)
         return Outcomes(self.arms, self.chances, np.where(self.lost, worst, self.returns), self.low, self.high,
                         self.origin)  # fmt: skip
+
+
+def _marks(lost: Any, count: int, origin: str) -> np.ndarray:
+    """Return which of so many units are lost; None: none is."""
+    marks = np.asarray(False if lost is None else lost)
+    if marks.shape not in ((), (count,)) or not (marks.dtype.kind in "biuf" and np.isin(marks, (0, 1)).all()):
+        raise UserError(f"{origin} says of every unit whether its outcome is lost, by 1 or 0.")
+    if marks.all():
+        raise UserError(f"No outcome of {origin} has arrived yet.")
+    return np.broadcast_to(marks.astype(bool), (count,))

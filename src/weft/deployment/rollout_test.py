@@ -132,7 +132,7 @@ def judge(
     begun = float(np.log(max(start, 1e-37)))
     wealth = _wealth(arrived, margin, begun, centre)
     course = _course(wealth, arrived, checks.since, 0.0 if anew else begun, margin, centre)
-    action, passed = _action(course, enough, risk)
+    action, passed = _action(course, enough, risk, arrived.late)
     share, latest = float(np.exp(-course.alone[-1])), course.latest
     floor = _floor(latest, margin, share / enough, course.first)
     return Staged(
@@ -227,14 +227,18 @@ def _wealth(outcomes: Outcomes, margin: float, begun: float, centre: float | Non
     return wealth
 
 
-def _action(course: _Course, enough: float, risk: float) -> tuple[str, int | None]:
+def _action(course: _Course, enough: float, risk: float, late: bool) -> tuple[str, int | None]:
     """Return the action, and after how many units enough was reached (None: not yet).
 
-    The bets against the policy reject whenever they succeed, also after a deployment.
+    The bets against the policy reject whenever they succeed, also after a deployment. late: outcomes may arrive in
+    another order than units. Only the wealth of all that have arrived is then that of a test in the order of arrival;
+    the wealth after fewer units, in their order, is another one at every look.
     """
-    crossed = np.flatnonzero(np.concatenate([[course.first], course.deciding]) >= np.log(enough))
-    passed = course.since + int(crossed[0]) if len(crossed) else None
-    if (course.against >= -np.log(risk)).any():
+    path = np.concatenate([[course.first], course.deciding])
+    counts = np.array([0, len(path) - 1]) if late else np.arange(len(path))
+    crossed = np.flatnonzero(path[counts] >= np.log(enough))
+    passed = course.since + int(counts[crossed[0]]) if len(crossed) else None
+    if (course.against[-1:] if late else course.against).max() >= -np.log(risk):
         return "REJECT", passed
     return ("CONTINUE" if passed is None else "DEPLOY"), passed
 

@@ -6,16 +6,17 @@ reaches `IMPLAUSIBLE` is at most 1 / `IMPLAUSIBLE`, however often somebody looks
 *Arms* come with the stated chances: bets on the odds of the policy's arm, tilted either way (`assignment`).
 
 *Lost outcomes* do not depend on the arm: then the arms of the units that were lost come with the stated chances, too,
-and the same bets are made on these units alone. Losses that depend on the arm make what arrived an unfair sample.
+and the same bets are made on these units alone. Losses that depend on the arm make what arrived an unfair sample. What
+is lost today may arrive tomorrow, so this one is a test of each look by itself.
 
 *The certificate's world*: the other arm runs the policy that made the certificate's log, so its mean return lies within
 the bounds that this log gave (Maurer and Pontil 2009). Bets are that it lies above them, and that it lies below.
 
 *No drift*: in each arm every order of the returns is as likely as any other. Ranks among the earlier returns of the arm
 are then even numbers between 0 and 1, one independent of the next, and bets are that the policy's rise while the
-other arm's fall, or the reverse (the simple jumper on conformal ranks: Vovk, Gammerman and Shafer 2022, chapter 8). A
-change that both arms share moves the two against each other and counts for little, as it says nothing of which is
-better.
+other arm's fall, or the reverse (the simple jumper on conformal ranks: Vovk, Gammerman and Shafer 2022, chapter 8). The
+stake on a unit falls with the chance of its arm, so that a change of both arms which moves the ranks of either as far
+loses on one what it gains on the other: it says nothing of which is better.
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ from ..evaluation.bounded_terms import declared_range
 from ..evaluation.thresholds import IMPLAUSIBLE
 from .outcomes import Outcomes
 
-__all__ = ["Checks", "assignment", "changes", "elsewhere", "examine", "explained", "logged_bounds", "ranks"]
+__all__ = ["Checks", "assignment", "changes", "elsewhere", "evens", "examine", "explained", "logged_bounds", "ranks"]
 
 TILTS = np.geomspace(0.005, 4.0, 20)
 """Of the logarithm of the odds: what 20 to 1,000,000 units can tell apart, in steps of two fifths."""
@@ -42,14 +43,17 @@ SLOPES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 """Of the bets on ranks."""
 JUMP = 0.01
 """Share of the wealth that changes its slope after every unit."""
+TIES = 0x7465A1
+"""Key of the numbers that break ties, the same at every look."""
 WINDOW = 1024
 """Units that are looked at together for a first change; doubled until there is one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Checks:
-    """What the tests said: logarithms of the largest wealth for lost outcomes, another world and drift (NaN where there
-    was nothing to test), whether the world is another one, and the unit after which the last change was noticed."""
+    """What the tests said: logarithms of the wealth for lost outcomes and of the largest for another world and drift
+    (NaN where there was nothing to test), whether the world is another one, and the unit after which the last change
+    was noticed."""
 
     lost: float
     world: float
@@ -73,8 +77,8 @@ class Checks:
             )
         if self.since:
             yield (
-                f"The improvement changed; this was noticed after {self.since:,} units, {IMPLAUSIBLE:,.0f} to 1 "
-                "against chance. What came before says nothing of what comes, so only later units count."
+                f"The returns of one arm changed otherwise than those of the other; this was noticed after "
+                f"{self.since:,} units, {IMPLAUSIBLE:,.0f} to 1 against chance. Only later units count."
             )
 
 
@@ -86,7 +90,8 @@ def examine(outcomes: Outcomes, logged: tuple[float, float] | None) -> Checks:
     """
     lost, arrived, nothing = check_arms(outcomes), outcomes.arrived(), float("nan")
     comparable = logged is not None and not arrived.arms.all()
-    world = float(elsewhere(arrived, logged).max()) if logged is not None and comparable else nothing
+    path_of = elsewhere(arrived, logged) if logged is not None and comparable else np.array([nothing])
+    world = float(path_of[-1] if arrived.late else path_of.max())
     noticed, drift = changes(arrived)
     # one unit at least is left to count; what it shows is bounded by all wealth as well
     since = min(noticed[-1], len(arrived.arms) - 1) if noticed else 0
@@ -117,7 +122,7 @@ def explained(outcomes: Outcomes) -> Float[np.ndarray, "unit"]:
 
 
 def check_arms(outcomes: Outcomes) -> float:
-    """Return the logarithm of the largest wealth for losses that depend on the arm, NaN where nothing was lost.
+    """Return the logarithm of the wealth for losses that depend on the arm, NaN where nothing was lost.
 
     Raises UserError where arms were not dealt with the stated chances, and where outcomes of one arm are lost more
     often than chance allows.
@@ -135,14 +140,14 @@ def check_arms(outcomes: Outcomes) -> float:
         )
     if not lost.any():
         return float("nan")
-    wealth = _both(arms[lost], chances[lost])
-    if (wealth >= np.log(IMPLAUSIBLE)).any():
+    wealth = float(_both(arms[lost], chances[lost])[-1])
+    if wealth >= np.log(IMPLAUSIBLE):
         raise UserError(
             f"Outcomes of {where} are lost more often in one arm: {arms[lost].sum():,} of the {lost.sum():,} lost "
             f"ones are the policy's, where {chances[lost].mean():.1%} would be, {IMPLAUSIBLE:,.0f} to 1. "
             "What arrived is no fair sample; wait for the rest, or count what is lost as the return that it stands for."
         )
-    return float(wealth.max())
+    return wealth
 
 
 def _both(arms: np.ndarray, chances: np.ndarray) -> np.ndarray:
@@ -202,15 +207,21 @@ def ranks(values: Float[np.ndarray, "unit"], ties: Float[np.ndarray, "unit"]) ->
     return (smaller + ties * equal) / (here + 1)
 
 
+def evens(count: int) -> Float[np.ndarray, "unit"]:
+    """Return even numbers between 0 and 1 that know nothing of a roll-out, not even of one simulated from seed 0."""
+    return np.random.Generator(np.random.Philox(key=TIES)).random(count)
+
+
 def changes(outcomes: Outcomes) -> tuple[list[int], float]:
     """Return after how many units a change of the improvement was noticed, each time from the last one on, and the
     logarithm of the largest wealth since the last."""
-    arms, returns = outcomes.arms, outcomes.returns
-    ties = np.random.default_rng(0).random(len(arms))  # any numbers that know nothing of the returns
+    arms, returns, largest = outcomes.arms, outcomes.returns, np.maximum(outcomes.chances, 1 - outcomes.chances)
+    stakes = np.where(arms, 1 - outcomes.chances, outcomes.chances) / largest
+    ties = evens(len(arms))
     noticed: list[int] = []
     begin, width = 0, WINDOW
     while True:
-        wealth = _drifting(arms[begin : begin + width], returns[begin : begin + width], ties[begin : begin + width])
+        wealth = _drifting(*(part[begin : begin + width] for part in (arms, returns, ties, stakes)))
         reached = np.flatnonzero(wealth >= np.log(IMPLAUSIBLE))
         if len(reached):
             begin, width = begin + int(reached[0]) + 1, WINDOW
@@ -221,12 +232,12 @@ def changes(outcomes: Outcomes) -> tuple[list[int], float]:
             width *= 2
 
 
-def _drifting(arms: np.ndarray, returns: np.ndarray, ties: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the wealth after every unit."""
+def _drifting(arms: np.ndarray, returns: np.ndarray, ties: np.ndarray, stakes: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the wealth after every unit; `stakes`: how much of a slope is bet on it, known before."""
     share = np.empty(len(arms))
     for arm, sign in ((arms, 1), (~arms, -1)):
         share[arm] = ranks(sign * returns[arm], ties[arm])
-    return np.asarray(_jumped(_padded(share, 0.5)), float)[: len(share)]
+    return np.asarray(_jumped(_padded(0.5 + stakes * (share - 0.5), 0.5)), float)[: len(share)]
 
 
 def _padded(values: np.ndarray, fill: float | bool = 1.0) -> np.ndarray:

@@ -64,7 +64,8 @@ def stage(
     mean return of the certificate's log where all units have the same chance; it makes the evidence stronger where
     returns lie in a small part of their range. by_time: a column that orders the units. lost: the column with 1 for
     units whose outcome has not arrived, whose rewards are not looked at; they are left out, and losses that depend on
-    the arm are refused. policy, greedy, seed: the
+    the arm are refused. Name it whenever outcomes may arrive late, also when none is missing: what decides is then the
+    evidence of all that have arrived, and no longer whether it was ever enough. policy, greedy, seed: the
     policy (as in `weft.estimate`), and whether it takes its mode, by default as it acts (a study's folder knows both);
     it must not have been trained on these units, and logged propensities must be its own. ledger: where the certificate
     was written down; it refuses units that the certificate has counted, and a second roll-out.
@@ -84,13 +85,13 @@ def stage(
         )  # fmt: skip
     units = outcomes(found, arm, chance, by_time, lost)
     _check_same_return(certified, found)
-    dose = certified.dose if dose is None else dose
+    asked, dose = dose, certified.dose if dose is None else dose
     followed = False
     if policy is not None:
         refuse_touched(policy, found)
         _check_way(policy, certified, greedy)
         followed = _check_followed(policy, found, arm, dose, greedy, seed)
-    answer = judge(certified, units, dose or None, centre, drift)
+    answer = judge(certified, units, asked, centre, drift)
     carried = bool(certified.evidence) and not drift
     book = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
     remembered = carried and bool(certified.question) and book.carry(certified.question, dose, found)
@@ -137,7 +138,7 @@ def outcomes(
     total = float(np.asarray(declared.schedule(), float).sum())
     return Outcomes(
         arms[place][first][order], chances[place][first][order], means[order], float(declared.low) * total,
-        float(declared.high) * total, data.origin, (np.bincount(member, away) > 0)[order],
+        float(declared.high) * total, data.origin, None if lost is None else (np.bincount(member, away) > 0)[order],
     )  # fmt: skip
 
 

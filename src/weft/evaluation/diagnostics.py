@@ -284,7 +284,7 @@ def ratio_test(case: Case, key: Any) -> Test:
             f"{len(z)}): propensities or codes are wrong, or the log never shows what the policy does there."
         )
     first = -np.inf if mean == 0 and alarm else float(z[0])  # no ratio above 0, so that no error can be told
-    return Test("mean weight", first, p, alarm, sentence)
+    return Test("mean weight", first, 0.0 if np.isinf(first) else p, alarm, sentence)
 
 
 _ratios_tested = Program(mean_weight_test, "The test of ratios")

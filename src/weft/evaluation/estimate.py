@@ -288,7 +288,7 @@ def _side_by_side(
     room = max(1, ROOM // max(1, sum(leaf.size for leaf in jax.tree.leaves(first.candidate))))
     room = min(room, len(policies))
     key, twice = jax.random.key(seed), tuple(repetitions(data))  # of the log, whatever the policy
-    logged = compared(data.rows, jax.random.split(key)[0]) if comparable(first.candidate) else None
+    logged = compared(data.rows, jax.random.split(key)[0], first.candidate) if comparable(first.candidate) else None
     estimates: list[Estimate] = []
     answers = (case.candidate for case in itertools.chain([first], map(ask, policies[1:])))
     for begin in range(0, len(policies), room):
@@ -389,15 +389,16 @@ def _in_words(judge: Judge, data: Dataset, figures: Figures, doubts: tuple[str, 
 def _check_possible(judge: Judge, value: float, data: Dataset) -> None:
     """Raise UserError for a value farther beyond the returns that are declared to be possible than these reach."""
     declared = declared_range(data)
-    if declared is None:
+    steps = data.spec.horizon if judge.method.weighs else getattr(judge.method, "horizon", None)
+    if declared is None or (steps is None and judge.discount >= 1):
         return
-    steps = max(declared.horizon, getattr(judge.method, "horizon", None) or 0)
-    longest = sum(judge.discount**step for step in range(steps))
+    ahead = 1 / (1 - judge.discount) if steps is None else sum(judge.discount**step for step in range(steps))
+    longest = max(ahead, float(declared.schedule().sum()))
     low, high = min(declared.low, declared.low * longest), max(declared.high, declared.high * longest)
     if not low - (high - low) <= value <= high + (high - low):
         raise UserError(
-            f"'{type(judge.method).title}' diverges on {data.origin}: it says {value:.3g}, where returns lie between "
-            f"{low:.4g} and {high:.4g} by what is declared. The log is too small for so many states and actions."
+            f"'{type(judge.method).title}' diverges on {data.origin}, which is too small for it: it says {value:.3g}, "
+            f"where returns lie between {low:.4g} and {high:.4g} by what is declared."
         )
 
 

@@ -18,6 +18,7 @@ from .thresholds import USUAL_ACTIONS
 __all__ = ["comparable", "compared", "outside", "unsupported"]
 
 PROBES, LOGGED = 512, 16384  # steps asked about, steps compared with
+MIXING = 0x9E3779B1  # an odd number whose multiples are spread over all of 32 bits
 EQUAL = 1e-3  # what 32 bits may leave of the distance of equal rows
 
 
@@ -27,14 +28,14 @@ def unsupported(
     """Return the share of probed steps at which the policy's action is farther from the log than 95 % of logged ones.
 
     Distance: Euclidean, to the nearest logged (observation, action) of another step, both as the method sees them
-    (standardised, in [−1, 1], codes and choices as corners of a simplex). So where all observations are codes it is the
-    share of pairs of a code and an action that were never logged. `columns` are transformed, `rows` the view's steps.
-    At most about 0.05 for the policy that made the log. None where observations are pictures or tokens.
+    (standardised, in [−1, 1], codes and choices as corners of a simplex). About 0.05 for the policy that made the log.
+    Where observations are codes and actions choices, it is the share of pairs of both that no logged step has.
+    `columns` are transformed, `rows` the view's steps. None where observations are pictures or tokens.
     """
     if not comparable(candidate):
         return None
     draw_key, choice_key = jax.random.split(key)
-    return float(_compiled(candidate, columns, compared(rows, draw_key), choice_key))
+    return float(_compiled(candidate, columns, compared(rows, draw_key, candidate), choice_key))
 
 
 def comparable(candidate: Candidate) -> bool:
@@ -42,9 +43,17 @@ def comparable(candidate: Candidate) -> bool:
     return not candidate.lacks and all(part.kind in ("vector", "category") for part in candidate.spec.observations)
 
 
-def compared(rows: Int[np.ndarray, "row"], key: PRNGKeyArray) -> Int[Array, "logged"]:
-    """Draw the steps that are compared with; the first `PROBES` of them are asked about."""
-    return jax.random.choice(key, jnp.asarray(rows), (min(LOGGED, len(rows)),), replace=False)
+def compared(rows: Int[np.ndarray, "row"], key: PRNGKeyArray, candidate: Candidate) -> Int[Array, "logged"]:
+    """Draw the steps that are compared with, all where pairs are looked up; the first `PROBES` are asked about."""
+    count = len(rows) if _coded(candidate) else min(LOGGED, len(rows))
+    return jax.random.choice(key, jnp.asarray(rows), (count,), replace=False)
+
+
+def _coded(candidate: Candidate) -> bool:
+    """Say whether all that is seen and done are codes, so that pairs can be looked up."""
+    return candidate.spec.action.kind == "discrete" and all(
+        part.kind == "category" for part in candidate.spec.observations
+    )
 
 
 def outside(
@@ -53,6 +62,10 @@ def outside(
     """Return `unsupported` for steps that `compared` drew, as a pure function."""
     probes = logged[:PROBES]
     at = columns.position[probes]
+    if _coded(candidate) and candidate.probability is not None:
+        does = jax.random.categorical(key, jnp.log(candidate.probability[at]))
+        pairs = _pairs(columns, logged, columns.action[logged], candidate.spec)
+        return 1 - jnp.isin(_pairs(columns, probes, does, candidate.spec), pairs, method="sort").mean()
     if candidate.probability is None:
         assert candidate.action is not None
         does = candidate.action[at, 0]
@@ -79,6 +92,14 @@ def _seen(columns: Columns, rows: Int[Array, "probe"], spec: Spec, kind: str) ->
     parts = [whole if part.name == "" else whole[part.name] for part in spec.observations if part.kind == kind]
     each = [part[columns.position[rows]].reshape(len(rows), -1) for part in parts]
     return jnp.concatenate([jnp.zeros((len(rows), 0)), *each], 1).astype(jnp.float32)
+
+
+def _pairs(columns: Columns, rows: Array, action: Array, spec: Spec) -> Array:
+    """Return one number for the codes of every row with an action; of two different ones it is hardly ever the same."""
+    number = action.reshape(len(rows)).astype(jnp.uint32)
+    for code in _seen(columns, rows, spec, "category").T:
+        number = number * jnp.uint32(MIXING) + code.astype(jnp.uint32)
+    return number
 
 
 def _nearest(
