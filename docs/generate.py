@@ -298,7 +298,7 @@ def _promises() -> str:
     def covered(name: str) -> str:
         cells = [cell for cell in result(name)["cells"] if cell["coverage"] is not None]
         few = sorted((cell["coverage"], cell["cell"]) for cell in cells)
-        several = sum(" x 1," not in f"{cell['cell']}," for cell in cells)
+        several = sum(bool(re.search(r" x (?!1\b)\d", cell["cell"])) for cell in cells)
         words = "; ".join(f"{value} ({cell})" for value, cell in few if value < 0.92)
         return f"{len(cells)} cells, {several} of several steps, least {few[0][0]}, median {few[len(few) // 2][0]}; below .92: {words or 'none'}"
 
@@ -603,8 +603,8 @@ def _coverage_drawn(found: dict[str, Any]) -> str:
     return _second(
         "Coverage, second edition: cells that nobody tuned on",
         f"Drawn from the grid by the hash of commit {found['commit'][:7]}, made after the rule; nominal 95 %, a new "
-        f"world in each log. {len(found['cells'])} of the 24 drawn cells, the cheapest first; the others were not run. Failed: "
-        f"{failed}. *Too wide*: more than three times the doubly robust interval with the true values and propensities "
+        f"world in each log. {len(found['cells'])} of the 24 drawn cells, the cheapest first; not run: {'; '.join(found['left'])}. "
+        f"Failed: {failed}. *Too wide*: more than three times the doubly robust interval with the true values and propensities "
         "(*oracle*), or half the range of returns.",
         found,
     )
