@@ -123,6 +123,19 @@ def test_units_whose_outcome_is_lost_are_named_by_a_column(certified):
         weft.stage(decision, uneven, dose=1.0, lost="gone", ledger=ledger)
 
 
+def test_a_mean_over_units_is_not_carried_into_one_over_episodes(certified):
+    decision, ledger, _ = certified
+    whole = rolled(20)
+    arm = np.asarray(whole.columns["arm"])[::TIME]
+    user = np.where(arm == 1, (np.cumsum(arm) - 1) // 2, 100 + (np.cumsum(1 - arm) - 1) // 2)  # two episodes each
+    several = dataclasses.replace(whole, columns={**whole.columns, "user": np.repeat(user, TIME)}).declare(unit="user")
+    with pytest.raises(UserError, match="a mean over episodes, and that of arrays a mean over values of 'user'"):
+        weft.stage(decision, several, dose=1.0, ledger=ledger)
+    over = dataclasses.replace(decision, estimand="mean over values of 'user'")
+    with pytest.raises(UserError, match="a mean over values of 'user', and that of arrays a mean over episodes"):
+        weft.stage(over, rolled(20), dose=1.0, ledger=ledger)
+
+
 def test_a_dose_of_nothing_is_refused_and_not_replaced(certified):
     decision, ledger, _ = certified
     with pytest.raises(UserError, match="above 0 and at most 1, got 0"):

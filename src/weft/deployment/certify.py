@@ -26,6 +26,7 @@ from ..data.units import fit_transform
 from ..evaluation.candidate import NO_DENSITY, Candidate, tabulate
 from ..evaluation.case import Case, prepare
 from ..evaluation.diagnostics import examine, ratio_test
+from ..evaluation.estimator import per_unit
 from ..evaluation.propensities import coarse
 from ..evaluation.provenance import experience, repetitions
 from ..evaluation.subject import subject
@@ -178,6 +179,7 @@ def _blank(policy: Any, data: Dataset, alone: bool, margin: float, risk: float, 
         baseline="the logging policy" if alone else "the given baseline",
         drawn=not acts_greedily(policy, greedy) if isinstance(policy, Policy) else None,
         horizon=data.spec.horizon, discount=1.0 if data.spec.discount is None else float(data.spec.discount),
+        estimand=per_unit(data),
     )  # fmt: skip
 
 

@@ -49,6 +49,7 @@ OPEN = (
     "logged_bounds",
     "horizon",
     "discount",
+    "estimand",
     "novelty",
 )  # whatever is shown
 NOTHING_ELSE = "not certified; nothing else is shown, so that what is left of the risk can be spent on another policy"
@@ -66,7 +67,8 @@ class Decision:
     first: where the order of the doses began; None where each was tested at an equal share of the risk. question: the
     name under which the ledger remembers what was asked. logged_return: the mean return of the log's units, which says
     nothing of the policy (None: not known), and `logged_bounds` of it for any log of the same policy (None: the
-    baseline is another one, or nothing is certified). horizon, discount: declared for the return. error_rate: the
+    baseline is another one, or nothing is certified). horizon, discount: declared for the return;
+    estimand: what its mean is over. error_rate: the
     chance, at most, that a policy no better than the margin gets this answer (None where it names no dose). novelty:
     what of the log was seen before and left out, empty where all is new. drawn: whether it is about a policy of weft as
     it draws its actions, or (False) as it takes its most likely ones; None for other policies.
@@ -101,6 +103,7 @@ class Decision:
     logged_bounds: tuple[float, float] | None = None
     horizon: int | None = None
     discount: float | None = None
+    estimand: str = ""
 
     def assuming(self, sentences: tuple[str, ...]) -> "Decision":
         """Return the same with further assumptions."""

@@ -21,6 +21,7 @@ from ..data.dataset import Dataset
 from ..data.declarations import check_kept, returns, undeclared, unevenly_discounted
 from ..data.folds import ordered_in_time
 from ..evaluation.bounded_terms import declared_range
+from ..evaluation.estimator import EPISODES, per_unit
 from ..evaluation.provenance import experience, refuse_touched
 from ..evaluation.subject import subject
 from ..evaluation.thresholds import OTHERWISE, ROUNDED
@@ -212,6 +213,17 @@ def _check_same_return(decision: Decision, data: Dataset) -> None:
                 f"The certificate is about returns with a {what} of {then:g}, and {data.origin} declares {now:g}; "
                 f"declare the {what} of the certificate (--{what} {then:g}), or certify with the new one."
             )
+    then, now, single = decision.estimand, per_unit(data), data.spec.unit is not None and _single(data)
+    if then and (then == EPISODES) != (now == EPISODES) and not single and decision.evidence:
+        raise UserError(
+            f"The certificate's return is a {then}, and that of {data.origin} a {now}; declare the same unit (--unit) "
+            "for both, because units with many episodes count otherwise."
+        )
+
+
+def _single(data: Dataset) -> bool:
+    """Say whether every unit has one episode, so that a mean over units is one over episodes."""
+    return len(np.unique(data.units(data.spec.unit or "").astype(str))) == data.episodes
 
 
 def _check_way(policy: Any, decision: Decision, greedy: bool | None) -> None:
