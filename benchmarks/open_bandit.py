@@ -9,6 +9,7 @@ row, rewards declared in [0, 1], both logs in order of time.
 """
 
 import argparse
+import dataclasses
 import json
 import tempfile
 import time
@@ -39,11 +40,12 @@ REFUSED = {
 
 def load(file: Path) -> weft.Dataset:
     """Load one log. The observation is the position, which clicks are taken to depend on with the item."""
-    return weft.load(
+    data = weft.load(
         file, observations="position", action="item_id", reward="click", time="timestamp",
         propensity="propensity_score", kinds={"position": "category"}, action_count=ITEMS, reward_range=(0.0, 1.0),
         horizon=1, discount=1.0,
     )  # fmt: skip
+    return dataclasses.replace(data, origin=file.name)  # where it lay is not part of what is measured
 
 
 def uniform(observations: Any) -> np.ndarray:
@@ -79,7 +81,7 @@ def contains(low: float, high: float, truth: float) -> bool:
 def judge(policy: Any, data: weft.Dataset, ledger: Path) -> dict[str, Any]:
     """Return what weft answers about a policy, and, to show them, intervals that it does not issue.
 
-    `fitted` is what the issuing rule says: the hull of linear Q and double reinforcement learning.
+    `fitted` is what the issuing rule says: the hull of fitted and weighted intervals.
     """
     began = time.process_time()
     sure = estimate(policy, data, "per_decision", "betting")

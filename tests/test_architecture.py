@@ -136,11 +136,13 @@ def test_everything_public_says_what_it_is():
 
 def test_no_pickle_and_no_machine_path():
     folders = (PACKAGE, ROOT / "benchmarks", ROOT / "docs", ROOT / "tools")
+    code, path_words = ("import pickle", "allow_pickle=True"), ("/work/", "/root/")
     offenders = [
         f"{path} holds {word}"
         for folder in folders
-        for path in folder.rglob("*.py")
-        for word in ("import pickle", "allow_pickle=True", "/work/", "/root/")
+        for kind, words in (("*.py", code + path_words), ("*.json", path_words), ("*.md", path_words))
+        for path in folder.rglob(kind)
+        for word in words
         if word in path.read_text()
     ]
     assert not offenders
