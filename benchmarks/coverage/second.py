@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,22 +54,44 @@ def developed() -> list[Cell]:
 
 def drawn(commit: str) -> list[Cell]:
     """Draw cells from the grid, none of them among those that were looked at."""
-    generator, cells = np.random.default_rng(int(commit[:12], 16)), []
-
-    def pick(*choices: Any) -> Any:
-        return choices[generator.integers(len(choices))]
-
+    pick, cells = picker(commit), []
     while len(cells) < DRAWN:
-        horizon, size = pick(1, 1, 3, 10, 30), int(pick(200, 500, 1000, 2000))
-        change = pick("fixed", "fixed", "adaptive", "drifting")
-        cell = Cell(
-            "", size, horizon, pick(0.2, 0.5, 0.9), actions=pick(2, 3, 8, 20, 50), numbers=pick(0, 0, 4),
-            rewards=pick(*LAWS), stop=0.0 if horizon == 1 else pick(0.0, 0.1), unequal=pick(False, False, True),
-            adaptive=change == "adaptive", drifting=change == "drifting",
-        )  # fmt: skip
-        if horizon * size * cell.actions <= 500_000:  # what a machine of two cores can repeat 2,000 times
+        cell = drawn_cell(pick, (200, 500, 1000, 2000))
+        if affordable(cell):
             cells.append(dataclasses.replace(cell, name=told(cell)))
     return cells
+
+
+def picker(commit: str) -> Callable[..., Any]:
+    """Return a function that picks one of its arguments, by a seed from the hash of a commit."""
+    generator = np.random.default_rng(int(commit[:12], 16))
+    return lambda *choices: choices[generator.integers(len(choices))]
+
+
+def drawn_cell(pick: Callable[..., Any], sizes: tuple[int, ...]) -> Cell:
+    """Draw a cell of the grid, without a name."""
+    horizon, size = pick(1, 1, 3, 10, 30), int(pick(*sizes))
+    change = pick("fixed", "fixed", "adaptive", "drifting")
+    return Cell(
+        "", size, horizon, pick(0.2, 0.5, 0.9), actions=pick(2, 3, 8, 20, 50), numbers=pick(0, 0, 4),
+        rewards=pick(*LAWS), stop=0.0 if horizon == 1 else pick(0.0, 0.1), unequal=pick(False, False, True),
+        adaptive=change == "adaptive", drifting=change == "drifting",
+    )  # fmt: skip
+
+
+def work(cell: Cell) -> int:
+    """Return what a log of a cell costs, in chances of choices."""
+    return cell.episodes * cell.horizon * cell.actions
+
+
+def affordable(cell: Cell) -> bool:
+    """Say whether a machine of two cores can repeat a cell 2,000 times."""
+    return work(cell) <= 500_000
+
+
+def results_so_far(out: Path, resume: bool) -> dict[str, Any]:
+    """Return what a suite has written, where it is to go on, else the beginning."""
+    return json.loads(out.read_text(encoding="utf-8")) if resume and out.exists() else {"cells": [], "cpu_seconds": 0}
 
 
 def told(cell: Cell) -> str:
@@ -158,14 +181,12 @@ def main() -> None:
     how = parser.parse_args()
     cells = developed() if how.developed else drawn(how.drawn)
     cells = [cell for cell in cells if not how.cells or any(word in cell.name for word in how.cells)]
-    cells.sort(key=lambda cell: cell.episodes * cell.horizon * cell.actions)  # a long run may have to be stopped
+    cells.sort(key=work)  # a long run may have to be stopped
     if how.list:
         print("\n".join(cell.name for cell in cells))
         return
     out = how.out or RESULTS / ("coverage_developed.json" if how.developed else "coverage_drawn.json")
-    before = (
-        json.loads(out.read_text(encoding="utf-8")) if how.resume and out.exists() else {"cells": [], "cpu_seconds": 0}
-    )
+    before = results_so_far(out, how.resume)
     rows, began = before["cells"], time.process_time() - before["cpu_seconds"]
     for cell in cells:
         if any(row["cell"] == cell.name for row in rows):

@@ -22,9 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from families import Cell, World, case, draw_log, draw_world, truth
 from jax import Array
-from rewards import LAWS
 from scipy.stats import beta
-from second import told
+from second import affordable, drawn_cell, picker, results_so_far, told, work
 
 from weft.deployment.dose_test import DOSES, certificate
 from weft.evaluation.bounded_terms import Range
@@ -55,23 +54,13 @@ class Null:
 
 def drawn(commit: str) -> list[Null]:
     """Draw cells from the grid; in an adaptive log, whose parts nobody knows beforehand, all policies are equal."""
-    generator, cells = np.random.default_rng(int(commit[:12], 16)), []
-
-    def pick(*choices: Any) -> Any:
-        return choices[generator.integers(len(choices))]
-
+    pick, cells = picker(commit), []
     while len(cells) < DRAWN:
-        horizon, size = pick(1, 1, 3, 10, 30), int(pick(100, 200, 500, 1000, 2000))
-        change = pick("fixed", "fixed", "adaptive", "drifting")
-        cell = Cell(
-            "", size, horizon, pick(0.2, 0.5, 0.9), actions=pick(2, 3, 8, 20, 50), numbers=pick(0, 0, 4),
-            rewards=pick(*LAWS), stop=0.0 if horizon == 1 else pick(0.0, 0.1), unequal=pick(False, False, True),
-            adaptive=change == "adaptive", drifting=change == "drifting",
-        )  # fmt: skip
+        cell = drawn_cell(pick, (100, 200, 500, 1000, 2000))
         kind, floor = pick("balanced", "balanced", "level", "worse"), pick(False, True)
         if kind == "level" and (cell.drifting or cell.actions == 2):
             kind = "balanced"  # parts of a log earn differently; of two choices only one mixture earns the same
-        if horizon * size * cell.actions <= 500_000:
+        if affordable(cell):
             cells.append(Null("equal" if cell.adaptive else kind, cell, floor))
     return cells
 
@@ -205,13 +194,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     how = parser.parse_args()
     cells = [null for null in drawn(how.drawn) if not how.cells or any(word in null.name for word in how.cells)]
-    cells.sort(key=lambda null: null.cell.episodes * null.cell.horizon * null.cell.actions)
+    cells.sort(key=lambda null: work(null.cell))
     if how.list:
         print("\n".join(null.name for null in cells))
         return
-    before: dict[str, Any] = {"cells": [], "cpu_seconds": 0}
-    if how.resume and how.out.exists():
-        before = json.loads(how.out.read_text(encoding="utf-8"))
+    before = results_so_far(how.out, how.resume)
     rows, began = before["cells"], time.process_time() - before["cpu_seconds"]
     for null in cells:
         if any(row["cell"] == null.name for row in rows):

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from families import Cell, World, draw_log, draw_world, truth
+from second import results_so_far
 from second_gate import QUICK, limit
 
 import weft
@@ -161,9 +162,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="keep the cells that the results already hold")
     parser.add_argument("--out", type=Path, default=RESULTS)
     how = parser.parse_args()
-    before: dict[str, Any] = {"cells": [], "cpu_seconds": 0}
-    if how.resume and how.out.exists():
-        before = json.loads(how.out.read_text(encoding="utf-8"))
+    before = results_so_far(how.out, how.resume)
     rows, began = before["cells"], time.process_time() - before["cpu_seconds"]
     for unknown in cells():
         name = unknown.cell.name
