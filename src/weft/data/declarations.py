@@ -12,6 +12,7 @@ __all__ = [
     "cut_early",
     "declared_discount",
     "mean_return",
+    "return_discount",
     "returns",
     "undeclared",
     "unevenly_discounted",
@@ -51,8 +52,12 @@ def returns(data: Dataset) -> np.ndarray:
     lengths = data.lengths
     begins = np.cumsum(lengths) - lengths
     step = np.arange(data.steps) - np.repeat(begins, lengths)
-    discount = 1.0 if data.spec.discount is None else float(data.spec.discount)
-    return np.add.reduceat(np.asarray(data.rewards, float) * discount**step, begins)
+    return np.add.reduceat(np.asarray(data.rewards, float) * return_discount(data) ** step, begins)
+
+
+def return_discount(data: Dataset) -> float:
+    """Return the discount of a log's returns: the declared one, 1 where nothing is declared."""
+    return 1.0 if data.spec.discount is None else float(data.spec.discount)
 
 
 def unit_returns(data: Dataset) -> np.ndarray | None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
 from dataclasses import replace
 
 import jax
@@ -23,7 +22,6 @@ from ..evaluation.thresholds import (
     NORMAL_UNITS,
     STAGED_ERROR,
     TIED,
-    UNSUPPORTED,
 )
 from . import dose_test as gate
 from .decision import PROMISES, Decision
@@ -208,7 +206,7 @@ def estimated(question: Question, blank: Decision, absent: str, findings: Findin
         return replace(blank, reason=f"{without}; and {blank.units} units are too few for an estimate")
     if not isinstance(findings, tuple):
         return replace(blank, reason=f"{without}; no estimate: {findings}".rstrip("."))
-    broken = [sentence for checks in findings for sentence in _broken(checks)]
+    broken = [sentence for checks in findings for sentence in checks.objections()]
     if broken:
         return replace(blank, reason=f"{without}; no estimate can be believed: {' '.join(broken)}".rstrip("."))
     mean, low, high = difference(question.case, question.baseline, question.data, question.risk, seed)
@@ -221,10 +219,3 @@ def estimated(question: Question, blank: Decision, absent: str, findings: Findin
     if high < margin:
         return replace(decision, action="REJECT")
     return replace(decision, tier=3, promise="", reason=f"{reason}; which of the two is better is open")
-
-
-def _broken(checks: Diagnostics) -> Iterator[str]:
-    """Yield what speaks against an estimate."""
-    yield from (test.sentence for test in checks.tests if test.alarm)
-    if checks.unsupported is not None and checks.unsupported > UNSUPPORTED:
-        yield f"{checks.unsupported:.0%} of the policy's actions are unlike any logged one."

@@ -21,7 +21,7 @@ from ..agents.policy import Policy
 from ..agents.served import Served, acts_greedily
 from ..core.errors import UserError
 from ..data.dataset import Dataset
-from ..data.declarations import CUT, check_kept, mean_return, undeclared, unevenly_discounted
+from ..data.declarations import CUT, check_kept, mean_return, return_discount, undeclared, unevenly_discounted
 from ..data.units import fit_transform
 from ..evaluation.candidate import NO_DENSITY, Candidate, tabulate
 from ..evaluation.case import Case, prepare
@@ -178,7 +178,7 @@ def _blank(policy: Any, data: Dataset, alone: bool, margin: float, risk: float, 
         "ABSTAIN", margin=margin, risk=risk, units=_units(data), logged_return=mean_return(data),
         baseline="the logging policy" if alone else "the given baseline",
         drawn=not acts_greedily(policy, greedy) if isinstance(policy, Policy) else None,
-        horizon=data.spec.horizon, discount=1.0 if data.spec.discount is None else float(data.spec.discount),
+        horizon=data.spec.horizon, discount=return_discount(data),
         estimand=per_unit(data),
     )  # fmt: skip
 

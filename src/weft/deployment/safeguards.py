@@ -31,7 +31,8 @@ from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.declarations import unit_returns
 from ..evaluation.betting import path
-from ..evaluation.bounded_terms import declared_range
+from ..evaluation.bounded_terms import declared_range, return_range
+from ..evaluation.intervals.bernstein import slack
 from ..evaluation.thresholds import IMPLAUSIBLE
 from .outcomes import Outcomes
 
@@ -165,11 +166,9 @@ def logged_bounds(data: Dataset) -> tuple[float, float] | None:
     values, declared = unit_returns(data), declared_range(data)
     if values is None or declared is None or len(values) < 2:
         return None
-    low, high = (float(end) * float(np.sum(declared.schedule())) for end in (declared.low, declared.high))
-    count, logarithm = len(values), float(np.log(4 * IMPLAUSIBLE))
-    reach = np.sqrt(2 * values.var(ddof=1) * logarithm / count) + 7 * (high - low) * logarithm / (3 * (count - 1))
-    mean = float(values.mean())
-    return max(low, mean - float(reach)), min(high, mean + float(reach))
+    (low, high), mean = return_range(declared), float(values.mean())
+    reach = float(slack(values.var(ddof=1), len(values), high - low, 0.5 / IMPLAUSIBLE))
+    return max(low, mean - reach), min(high, mean + reach)
 
 
 def elsewhere(outcomes: Outcomes, bounds: tuple[float, float]) -> Float[np.ndarray, "other"]:

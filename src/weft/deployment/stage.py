@@ -18,9 +18,9 @@ from ..agents.served import acts_greedily
 from ..core import storage
 from ..core.errors import UserError, nearest
 from ..data.dataset import Dataset
-from ..data.declarations import check_kept, returns, undeclared, unevenly_discounted
+from ..data.declarations import check_kept, return_discount, returns, undeclared, unevenly_discounted
 from ..data.folds import ordered_in_time
-from ..evaluation.bounded_terms import declared_range
+from ..evaluation.bounded_terms import declared_range, return_range
 from ..evaluation.estimator import EPISODES, per_unit
 from ..evaluation.provenance import experience, refuse_touched
 from ..evaluation.subject import subject
@@ -136,10 +136,10 @@ def outcomes(
     means = np.bincount(member, earned[place]) / count
     away = _lost(data, lost)[place]
     order = np.argsort(first)  # units in the order in which they first come
-    total = float(np.asarray(declared.schedule(), float).sum())
+    low, high = return_range(declared)
     return Outcomes(
-        arms[place][first][order], chances[place][first][order], means[order], float(declared.low) * total,
-        float(declared.high) * total, data.origin, None if lost is None else (np.bincount(member, away) > 0)[order],
+        arms[place][first][order], chances[place][first][order], means[order], low, high, data.origin,
+        None if lost is None else (np.bincount(member, away) > 0)[order],
     )  # fmt: skip
 
 
@@ -205,8 +205,7 @@ def _lost(data: Dataset, name: str | None) -> np.ndarray:
 
 def _check_same_return(decision: Decision, data: Dataset) -> None:
     """Raise UserError where a roll-out counts its returns otherwise than the certificate that is carried on."""
-    discount = 1.0 if data.spec.discount is None else float(data.spec.discount)
-    pairs = ("horizon", decision.horizon, data.spec.horizon), ("discount", decision.discount, discount)
+    pairs = ("horizon", decision.horizon, data.spec.horizon), ("discount", decision.discount, return_discount(data))
     for what, then, now in pairs:
         if then is not None and now != then and decision.evidence:
             raise UserError(

@@ -36,7 +36,7 @@ Mask = Bool[Array | np.ndarray, "unit"] | Float[Array | np.ndarray, "unit"]  # w
 FRACTIONS = np.geomspace(0.02, 0.99, 24).astype(np.float32)
 ROUNDING = 1e-5  # how far below its bound a float32 term may lie, relative to the size of the bound
 HALVINGS = 48
-STEPS = 48  # of the search of a bound, which takes about seven
+STEPS = 48  # of the search of a bound, which takes five to nine
 CLOSE = 2.0**-22  # share of a bound that may lie between what is rejected and what is not, two digits of float32
 
 

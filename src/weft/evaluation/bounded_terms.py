@@ -30,13 +30,16 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..core.pytree import static
 from ..data.dataset import Dataset
+from ..data.declarations import return_discount
 from .trajectories import Paths
 
-__all__ = ["Centre", "Range", "declared_range", "decline", "improvement", "unit_means", "value", "value_bounds"]
+__all__ = ["Centre", "Range", "declared_range", "decline", "improvement", "return_range", "unit_means", "value",
+           "value_bounds"]  # fmt: skip
 
 
 class Centre(NamedTuple):
@@ -60,6 +63,10 @@ class Range(eqx.Module):
     def schedule(self) -> Float[Array, "time"]:
         """Return `gamma^t` for all steps up to the horizon."""
         return self.discount ** jnp.arange(self.horizon)
+
+    def possible(self, total: Any) -> tuple[Array, Array]:
+        """Return the lowest and the highest return of episodes that may end at any step, by the sum of discounts."""
+        return jnp.minimum(self.low, self.low * total), jnp.maximum(self.high, self.high * total)
 
     def share(self, returns: Float[Array, ""] | float) -> Float[Array, ""]:
         """Return where in the range of returns a return lies, from 0 to 1."""
@@ -247,6 +254,12 @@ def value_bounds(
     return lower + declared.low * total, declared.high * total - upper
 
 
+def return_range(declared: Range) -> tuple[float, float]:
+    """Return the lowest and the highest return of an episode that goes on to the horizon, in 64 bits."""
+    total = float(np.asarray(declared.schedule(), float).sum())
+    return float(declared.low) * total, float(declared.high) * total
+
+
 def declared_range(data: Dataset) -> Range | None:
     """Return the declared reward range, discount (1 where none is declared) and horizon of a log; None where range or
     horizon are not declared.
@@ -259,4 +272,4 @@ def declared_range(data: Dataset) -> Range | None:
     low, high = spec.reward_low[0], spec.reward_high[0]
     if int(data.lengths.min()) < spec.horizon:
         low, high = min(low, 0.0), max(high, 0.0)
-    return Range(low, high, 1.0 if spec.discount is None else spec.discount, spec.horizon, spec.propensity_low)
+    return Range(low, high, return_discount(data), spec.horizon, spec.propensity_low)

@@ -118,6 +118,13 @@ class Diagnostics:
         """Whether nothing speaks against an estimate that rests on Markov observations."""
         return not any(test.alarm for test in self.tests)
 
+    def objections(self) -> tuple[str, ...]:
+        """Return what speaks against an estimate that rests on fitted values, sentence by sentence."""
+        alarms = [test.sentence for test in self.tests if test.alarm]
+        if self.unsupported is not None and self.unsupported > UNSUPPORTED:
+            alarms.append(f"{self.unsupported:.0%} of the policy's actions are unlike any logged one.")
+        return tuple(alarms)
+
     def test(self, name: str) -> Test | None:
         """Return a test by name, None where it was not possible."""
         return next((test for test in self.tests if test.name == name), None)

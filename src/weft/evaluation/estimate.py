@@ -393,8 +393,7 @@ def _check_possible(judge: Judge, value: float, data: Dataset) -> None:
     if declared is None or (steps is None and judge.discount >= 1):
         return
     ahead = 1 / (1 - judge.discount) if steps is None else sum(judge.discount**step for step in range(steps))
-    longest = max(ahead, float(declared.schedule().sum()))
-    low, high = min(declared.low, declared.low * longest), max(declared.high, declared.high * longest)
+    low, high = map(float, declared.possible(max(ahead, float(declared.schedule().sum()))))
     if not low - (high - low) <= value <= high + (high - low):
         raise UserError(
             f"'{type(judge.method).title}' diverges on {data.origin}, which is too small for it: it says {value:.3g}, "

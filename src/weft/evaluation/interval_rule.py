@@ -177,8 +177,8 @@ def _estimated_bounds(
         estimates.values, estimates.influences
     )
     counts = jnp.stack([jnp.array(True), jnp.array(True), heard, heard & (declared.horizon == 1)])
-    longest = declared.schedule().sum()
+    least, most = declared.possible(declared.schedule().sum())
     return (
-        jnp.maximum(jnp.where(counts, lows, jnp.inf).min(), jnp.minimum(declared.low, declared.low * longest)),
-        jnp.minimum(jnp.where(counts, highs, -jnp.inf).max(), jnp.maximum(declared.high, declared.high * longest)),
+        jnp.maximum(jnp.where(counts, lows, jnp.inf).min(), least),
+        jnp.minimum(jnp.where(counts, highs, -jnp.inf).max(), most),
     )

@@ -62,7 +62,8 @@ def outside(
     """Return `unsupported` for steps that `compared` drew, as a pure function."""
     probes = logged[:PROBES]
     at = columns.position[probes]
-    if _coded(candidate) and candidate.probability is not None:
+    if _coded(candidate):
+        assert candidate.probability is not None  # of choices it is always known
         does = jax.random.categorical(key, jnp.log(candidate.probability[at]))
         pairs = _pairs(columns, logged, columns.action[logged], candidate.spec)
         return 1 - jnp.isin(_pairs(columns, probes, does, candidate.spec), pairs, method="sort").mean()

@@ -9,7 +9,6 @@ from ..data.dataset import Dataset
 from .case import case_of
 from .diagnostics import examine, ratio_test
 from .estimator import Estimator
-from .thresholds import UNSUPPORTED
 
 __all__ = ["refusals"]
 
@@ -34,10 +33,6 @@ def refusals(
         test = ratio_test(case, jax.random.split(jax.random.key(seed), 6)[0]) if case.weighs else None
         return (test.sentence,) if test is not None and test.alarm else ()
     try:
-        checks = examine(case, data, discount, seed=seed)
+        return examine(case, data, discount, seed=seed).objections()
     except UserError as problem:
         return (str(problem),)
-    reasons = [test.sentence for test in checks.tests if test.alarm]
-    if checks.unsupported is not None and checks.unsupported > UNSUPPORTED:
-        reasons.append(f"{checks.unsupported:.0%} of the policy's actions are unlike any logged one.")
-    return tuple(reasons)

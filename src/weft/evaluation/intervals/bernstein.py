@@ -11,15 +11,23 @@ What it does not cover: it needs many units to say anything (the pilot: 2 to 90 
 Betting says more with the same assumptions.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ...core.pytree import require, static
 from ..bounded_terms import Range
 from ..interval import Interval, certain
 
-__all__ = ["Bernstein"]
+__all__ = ["Bernstein", "slack"]
+
+
+def slack(variance: Any, count: Any, width: Any, risk: Any) -> Float[Array, ""]:
+    """Return how far a mean of `count` independent values of a range of this width may lie beyond what was seen, with a
+    chance of at most `risk` on either side (Maurer and Pontil 2009, theorem 4)."""
+    logarithm = jnp.log(2 / risk)
+    return jnp.sqrt(2 * variance * logarithm / count) + 7 * logarithm * width / (3 * jnp.maximum(count - 1, 1))
 
 
 class Bernstein(Interval):
@@ -46,8 +54,6 @@ class Bernstein(Interval):
             clipped, count = jnp.where(there, jnp.minimum(terms, self.largest * span), 0.0), there.sum()
             middle = clipped.sum() / count
             variance = (jnp.where(there, clipped - middle, 0.0) ** 2).sum() / jnp.maximum(count - 1, 1)
-            slack = jnp.sqrt(2 * variance * jnp.log(2 / risk) / count)
-            slack += 7 * jnp.log(2 / risk) * self.largest * span / (3 * jnp.maximum(count - 1, 1))
-            return jnp.maximum(middle - slack, 0.0)
+            return jnp.maximum(middle - slack(variance, count, self.largest * span, risk), 0.0)
 
         return certain(estimator, case, key, declared, least)
