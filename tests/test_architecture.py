@@ -231,6 +231,7 @@ def test_the_picture_is_that_of_the_rules():
 COMPUTING = {
     "betting": "CLOSE HALVINGS ROUNDING STEPS",
     "candidate": "ROWS",
+    "case": "COPIED",
     "confounding": "HALVINGS",
     "diagnostics": "RIDGE",
     "estimate": "ROOM SIDE",

@@ -55,3 +55,31 @@ def test_data_are_inputs_of_a_program_and_not_its_key():
 def test_masks_that_cannot_be(starts, sentence):
     with pytest.raises(UserError, match=sentence):
         prepare(HERE.log(20), starts)
+
+
+def shapes(case):
+    return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(case)], jax.tree.structure(case)
+
+
+def test_logs_of_similar_size_have_the_same_form_with_room_for_more():
+    first, second = (case_of(asks(HERE.rule(0.5)), HERE.log(size, 0)).padded() for size in (130, 140))
+    assert shapes(first) == shapes(second)
+    assert shapes(case_of(asks(HERE.rule(0.5)), HERE.log(700, 0)).padded()) != shapes(first)
+
+
+def test_room_for_more_has_no_weight_and_its_ratios_are_one():
+    plain = case_of(asks(HERE.rule(0.6)), HERE.log(30, users=3))
+    case = plain.padded()
+    assert float(case.weighing.weights.sum()) == float(plain.weighing.weights.sum()) == 30
+    assert float(effective(case)) == pytest.approx(float(effective(plain)), rel=1e-5)
+    added = np.asarray(case.columns.episode) >= plain.episodes
+    assert added.sum() == len(case.columns.terminal) - len(plain.columns.terminal) > 0
+    np.testing.assert_array_equal(np.asarray(case.trajectories.log_ratio)[plain.episodes :], 0.0)
+    np.testing.assert_array_equal(np.asarray(case.trajectories.reward)[plain.episodes :], 0.0)
+    assert not set(np.asarray(case.weighing.unit)[plain.episodes :]) & set(np.asarray(plain.weighing.unit))
+
+
+def test_a_log_that_is_too_large_to_copy_is_left_as_it_is(monkeypatch):
+    case = case_of(asks(HERE.rule(0.5)), HERE.log(20))
+    monkeypatch.setattr("weft.evaluation.case.COPIED", 16)
+    assert case.padded() is case

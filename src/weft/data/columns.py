@@ -14,7 +14,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 from ..core.memory import require_memory
 from ..core.pytree import static
 
-__all__ = ["Batch", "Columns", "Lanes", "Ragged", "Segments", "append_rows", "components", "content_hash", "like"]
+__all__ = [
+    "Batch", "Columns", "Lanes", "Ragged", "Segments", "append_rows", "components", "content_hash", "like", "roomy",
+]  # fmt: skip
 
 SHORTEN = "shorten the longest rows: every row takes as much as the longest"
 
@@ -143,6 +145,14 @@ class Ragged:
         table = np.full((len(self), longest), -1, np.int32)
         table[np.arange(longest)[None, :] < lengths[:, None]] = self.values
         return table
+
+
+def roomy(count: int) -> int:
+    """Round a size up to one of few, at most a quarter larger, so that logs of similar size share compiled programs."""
+    size = 256
+    while size < count:
+        size = size * 5 // 4
+    return size
 
 
 def components(observations: Any) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from ..core.errors import UserError, nearest
 from ..core.tables import html_table
 from .assemble import assemble
-from .columns import Columns, Ragged, components, content_hash, like
+from .columns import Columns, Ragged, components, content_hash, like, roomy
 from .memo import once_per_dataset
 from .narrow import named
 from .spec import Spec
@@ -300,7 +300,7 @@ class Dataset:
         """Copy the log to the device as `Columns` (unscaled); tokens are padded to the longest row."""
         lengths = np.diff(self.starts)
         rows = self.rows
-        room = _bucket(len(self.store_rewards))
+        room = roomy(len(self.store_rewards))
         table = np.zeros(room, np.int32)
         table[: len(rows)] = rows
         store = components(self.store_observations)
@@ -403,11 +403,3 @@ def _weighted_range(spec: Spec, weights: np.ndarray) -> tuple[tuple[float, ...] 
         return None, None
     ends = np.stack([weights * np.array(spec.reward_low), weights * np.array(spec.reward_high)])
     return (float(ends.min(0).sum()),), (float(ends.max(0).sum()),)
-
-
-def _bucket(count: int) -> int:
-    """Round up to a size with few distinct values, so that similar logs share compiled programs."""
-    size = 256
-    while size < count:
-        size = size * 5 // 4
-    return size

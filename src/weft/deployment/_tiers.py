@@ -12,7 +12,7 @@ from ..core.compilation import Program
 from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..evaluation.candidate import Candidate
-from ..evaluation.case import Case
+from ..evaluation.case import Case, padded
 from ..evaluation.diagnostics import Diagnostics
 from ..evaluation.thresholds import (
     BEGINNING_DOSE,
@@ -93,7 +93,7 @@ def certified(question: Question, blank: Decision) -> Decision:
     """Decide in the first tier."""
     doses, plan, ordered = question.doses, question.plan, question.ordered
     numbers = jnp.asarray(doses, jnp.float32), jnp.float32(question.margin), jnp.float32(question.risk)
-    figures = jax.tree.map(np.asarray, _weighed(question.case, question.baseline, *numbers, plan, ordered))
+    figures = jax.tree.map(np.asarray, _weighed(*padded(question.case, question.baseline), *numbers, plan, ordered))
     proof = figures.evidence
     if not np.isfinite(figures.terms.values).all() or np.isnan(proof.log_wealth).any():
         raise UserError(

@@ -270,7 +270,7 @@ def _unlike(case: Case, whose: str, data: Dataset, seed: int) -> str:
             f"The {whose} gives {data.origin} probabilities or densities that are not finite, the first at step "
             f"{wrong[0]}."
         )
-    test = ratio_test(case, jax.random.split(jax.random.key(seed), 6)[0])
+    test = ratio_test(case.padded(), jax.random.split(jax.random.key(seed), 6)[0])
     if not test.alarm:
         return ""
     below = test.z is not None and test.z < -3

@@ -15,13 +15,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..core.compilation import Program
 from ..data.dataset import Dataset
 from ..data.declarations import cut_early, declared_discount
-from ..evaluation.case import Case
+from ..evaluation.case import Case, padded
 from ..evaluation.estimators.double_reinforcement import DoubleReinforcement
 from ..evaluation.estimators.linear_q import LinearQ
 from ..evaluation.interval import influence
 from ..evaluation.specification_tests import behaviour_test
 from ..evaluation.unseen import Unseen, one_more, wide_bounds
-from ..evaluation.waves import features
+from ..evaluation.waves import feature_count, features
 
 __all__ = ["difference"]
 
@@ -32,11 +32,11 @@ def difference(case: Case, baseline: Case | None, data: Dataset, risk: float, se
     """
     shared: dict[str, Any] = {
         "discount": declared_discount(data), "horizon": data.spec.horizon,
-        "features": int(np.clip(data.steps // 10, 8, 128)),
+        "features": feature_count(data.steps),
     }  # fmt: skip
     cut = cut_early(data, data.spec.horizon)
     methods = LinearQ(**shared), DoubleReinforcement(**shared)
-    each = _differences(methods, case, baseline, cut, jnp.float32(1 - 2 * risk), jax.random.key(seed))
+    each = _differences(methods, *padded(case, baseline), cut, jnp.float32(1 - 2 * risk), jax.random.key(seed))
     values, lows, highs = np.asarray(each, float).T
     return float(values[0]), float(lows.min()), float(highs.max())
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from ..core.compilation import keep_compiled_programs
 from ..core.errors import UserError
-from ..data.columns import Columns
+from ..data.columns import Columns, roomy
 from ..data.dataset import Dataset
 from ..data.transforms import Transform
 from ..data.units import fit_transform
@@ -24,7 +24,9 @@ from .bounded_terms import Range, declared_range
 from .candidate import Candidate, tabulate
 from .trajectories import Paths, Trajectories, lay_out
 
-__all__ = ["Case", "PreparedLog", "Weighing", "case_of", "effective", "mean", "prepare", "weigh"]
+COPIED = 2**28  # bytes of observations up to which a log is copied to give it room
+
+__all__ = ["Case", "PreparedLog", "Weighing", "case_of", "effective", "mean", "padded", "prepare", "weigh"]
 
 
 class Weighing(eqx.Module):
@@ -99,6 +101,27 @@ class Case(eqx.Module):
         """Return the case with its trajectories laid out, so that whatever follows shares them."""
         return dataclasses.replace(self, laid=self.trajectories)
 
+    def padded(self) -> "Case":
+        """Return the case with room for more: rows, episodes and observations up to sizes that similar logs share.
+
+        A compiled program depends on sizes, and every day's log has another. What is added has no weight, and its
+        ratios are 1. Logs whose observations take more than `COPIED` bytes stay as they are. Not for a case that is
+        laid out.
+        """
+        assert self.laid is None
+        seen = sum(leaf.nbytes for leaf in jax.tree.leaves(self.columns.observation))
+        if seen > COPIED:
+            return self
+        steps, episodes = len(self.columns.terminal), roomy(self.episodes + 1)
+        sizes = roomy(steps + 1), episodes, roomy(_count(self.columns.observation) + 1)
+        unit = np.arange(episodes, dtype=np.int32)
+        unit[: self.episodes] = self.weighing.unit
+        weights, initial = (_filled(part, episodes, 0.0) for part in (self.weighing.weights, self.weighing.initial))
+        return Case(
+            _padded_answers(self.candidate, sizes), _padded_columns(self.columns, sizes),
+            Weighing(weights, initial, jnp.asarray(unit)), self.declared,
+        )  # fmt: skip
+
     def paths(self, discount: Float[Array, ""] | float) -> Paths:
         """Return ratios, rewards and discounts by episode and time."""
         return self.trajectories.paths(discount)
@@ -114,6 +137,52 @@ class Case(eqx.Module):
     def by_unit(self) -> "Case":
         """Return the case that counts every unit the same (`Weighing.by_unit`)."""
         return dataclasses.replace(self, weighing=self.weighing.by_unit())
+
+
+def padded(case: Case, baseline: Case | None) -> tuple[Case, Case | None]:
+    """Return the cases of a policy and of its baseline, if there is one, with room for more (`Case.padded`)."""
+    return case.padded(), None if baseline is None else baseline.padded()
+
+
+def _count(observation: Any) -> int:
+    """Return the number of observations."""
+    return len(jax.tree.leaves(observation)[0])
+
+
+def _filled(values: Any, size: int, filling: float | None = None) -> Any:
+    """Return an array with more entries along its first axis: a number, or the last entry again (None).
+
+    Done without JAX, which would compile a program for every size.
+    """
+    values = np.asarray(values)
+    more = values[-1:] if filling is None else np.full((1, *values.shape[1:]), filling, values.dtype)
+    return jnp.asarray(np.concatenate([values, np.repeat(more, size - len(values), 0)]))
+
+
+def _padded_columns(columns: Columns, sizes: tuple[int, int, int]) -> Columns:
+    """Return columns of so many rows, episodes and observations; added rows belong to the last episode."""
+    steps, episodes, seen = sizes
+    special = {"episode": episodes - 1, "episode_start": len(columns.terminal), "reward": 0.0, "log_propensity": 0.0}
+    fields = {
+        field.name: getattr(columns, field.name)
+        for field in dataclasses.fields(columns) if field.name not in ("observation", "count", "written")
+    }  # fmt: skip
+    rows = {
+        name: _filled(part, steps, special.get(name)) for name, part in fields.items() if isinstance(part, jax.Array)
+    }
+    rows["observation"] = jax.tree.map(lambda leaf: _filled(leaf, seen), columns.observation)
+    return dataclasses.replace(columns, **rows)
+
+
+def _padded_answers(candidate: Candidate, sizes: tuple[int, int, int]) -> Candidate:
+    """Return the answers for so many rows and observations; added rows have the log-probability that was logged."""
+    steps, _, seen = sizes
+    parts = {
+        "probability": (candidate.probability, seen, None), "action": (candidate.action, seen, None),
+        "log_prob": (candidate.log_prob, steps, 0.0),
+    }  # fmt: skip
+    filled = {name: _filled(part, size, by) for name, (part, size, by) in parts.items() if part is not None}
+    return dataclasses.replace(candidate, **filled)
 
 
 @jax.jit

@@ -108,6 +108,7 @@ def confounding(
     case = case_of(policy, data, starts, greedy, 1, seed)
     if case.candidate.log_prob is None:
         raise UserError(f"The policy cannot be weighed: {NO_DENSITY}.")
+    case = case.padded()
     declared = _range(data, discount) if bound == "betting" else None
     bounds, gamma = _searched(case.paths(discount), case.weighing, declared, jnp.float32(level), jnp.float32(margin))
     curve = dict(zip(GAMMAS, np.asarray(bounds, float).tolist(), strict=True))

@@ -40,7 +40,7 @@ from .specification_tests import (
     trend_test,
 )
 from .thresholds import DISAGREEMENT, EFFECTIVE_UNITS, FALSE_ALARM, LARGEST_SHARE, UNSUPPORTED
-from .waves import Features, features
+from .waves import Features, feature_count, features
 
 __all__ = [
     "Confounding",
@@ -184,7 +184,8 @@ def diagnose(
     """Check whether a log can say what a policy is worth.
 
     policy, discount, horizon, greedy, samples, starts: as for `weft.estimate`. time: a column that orders the episodes
-    (by default they are in order). count: features of the linear value function, by default steps / 10, at most 128.
+    (by default they are in order). count: features of the linear value function, by default about steps / 10, up to
+    128.
 
     Raises UserError as `weft.estimate` does, and where values are infinite: a discount of 1, no horizon, and no end.
     """
@@ -205,8 +206,8 @@ def examine(
             f"With a discount of 1, no horizon and no episode of {data.origin} that ends, values are infinite; declare "
             "a horizon (data.declare(horizon=...)) or a discount below 1."
         )
-    fitting = Fitting(discount, RIDGE, horizon, count or int(np.clip(data.steps // 10, 8, 128)), 5)
-    case, keys = case.laid_out(), jax.random.split(jax.random.key(seed), 6)
+    fitting = Fitting(discount, RIDGE, horizon, count or feature_count(data.steps), 5)
+    case, keys = case.padded().laid_out(), jax.random.split(jax.random.key(seed), 6)
     weights, tests = None, []
     if case.weighs:
         weights = _weights(case, data, discount)

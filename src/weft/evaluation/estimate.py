@@ -83,7 +83,7 @@ def estimate(
         raise UserError(f"{data.origin} has one independent unit to begin at, and an interval needs at least two.")
 
     def ask(one: Any) -> Case:
-        return log.case(one, greedy, samples, seed)
+        return log.case(one, greedy, samples, seed).padded()
 
     if isinstance(policy, list | tuple):
         return _side_by_side(judge, data, policies, ask, seed)

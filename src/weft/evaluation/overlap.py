@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core.compilation import Program
-from ..data.columns import Columns
+from ..data.columns import Columns, roomy
 from ..data.spec import Spec
 from .candidate import Candidate
 from .thresholds import USUAL_ACTIONS
@@ -44,9 +44,13 @@ def comparable(candidate: Candidate) -> bool:
 
 
 def compared(rows: Int[np.ndarray, "row"], key: PRNGKeyArray, candidate: Candidate) -> Int[Array, "logged"]:
-    """Draw the steps that are compared with, all where pairs are looked up; the first `PROBES` are asked about."""
+    """Draw the steps that are compared with, all where pairs are looked up; the first `PROBES` are asked about.
+
+    The first ones are repeated up to a size that logs of similar size share.
+    """
     count = len(rows) if _coded(candidate) else min(LOGGED, len(rows))
-    return jax.random.choice(key, jnp.asarray(rows), (count,), replace=False)
+    drawn = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(rows)[:count]
+    return jnp.asarray(np.resize(drawn, roomy(count)), jnp.int32)
 
 
 def _coded(candidate: Candidate) -> bool:

@@ -30,7 +30,7 @@ def refusals(
     """
     case = case_of(policy, data, None, greedy, 8, seed)
     if method.weighs:
-        test = ratio_test(case, jax.random.split(jax.random.key(seed), 6)[0]) if case.weighs else None
+        test = ratio_test(case.padded(), jax.random.split(jax.random.key(seed), 6)[0]) if case.weighs else None
         return (test.sentence,) if test is not None and test.alarm else ()
     try:
         return examine(case, data, discount, seed=seed).objections()

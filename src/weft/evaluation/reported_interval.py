@@ -25,6 +25,7 @@ from .propensities import coarse
 from .provenance import doubts
 from .subject import subject
 from .thresholds import DISAGREEMENT, DOUBTFUL, EFFECTIVE_UNITS, EQUAL_RATIOS
+from .waves import feature_count
 
 __all__ = ["Answer", "answer"]
 
@@ -94,8 +95,9 @@ def answer(policy: Any, data: Dataset, level: float = 0.95, *, greedy: bool | No
     if case.candidate.log_prob is None:
         raise UserError(f"Nothing can be answered about the policy: {NO_DENSITY}.")
     check_density(np.asarray(case.candidate.log_prob)[data.rows], "The policy's log-probability")
-    count = int(np.clip(data.steps // 10, 8, 128))
-    issued = jax.tree.map(np.asarray, _issued(case, jax.random.key(seed), jnp.float32(level), count))
+    issued = jax.tree.map(
+        np.asarray, _issued(case.padded(), jax.random.key(seed), jnp.float32(level), feature_count(data.steps))
+    )
     tier = int(issued.tier)
     cut = (CUT,) if cut_early(data, data.spec.horizon) else ()
     reasons = (*_reasons(issued), *cut, *doubts(policy, data))

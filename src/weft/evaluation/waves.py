@@ -11,9 +11,15 @@ from ..core.pytree import static
 from ..data.spec import Spec
 from .candidate import Candidate
 
-__all__ = ["Features", "features"]
+__all__ = ["Features", "feature_count", "features"]
 
 SCALES = (0.5, 1.0, 2.0)  # of the random frequencies, in units of 1 / sqrt(dimension)
+COUNTS = (8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128)  # few, so that logs of similar size share programs
+
+
+def feature_count(steps: int) -> int:
+    """Return how many features a linear value function has on a log of so many steps: about a tenth, 8 to 128."""
+    return max(count for count in COUNTS if count <= max(steps // 10, COUNTS[0]))
 
 
 class Features(eqx.Module):

@@ -36,6 +36,7 @@ from ..evaluation.candidate import Candidate, check_fitting
 from ..evaluation.case import Case, PreparedLog, effective, prepare
 from ..evaluation.estimators.linear_q import LinearQ
 from ..evaluation.interval import influence, spread
+from ..evaluation.waves import feature_count
 from ..training import run_folder as folders
 from ..training.fit import fit
 from ..training.run import Run, load_run
@@ -245,11 +246,10 @@ class _SelectFold:
     @classmethod
     def of(cls, folds: Folds, requirement: Requirement, seed: int) -> "_SelectFold":
         data = folds.select
-        features = int(np.clip(data.steps // 10, 8, 128))
-        method = LinearQ(declared_discount(data), horizon=data.spec.horizon, features=features)
+        method = LinearQ(declared_discount(data), horizon=data.spec.horizon, features=feature_count(data.steps))
         log, baseline, level = prepare(data), None, None
         if requirement.baseline is not None:
-            baseline = log.case(requirement.baseline, seed=seed)
+            baseline = log.case(requirement.baseline, seed=seed).padded()
             level = float(_value(method, baseline, jax.random.key(seed))[0])
         return cls(log, method, baseline, level, requirement, folds.manifest["units"]["certify"], seed)
 
@@ -281,6 +281,7 @@ class _SelectFold:
         return self._judged(_Who(policy.name, 0, 0, 0, None, "", True), policy, case)
 
     def _judged(self, who: _Who, policy: Served | External, case: Case) -> Judged:
+        case = case.padded()
         value, deviation, logged = (float(part) for part in _value(self.method, case, jax.random.key(self.seed)))
         reach = 1.96 * deviation
         gain = value - reach - (logged if self.level is None else self.level)
