@@ -146,6 +146,8 @@ def main() -> None:
     parser.add_argument("--out", default=str(HERE.parent / "results" / "coverage.json"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the cells that the results already hold")
+    parser.add_argument("--every", type=int, default=1, help="every so manieth cell first, then those after them")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="begin no cell after so many CPU minutes")
     given = parser.parse_args()
     written = Path(given.out)
     before = json.loads(written.read_text()) if given.resume and written.exists() else {"cells": [], "cpu_seconds": 0}
@@ -153,8 +155,8 @@ def main() -> None:
     rows = list(kept.values())
     order = {cell.name: place for place, cell in enumerate(CELLS)}
     began = time.process_time() - before["cpu_seconds"]
-    for cell in CELLS:
-        if cell.name in kept:
+    for cell in (cell for first in range(given.every) for cell in CELLS[first :: given.every]):
+        if cell.name in kept or time.process_time() - began > 60 * given.minutes:
             continue
         if given.cells and not any(word in cell.name for word in given.cells):
             continue
@@ -179,6 +181,7 @@ def summary(rows: list[dict[str, Any]], repeats: int, seconds: float) -> dict[st
         "mean_abstention_identified": round(float(np.mean(identified)), 4) if identified else None,
         "failed": verdicts(rows),
         "negative_control_flagged_in": f"{flagged} of {len(rows)} cells",
+        "left": [cell.name for cell in CELLS if all(row["cell"] != cell.name for row in rows)],
         "cells": rows,
     }
 

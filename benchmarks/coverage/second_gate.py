@@ -207,7 +207,8 @@ def main() -> None:
         rows.append(judge(null, {name: np.asarray(part) for name, part in figures.items()}))
         print(json.dumps(rows[-1]), flush=True)
         summary = {"commit": how.drawn, "risk": RISK, "cpu_seconds": round(time.process_time() - began),
-                   "failed": verdicts(rows), "cells": rows}  # fmt: skip
+                   "failed": verdicts(rows), "cells": rows,
+                   "left": [one.name for one in cells if all(row["cell"] != one.name for row in rows)]}  # fmt: skip
         how.out.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")  # after every cell: it is a long run
     print("\n".join(verdicts(rows)) or "every cell passes")
 

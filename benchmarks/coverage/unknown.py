@@ -81,16 +81,28 @@ def drawn(unknown: Unknown, key: Any, repeats: int) -> Any:
 
 
 def dataset(unknown: Unknown, columns: Any) -> Dataset:
-    """Return a drawn log as one that a user would load."""
+    """Return a drawn log as one that a user would load.
+
+    The last observation of an episode is a row of its own, cut off (a timeout without a next observation): a next
+    observation in a column is kept once where it equals the row below, which with codes it does by chance, and logs
+    of as many steps would differ in length and compile anew.
+    """
     cell = unknown.cell
+
+    def rows(part: Any, last: Any) -> np.ndarray:
+        each = np.asarray(part).reshape(cell.episodes, cell.horizon, *np.shape(part)[1:])
+        last = np.broadcast_to(np.asarray(last, each.dtype), each[:, 0].shape)
+        return np.concatenate([each, last[:, None]], 1).reshape(-1, *each.shape[2:])
+
+    seen = np.asarray(columns.observation)  # laid out with the last of every episode
     going = np.asarray(columns.episode) < cell.episodes
-    seen, here, there = (np.asarray(part) for part in (columns.observation, columns.position, columns.successor))
-    step, terminal = np.asarray(columns.step)[going], np.asarray(columns.terminal)[going]
+    over = np.asarray(columns.terminal).reshape(cell.episodes, -1).any(1)
+    there = rows(going, ~over)
     known = unknown.way in ("shown", "no overlap")
     data = Dataset.from_arrays(
-        seen[here][going], np.asarray(columns.action)[going], np.asarray(columns.reward)[going, 0],
-        terminal, timeouts=np.append(step[1:] == 0, True) & ~terminal, next_observations=seen[there][going],
-        propensities=np.exp(np.asarray(columns.log_propensity)[going]) if known else None, action_count=cell.actions,
+        seen[there], rows(columns.action, 0)[there], rows(columns.reward[:, 0], 0)[there],
+        rows(columns.terminal, False)[there], timeouts=rows(np.zeros(len(going), bool), True)[there],
+        propensities=np.exp(rows(columns.log_propensity, 0)[there]) if known else None, action_count=cell.actions,
         kinds={} if cell.numbers else {"": "category"},
     )  # fmt: skip
     data = data.declare(reward_low=(0.0,), reward_high=(1.0,), horizon=cell.horizon, discount=1.0)
@@ -164,6 +176,17 @@ def main() -> None:
     how = parser.parse_args()
     before = results_so_far(how.out, how.resume)
     rows, began = before["cells"], time.process_time() - before["cpu_seconds"]
+
+    def write() -> None:
+        left = [one.cell.name for one in cells() if all(row["cell"] != one.cell.name for row in rows)]
+        summary = {
+            "cpu_seconds": round(time.process_time() - began),
+            "failed": verdicts(rows),
+            "left": left,
+            "cells": rows,
+        }
+        how.out.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+
     for unknown in cells():
         name = unknown.cell.name
         if any(row["cell"] == name for row in rows) or (how.cells and not any(word in name for word in how.cells)):
@@ -172,8 +195,8 @@ def main() -> None:
         answers = [ask(unknown, jax.tree.map(lambda part, i=i: part[i], every)) for i in range(how.repeats)]
         rows.append(judge(unknown, answers, every[3] - every[4]))
         print(json.dumps(rows[-1]), flush=True)
-        summary = {"cpu_seconds": round(time.process_time() - began), "failed": verdicts(rows), "cells": rows}
-        how.out.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        write()
+    write()
     print("\n".join(verdicts(rows)) or "every cell passes")
 
 
