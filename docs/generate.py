@@ -719,7 +719,8 @@ def _unknown(found: dict[str, Any]) -> str:
         "*Deterministic*: the logging policy always makes the same choice in a state, the judged policy makes another in half "
         "of its decisions; *no overlap*: it makes others once in a million. Neither is identified, so 95 % of the logs must end "
         "in an abstention. *Estimated*: propensities from `weft.estimate_propensities`; *unlogged*: none. Issued: an interval "
-        "of the improvement from the second tier of `weft.certify`, with a chance of 5 % to miss on either side. "
+        "of the improvement from the second tier of `weft.certify`, with a chance of 5 % to miss on either side; one with 0 in "
+        "it decides nothing and counts as an abstention. "
         f"Not run: {'; '.join(found['left']) or 'none'}. "
         f"Failed: {'; '.join(found['failed']) or 'none'}.\n\n" + _table(head, rows)
     )
