@@ -22,7 +22,17 @@ RESULTS = {
         decision(), None, (row("iql", 0.5), row(NASTY, 0.25)), {}, Folds.__new__(Folds), (f"{NASTY} is left out.",)
     ),
     "triage": Triage(f"run {NASTY}", (Finding("divergence", "clear", NASTY),), 30, ("Look again.",)),
-    "advice": Advice((Property("size", "5 steps", NASTY),), rank(PLAIN), (NASTY,), "Tier 2", PLAIN),
+    "advice": Advice(
+        (Property("size", "5 steps", NASTY),),
+        NASTY,
+        rank(PLAIN),
+        (Property("bc", "", NASTY),),
+        (NASTY,),
+        "Tier 2",
+        None,
+        NASTY,
+        PLAIN,
+    ),
     "benchmark": Benchmark(
         Path("x"),
         {},

@@ -4,6 +4,7 @@ import numpy as np
 
 from weft import Dataset
 from weft.experiments.advice.measurement import Measurement
+from weft.experiments.advice.prediction import Comparison
 
 
 def small_log(**options) -> Dataset:
@@ -86,17 +87,30 @@ PLAIN = Measurement(
     longest=100,
     top=100.0,
     bottom=10.0,
+    mean=50.0,
+    deviation=30.0,
     good=0.3,
+    good_episodes=300,
+    good_steps=0.3,
     spread=True,
+    fraction=0.3,
+    kept_episodes=300,
+    kept_steps=30_000,
+    kept_mean=97.0,
+    width=2,
+    taken=1000,
+    seldom=0,
     started=0.0,
     covered=1.0,
     rewarded=1.0,
+    unit_reward=1.0,
     near=0.9,
     contrast=0.8,
     spliced=0.0,
     split=0.0,
     exploration=0.4,
     memory=None,
+    skill=Comparison(1.0, 0.1, 9.0, 0.1, np.ones(1)),
     effect=None,
     terminal=0.5,
     irregular=0.0,

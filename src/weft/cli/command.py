@@ -301,6 +301,18 @@ class LogOptions:
         data = weft.load(log, **options)
         return data.rewarded(list(weights.values())) if weights else data
 
+    def words(self) -> list[str]:
+        """Return the options that were given, as they are written on a line."""
+        words = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value not in (None, ()):
+                words += [
+                    f"--{field.name.replace('_', '-')}",
+                    *map(str, value if isinstance(value, tuple) else [value]),
+                ]
+        return words
+
 
 Log = Annotated[LogOptions, tyro.conf.OmitArgPrefixes]
 """The options of a log as a part of a command; its options carry no prefix."""

@@ -133,3 +133,27 @@ def test_the_same_log_gets_the_same_figures_and_a_view_its_own():
     assert first.spliced == second.spliced
     assert first.contrast == second.contrast
     assert measure(data.select(np.arange(60))).episodes == 60
+
+
+def test_good_episodes_that_act_differently_are_told_from_lucky_ones():
+    generator = np.random.default_rng(0)
+    seen = generator.normal(size=(4000, 2))
+    skilled = np.repeat(np.arange(200) % 4 == 0, 20)
+    choice = np.where(skilled, seen[:, 0] > 0, generator.random(4000) < 0.5).astype(int)
+    ends = np.arange(4000) % 20 == 19
+    by_skill = measure(Dataset.from_arrays(seen, choice, np.where(skilled, 1.0, 0.1), ends)).skill
+    assert by_skill is not None
+    assert by_skill.clear
+    lucky = np.repeat(generator.random(200), 20)
+    by_luck = measure(Dataset.from_arrays(seen, choice, lucky, ends)).skill
+    assert by_luck is not None
+    assert not by_luck.clear
+
+
+def test_different_actions_are_counted():
+    choice = np.array([0] * 60 + [1] * 30 + [3] * 10)
+    found = measure(Dataset.from_arrays(np.zeros((100, 1)), choice, choice * 1.0, np.ones(100, bool), action_count=5))
+    assert (found.taken, found.seldom, found.width) == (3, 3, 1)
+    still = np.full((100, 2), 0.5)
+    found = measure(Dataset.from_arrays(np.zeros((100, 1)), still, choice * 1.0, np.ones(100, bool)))
+    assert (found.taken, found.width) == (1, 2)

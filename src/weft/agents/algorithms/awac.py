@@ -50,7 +50,7 @@ class AWAC(Algorithm):
     title: ClassVar[str] = "Advantage-weighted actor-critic"
     paper: ClassVar[str] = "arXiv:2006.09359"
     family: ClassVar[str] = "implicit constraint"
-    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered", "unmeasured"})
+    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered", "weighs"})
     learns_from: ClassVar[frozenset[str]] = frozenset({"log", "replay"})
 
     learning_rate: float = 3e-4

@@ -53,7 +53,7 @@ class BRAC(Algorithm):
     title: ClassVar[str] = "Behaviour-regularised actor-critic"
     paper: ClassVar[str] = "arXiv:1911.11361"
     family: ClassVar[str] = "explicit constraint"
-    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered", "unmeasured"})
+    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered"})
     openings: ClassVar[tuple[str, ...]] = ("behaviour_steps",)
 
     learning_rate: float = 3e-4

@@ -53,7 +53,7 @@ class CRR(Algorithm):
     title: ClassVar[str] = "Critic-regularised regression"
     paper: ClassVar[str] = "arXiv:2006.15134"
     family: ClassVar[str] = "implicit constraint"
-    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered", "unmeasured"})
+    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered", "weighs"})
 
     learning_rate: float = 3e-4
     discount: float = 0.99

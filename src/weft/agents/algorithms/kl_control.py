@@ -67,7 +67,7 @@ class KLControl(Algorithm):
     title: ClassVar[str] = "KL-control (G-learning)"
     paper: ClassVar[str] = "arXiv:1512.08562"
     family: ClassVar[str] = "explicit constraint"
-    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered", "unmeasured"})
+    traits: ClassVar[frozenset[str]] = frozenset({"values", "tethered"})
     openings: ClassVar[tuple[str, ...]] = ("behaviour_steps",)
 
     learning_rate: float = 3e-4

@@ -53,7 +53,7 @@ class OneStep(Algorithm):
     title: ClassVar[str] = "One-step RL"
     paper: ClassVar[str] = "arXiv:2106.08909"
     family: ClassVar[str] = "implicit constraint"
-    traits: ClassVar[frozenset[str]] = frozenset({"outcomes", "within", "unmeasured"})
+    traits: ClassVar[frozenset[str]] = frozenset({"outcomes", "within"})
 
     learning_rate: float = 3e-4
     discount: float = 0.99

@@ -59,7 +59,7 @@ class REPS(Algorithm):
     title: ClassVar[str] = "Relative entropy policy search"
     paper: ClassVar[str] = "AAAI 2010, Peters, Mülling and Altün"
     family: ClassVar[str] = "implicit constraint"
-    traits: ClassVar[frozenset[str]] = frozenset({"values", "within", "lucky", "unmeasured"})
+    traits: ClassVar[frozenset[str]] = frozenset({"values", "within", "weighs", "lucky"})
 
     learning_rate: float = 3e-4
     heat_learning_rate: float = 1e-2

@@ -1,56 +1,75 @@
-"""Advice on a log: what was measured, which algorithms to try in which order, what to beware of, how to judge.
+"""Advice on a log: what was measured, which methods to try in which order, what to beat, and how to judge.
 
-Every reason quotes the figure that it rests on. The figures come from `measurement`, the order from `recommendation`;
-here they are put into words, and it is said which kind of evaluation the log allows.
+The figures come from `measurement`, the order from `recommendation`, the lines to run from `plan`; here figures are put
+into words, and it is said which kind of evaluation the log allows.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
+from ...agents.algorithm import algorithm
 from ...core.errors import UserError
 from ...core.tables import html_table, text_table
 from ...data.dataset import Dataset
 from ...data.load import check_loaded
+from .evidence import alike
 from .measurement import Measurement, measure
-from .prediction import Comparison
-from .recommendation import Recommendation, rank
+from .plan import commands, family
+from .properties import Property, missing, properties, shown_z
+from .recommendation import Aim, Recommendation, aimed, filter_settings, group, rank
+from .situations import FEW_UNITS, Words, situation
 
-__all__ = ["Advice", "Property", "advise"]
+__all__ = ["Advice", "Property", "advise", "shown"]
 
-FEW, HARDLY_ANY = 100, 20  # independent units below which intervals are wide, or worth nothing
+FEW = 100  # independent units below which intervals are wide
 LONG = 20  # steps over which importance weights leave little certain
 MEMORY = 0.01  # nats a step that count
 
 
 @dataclasses.dataclass(frozen=True)
-class Property:
-    """One measured figure: its name, its value in words and figures, and what it means."""
-
-    name: str
-    value: str
-    meaning: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Advice:
-    """What `advise` found: measured properties, algorithms (best first), warnings, and how they can be judged."""
+    """What `advise` found: measured properties, the situation in a sentence, methods (best first), what they have to
+    beat, warnings, how they can be judged, the preset of such tasks if there is one, and what the order rests on.
+    """
 
     properties: tuple[Property, ...]
+    situation: str
     ranking: tuple[Recommendation, ...]
+    baselines: tuple[Property, ...]
     warnings: tuple[str, ...]
     evaluation: str
+    preset: str | None
+    grounds: str
     measurement: Measurement
+    then: Aim = "offline"
+
+    def groups(self) -> Iterator[tuple[str, list[Recommendation]]]:
+        """Yield neighbours in the order that share a reason, with their places: `("2-4", [...])`."""
+        place = 1
+        for _, each in itertools.groupby(self.ranking, lambda part: part.reason):
+            neighbours = list(each)
+            last = place + len(neighbours) - 1
+            yield (f"{place}" if last == place else f"{place}-{last}"), neighbours
+            place = last + 1
+
+    def commands(self, log: str, options: Sequence[str] = (), environment: str | None = None) -> dict[str, list[str]]:
+        """Return the words of the commands that come next, by what they do; see `plan.commands`."""
+        return commands(self.measurement, self.ranking, log, options, environment, self.then)
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield `(what, text)` in plain text, ready to be laid out."""
         for part in self.properties:
             yield part.name, f"{part.value}: {part.meaning}"
-        for place, part in enumerate(self.ranking, 1):
-            settings = "".join(f" {name}={value}" for name, value in part.settings.items())
-            yield f"{place}. {part.algorithm}{settings}", part.reason
+        yield "situation", self.situation
+        for places, neighbours in self.groups():
+            yield f"{places}. {', '.join(map(shown, neighbours))}", neighbours[0].reason
+        for part in self.baselines:
+            yield f"to beat: {part.name}", f"{part.value} {part.meaning}".strip()
         for warning in self.warnings:
             yield "warning", warning
         yield "evaluation", self.evaluation
+        yield "order", self.grounds
 
     def __str__(self) -> str:
         """The findings as a table of two columns."""
@@ -60,159 +79,68 @@ class Advice:
         return html_table(self.lines(), "Advice")
 
 
-def advise(data: Dataset) -> Advice:
-    """Measure a log and say which algorithms to try first, why, what to beware of, and how they can be judged.
+def shown(part: Recommendation) -> str:
+    """Return a method with the settings that are advised for it."""
+    return " ".join([part.algorithm, *(f"{name}={value}" for name, value in part.settings.items())])
 
-    Takes seconds. Raises UserError for a log with several rewards: what is good must be said first.
+
+def advise(data: Dataset, then: str = "offline") -> Advice:
+    """Measure a log and say which methods to try first, why, what they have to beat, and how they can be judged.
+
+    then: what comes after training: `offline`, the policy is served as it is; `online`, it goes on learning by acting;
+    `model`, a model of the world can be trained and learned from.
+
+    Takes seconds. Raises UserError for a log with several rewards (what is good must be said first) and for another
+    word after `then`.
     """
     check_loaded(data, "Advice")
+    aim = aimed(then)
     if len(data.spec.rewards) > 1:
         names = ", ".join(data.spec.rewards)
         raise UserError(f"{data.origin} has several rewards ({names}); make one of them first, with weights.")
     measured = measure(data)
-    ranking = rank(measured)
-    warnings = tuple(_warnings(measured, ranking))
-    return Advice(tuple(_properties(measured)), ranking, warnings, _evaluation(measured), measured)
+    ranking = rank(measured, then=aim)
+    return Advice(
+        tuple(properties(measured)),
+        situation(measured).says.format(m=Words(measured)),
+        ranking,
+        tuple(_baselines(measured)),
+        tuple(_warnings(measured, ranking, aim)),
+        _evaluation(measured),
+        family(measured),
+        _grounds(measured, ranking, aim),
+        measured,
+        aim,
+    )
 
 
-# --- properties ---------------------------------------------------------------------------------------------------
+def _baselines(m: Measurement) -> Iterator[Property]:
+    """Yield what every method has to beat: filtered behaviour cloning first."""
+    settings = " ".join(f"{name}={value}" for name, value in filter_settings(m).items())
+    if m.fraction is None:
+        yield Property("filtered_bc", "", "nothing to filter by: no episodes stand out")
+    else:
+        best = f"the best {m.kept_episodes:,} of {m.episodes:,} episodes, {m.kept_steps:,} steps"
+        yield Property(f"filtered_bc {settings}", f"{best},", f"which returned {m.kept_mean:.4g} on average")
+    yield Property("bc", "", "a copy of everything")
+    yield Property("the old rule", f"{m.mean:.4g}", "an episode on average, without any risk")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Figure:
-    """How a figure is put into words, what it means, and when there is anything to say."""
-
-    name: str
-    value: Callable[[Measurement], str]
-    meaning: str
-    holds: Callable[[Measurement], bool] = lambda _: True
+def _modelled(ranking: Sequence[Recommendation]) -> bool:
+    """Say whether any of the methods learns a model."""
+    return any(group(algorithm(part.algorithm)) == "model" for part in ranking)
 
 
-KINDS = {"discrete": "one of {m.choices} choices", "multidiscrete": "several choices a step"}
-
-FIGURES: tuple[_Figure, ...] = (
-    _Figure("actions", lambda m: KINDS.get(m.kind, m.kind).format(m=m), "which algorithms can learn from the log"),
-    _Figure("size", lambda m: f"{m.steps:,} steps, {_units(m)}", "what there is to learn from, and to judge by"),
-    _Figure(
-        "episodes",
-        lambda m: "one decision" if m.single else f"{m.length:,.0f} steps (median), {m.longest:,} at most",
-        "how far consequences reach",
-    ),
-    _Figure(
-        "returns",
-        lambda m: f"{m.bottom:.4g} to {m.top:.4g}",
-        "means of the worst and the best twentieth of episodes",
-    ),
-    _Figure(
-        "good episodes",
-        lambda m: f"{m.good:.2%}",
-        "within a tenth of the best; what filtered copying would keep",
-        lambda m: m.spread,
-    ),
-    _Figure(
-        "starts",
-        lambda m: f"{m.started:.0%}",
-        "of the differences in return come from where episodes begin",
-        lambda m: m.started is not None and not m.single,
-    ),
-    _Figure(
-        "good starts",
-        lambda m: f"{m.covered:.0%}",
-        "of the starts have a good episode that began nearby",
-        lambda m: m.covered is not None and not m.single,
-    ),
-    _Figure("rewarded", lambda m: f"{m.rewarded:.2%}", "of the steps, that is, with another reward than the commonest"),
-    _Figure(
-        "exploration",
-        lambda m: f"{m.exploration:.0%}",
-        "chance in the actions at a place, against uniform ones",
-        lambda m: m.exploration is not None,
-    ),
-    _Figure(
-        "overlap",
-        lambda m: f"{m.near:.0%}",
-        "of the steps have a near one in another episode",
-        lambda m: m.near is not None,
-    ),
-    _Figure(
-        "contrast",
-        lambda m: f"{m.contrast:.2f}",
-        "difference of actions at one place (1: as anywhere, 0: none)",
-        lambda m: m.contrast is not None,
-    ),
-    _Figure(
-        "stitching",
-        lambda m: f"{m.spliced:.0%}",
-        "of the episodes, going on like others they meet, would beat all from their start",
-        lambda m: m.spliced is not None,
-    ),
-    _Figure(
-        "two groups",
-        lambda m: f"{m.split:.0%}",
-        "of the places have two separate groups of actions",
-        lambda m: m.split is not None,
-    ),
-    _Figure(
-        "memory",
-        lambda m: _compared(m.memory, "{c.gain:.3f} nats"),
-        "what the step before tells of the action",
-        lambda m: m.memory is not None,
-    ),
-    _Figure(
-        "effect",
-        lambda m: _compared(m.effect, "{c.share:.1%}"),
-        "what the action tells of the rewards after it",
-        lambda m: m.effect is not None,
-    ),
-    _Figure("ends", lambda m: f"{m.terminal:.0%} terminal", "the others were cut, so something would have followed"),
-    _Figure("sources", lambda m: f"{m.sources}", "policies or people acted", lambda m: m.sources > 1),
-    _Figure(
-        "durations",
-        lambda m: f"vary by {m.irregular:.0%}",
-        "discounts go by time, not by step",
-        lambda m: m.irregular > 0,
-    ),
-    _Figure(
-        "propensities",
-        lambda m: "none" if m.least is None else f"least {m.least:.3g}",
-        "how likely each logged action was",
-    ),
-    _Figure("declared", lambda m: ", ".join(_declared(m)) or "nothing", "what a certificate may rest on"),
-)
-
-
-def _properties(m: Measurement) -> Iterator[Property]:
-    """Put every figure that could be had into words."""
-    for figure in FIGURES:
-        if figure.holds(m):
-            yield Property(figure.name, figure.value(m), figure.meaning)
-
-
-def _units(m: Measurement) -> str:
-    return f"{m.units:,} values of '{m.unit}'" if m.unit else f"{m.episodes:,} episodes"
-
-
-def _compared(comparison: Comparison | None, words: str) -> str:
-    assert comparison is not None
-    return f"{words.format(c=comparison) if comparison.clear else 'none seen'} (z {_z(comparison.z)})"
-
-
-def _z(z: float) -> str:
-    return f"{z:.1f}" if abs(z) < 100 else ("over 100" if z > 0 else "under -100")
-
-
-def _declared(m: Measurement) -> list[str]:
-    facts = {
-        "reward range": m.ranged,
-        f"horizon {m.horizon}": m.horizon is not None,
-        f"unit {m.unit}": m.unit is not None,
-    }
-    return [name for name, declared in facts.items() if declared]
-
-
-def _missing(m: Measurement) -> list[str]:
-    facts = {"reward range": m.ranged, "horizon": m.horizon is not None}
-    return [name for name, declared in facts.items() if not declared]
+def _grounds(m: Measurement, ranking: Sequence[Recommendation], then: Aim) -> str:
+    """Say what the order rests on."""
+    logs = alike(situation(m).name)
+    tables = f" and weft's own tables of logs in this situation ({', '.join(logs)})" if logs else ""
+    first = "The"
+    if then == "online":
+        first = "Methods that go on online come first, as in CORL's runs from offline to online; beyond that the"
+    elif then == "model" and _modelled(ranking):
+        first = "Methods that learn a model come first; beyond that the"
+    return f"{first} order follows published comparisons{tables}; it is where to begin, not a promise."
 
 
 # --- warnings -----------------------------------------------------------------------------------------------------
@@ -232,9 +160,9 @@ def _words(m: Measurement) -> dict[str, str]:
         "units": f"values of '{m.unit}'" if m.unit else "episodes",
         "added": "" if m.effect is None else f"{max(m.effect.share, 0):.1%}",
         "weight": f"{1 / m.least:,.0f}" if m.least else "",
-        "z_effect": "" if m.effect is None else _z(m.effect.z),
-        "z_memory": "" if m.memory is None else _z(m.memory.z),
-        "z_excess": "" if m.excess is None else _z(m.excess),
+        "z_effect": "" if m.effect is None else shown_z(m.effect.z),
+        "z_memory": "" if m.memory is None else shown_z(m.memory.z),
+        "z_excess": "" if m.excess is None else shown_z(m.excess),
     }
 
 
@@ -248,21 +176,13 @@ def _remembered(m: Measurement) -> bool:
 
 WARNINGS: tuple[_Warning, ...] = (
     _Warning(
-        lambda m: m.units < FEW,
+        lambda m: FEW_UNITS <= m.units < FEW,
         "{m.units} {units} are few: what is learned from them, and every interval, depends on which they were.",
-    ),
-    _Warning(
-        lambda m: not m.spread,
-        "Every episode returns {m.top:.4g}: there is nothing to tell good actions from bad ones.",
-    ),
-    _Warning(
-        lambda m: m.deterministic,
-        "The same place always met the same action: what another would have done was never tried.",
     ),
     _Warning(
         _invisible,
         "That the action matters cannot be seen: it adds {added} to the prediction of the reward (z {z_effect}); "
-        "differences between policies may be too small to measure on this log.",
+        "differences between policies may be too small to measure on this log, and the old rule as good as any.",
     ),
     _Warning(
         _remembered,
@@ -294,10 +214,12 @@ WARNINGS: tuple[_Warning, ...] = (
 )
 
 
-def _warnings(m: Measurement, ranking: tuple[Recommendation, ...]) -> Iterator[str]:
+def _warnings(m: Measurement, ranking: tuple[Recommendation, ...], then: Aim = "offline") -> Iterator[str]:
     """Say what makes learning or judging hard, with the figure."""
     if not ranking:
         yield f"No algorithm of weft learns from {m.kind} actions."
+    if then == "model" and not _modelled(ranking):
+        yield "No method of weft learns a model of such a world yet, so the order is that of offline learning."
     words = _words(m)
     for warning in WARNINGS:
         if warning.holds(m):
@@ -309,7 +231,7 @@ def _warnings(m: Measurement, ranking: tuple[Recommendation, ...]) -> Iterator[s
 
 def _evaluation(m: Measurement) -> str:
     """Say what kind of answer on a learned policy this log can give."""
-    if m.units < HARDLY_ANY:
+    if m.units < FEW_UNITS:
         return f"Abstain: {m.units} independent units are too few for any interval; collect hundreds."
     if m.deterministic:
         return (
@@ -321,11 +243,11 @@ def _evaluation(m: Measurement) -> str:
         if m.unit
         else "It is assumed that episodes are independent: no unit is declared."
     )
-    missing = " and ".join(_missing(m))
+    lacking = " and ".join(missing(m))
     if m.excess is not None and m.excess > 3:
         return f"Tier 2 (estimate) at most, until the propensities are mended. {unit}"
-    if m.propensities and missing:
-        return f"Tier 2 (estimate) now; declare the {missing}, and tier 1 (certificate) is possible. {unit}"
+    if m.propensities and lacking:
+        return f"Tier 2 (estimate) now; declare the {lacking}, and tier 1 (certificate) is possible. {unit}"
     if m.propensities:
         weights = (
             f" Weights multiply over {m.length:,.0f} steps, so expect proof only for policies that take over a small "

@@ -11,38 +11,47 @@ from typing import Any
 import numpy as np
 
 from ...data.dataset import Dataset
-from .features import CHOICES, encoded, seen_at, unlike
-from .prediction import Comparison, compare
+from .behaviour import Steps, fits
+from .features import encoded, seen_at, unlike
+from .prediction import Comparison
+from .quality import TENTH, quality
 
 __all__ = ["Measurement", "measure"]
 
-PROBES, LOGGED, FITTED = 3000, 15_000, 6000  # steps asked about, steps compared with, steps of a fit
+PROBES, LOGGED = 3000, 15_000  # steps asked about, steps compared with
 EACH, NEIGHBOURS = 20, 20  # probes of an episode, near steps looked at per probe
 SPLIT = 0.85  # share of the variance that two groups of actions explain; two thirds for one Gaussian bump
-PRODUCTS = 400  # columns of an observation times columns of an action, up to which their products are fitted
-TENTH = 0.1
+SELDOM, MANY = 20, 1000  # steps of a choice that say little of it; steps in which different actions are counted
 
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
     """Figures of a log; None where a figure cannot be had.
 
-    kind: of actions. choices: number of discrete ones. units: independent ones if declared, else episodes. length:
-    median steps of an episode. top, bottom: mean return of the best and of the worst twentieth of the episodes. good:
-    share of episodes whose return is within a tenth of `top`, relative to max(|top|, top − bottom). started: share of
-    the variance of returns that the start explains (nearest neighbours, left out). covered: share of the starts that
-    have a good episode among the similar ones. spread: whether returns differ at all. rewarded: share of steps whose
-    reward is not the commonest. near: share of probed steps with a near step in another episode. contrast: how
-    different actions are at near steps, relative to steps anywhere (0: always the same, 1: as different as chance).
-    spliced: share of probed episodes that change at a near step to a continuation that beats every episode from a
-    similar start. split: share of probes whose near actions fall into two groups (continuous only). exploration:
-    entropy of the behaviour relative to uniform (choices), or deviation of the action given the observation relative
-    to that of uniform ones; 0 is certain. memory: nats a step by which the step before helps to predict the action,
-    held out. effect: share of the variance of what follows that the action adds, held out; both with a z value
-    clustered by episode. terminal: share of episodes that end by a terminal step. irregular: coefficient of variation
-    of durations. sources: number of them. least: smallest propensity. certain: whether choices were taken with
-    probability 1. excess: z value of the mean of 1/propensity above the number of choices, which it cannot exceed.
-    sees: kinds of the observation components.
+    Actions. kind: of actions. choices: number of discrete ones. width: numbers an action has. taken: different ones
+    (of numbers, in the first 1,000 steps). seldom: choices with fewer than 20 steps each. exploration: entropy of the
+    behaviour relative to uniform (choices), or deviation of the action given the observation relative to that of
+    uniform ones; 0 is certain. near: share of probed steps with a near step in another episode. contrast: how different
+    actions are at near steps, relative to steps anywhere (0: always the same, 1: as different as chance). split: share
+    of probes whose near actions fall into two groups (continuous only). memory: nats a step by which the step before
+    helps to predict the action, held out. skill: nats a step by which the rank of the episode's return does: good
+    episodes then act differently and were not only lucky. effect: share of the variance of what follows that the action
+    adds, held out; all three with a z value clustered by episode.
+
+    Episodes. units: independent ones if declared, else episodes. length: median steps of an episode. top, bottom: mean
+    return of the best and of the worst twentieth; mean, deviation: of all. good: share of episodes whose return is
+    within a tenth of `top`, relative to max(|top|, top − bottom); good_episodes: their number; good_steps: their share
+    of the steps. spread: whether returns differ at all. fraction: share of the best episodes that filtered copying can
+    keep, with kept_episodes, kept_steps and kept_mean, the mean return of these. started: share of the variance of
+    returns that the start explains (nearest neighbours, left out). covered: share of the starts that have a good
+    episode among the similar ones. spliced: share of probed episodes that change at a near step to a continuation that
+    beats every episode from a similar start. terminal: share of episodes that end by a terminal step.
+
+    Rewards. rewarded: share of steps whose reward is not the commonest. unit_reward: root mean square of rewards.
+
+    irregular: coefficient of variation of durations. sources: number of them. least: smallest propensity. certain:
+    whether choices were taken with probability 1. excess: z value of the mean of 1/propensity above the number of
+    choices, which it cannot exceed. sees: kinds of the observation components.
     """
 
     kind: str
@@ -54,17 +63,30 @@ class Measurement:
     longest: int
     top: float
     bottom: float
+    mean: float
+    deviation: float
     good: float
+    good_episodes: int
+    good_steps: float
     spread: bool
+    fraction: float | None
+    kept_episodes: int
+    kept_steps: int
+    kept_mean: float | None
+    width: int
+    taken: int
+    seldom: int
     started: float | None
     covered: float | None
     rewarded: float
+    unit_reward: float
     near: float | None
     contrast: float | None
     spliced: float | None
     split: float | None
     exploration: float | None
     memory: Comparison | None
+    skill: Comparison | None
     effect: Comparison | None
     terminal: float
     irregular: float
@@ -90,38 +112,13 @@ class Measurement:
         return self.certain or same or (self.exploration is not None and self.exploration < 0.02)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Steps:
-    """Flat facts of every step of a view: its episode, time, reward so far and from here on."""
-
-    episode: np.ndarray
-    time: np.ndarray
-    rewards: np.ndarray
-    before: np.ndarray
-    following: np.ndarray
-
-    @classmethod
-    def of(cls, data: Dataset) -> "_Steps":
-        lengths = data.lengths
-        rewards = np.asarray(data.rewards, float)
-        first = np.cumsum(lengths) - lengths
-        total = np.cumsum(rewards) - rewards
-        before = total - np.repeat(total[first], lengths)
-        episode = np.repeat(np.arange(len(lengths)), lengths)
-        return cls(episode, np.arange(len(rewards)) - first[episode], rewards, before, data.returns[episode] - before)
-
-
 def measure(data: Dataset) -> Measurement:
     """Measure a log with one reward a step; seconds for 1e5 steps, hardly more for larger logs."""
     generator = np.random.default_rng(0)
-    steps, spec = _Steps.of(data), data.spec
-    returns, lengths = np.asarray(data.returns, float), data.lengths
-    ordered, edge = np.sort(returns), max(1, len(returns) // 20)
-    top, bottom = float(ordered[-edge:].mean()), float(ordered[:edge].mean())
-    scale = max(abs(top), top - bottom)
+    steps, spec = Steps.of(data), data.spec
+    returns, figures = np.asarray(data.returns, float), quality(data)
+    top, scale = figures["top"], max(abs(figures["top"]), figures["top"] - figures["bottom"])
     good = returns >= top - TENTH * scale
-    commonest = np.unique(steps.rewards, return_counts=True)[1].max()
-    spread = bool(ordered[-1] - ordered[0] > 1e-6 * max(scale, 1e-12))
     durations = data.durations
     logged = data.log_propensities
     propensities = None if logged is None else np.exp(logged.astype(float))
@@ -132,16 +129,13 @@ def measure(data: Dataset) -> Measurement:
         steps=data.steps,
         episodes=data.episodes,
         units=len(np.unique(data.units(spec.unit))) if spec.unit else data.episodes,
-        length=float(np.median(lengths)),
-        longest=int(lengths.max()),
-        top=top,
-        bottom=bottom,
-        good=float(good.mean()),
-        spread=spread,
-        **_starts(data, returns, good, spread, generator),
-        rewarded=float(1 - commonest / data.steps),
+        length=float(np.median(data.lengths)),
+        longest=int(data.lengths.max()),
+        **figures,
+        **_taken(data),
+        **_starts(data, returns, good, figures["spread"], generator),
         **_places(data, steps, returns, scale, generator),
-        **_fits(data, steps, propensities, generator),
+        **fits(data, steps, propensities, generator),
         terminal=float(data.terminals.sum() / data.episodes),
         irregular=float(durations.std() / durations.mean()) if durations.mean() > 0 else 0.0,
         sources=0 if data.sources is None else len(np.unique(data.sources)),
@@ -154,6 +148,25 @@ def measure(data: Dataset) -> Measurement:
         unit=spec.unit,
         sees=frozenset(part.kind for part in spec.observations),
     )
+
+
+def _taken(data: Dataset) -> dict[str, int]:
+    """Count the numbers of an action, the different actions of a log, and the choices that were hardly ever taken."""
+    actions = data.actions.reshape(data.steps, -1)
+    width = actions.shape[1]
+    if data.spec.action.kind != "discrete":
+        return {"width": width, "taken": len(np.unique(actions[:MANY], axis=0)), "seldom": 0}
+    counts = np.bincount(actions[:, 0].astype(int), minlength=data.spec.action.size)
+    return {"width": width, "taken": int((counts > 0).sum()), "seldom": int((counts < SELDOM).sum())}
+
+
+def _excess(steps: Steps, propensities: np.ndarray, choices: int) -> float:
+    """Return the z value, by episode, of the mean of 1/propensity above the number of choices (a hundredth is let by).
+
+    With true propensities its expectation is the number of choices that were possible.
+    """
+    above = np.bincount(steps.episode, 1 / propensities - 1.01 * choices)
+    return float(above.sum() / np.sqrt(len(above) * (above.var() + 1e-6)))
 
 
 # --- what the places tell ----------------------------------------------------------------------------------------
@@ -202,7 +215,7 @@ def _starts(
 
 
 def _places(
-    data: Dataset, steps: _Steps, returns: np.ndarray, scale: float, generator: np.random.Generator
+    data: Dataset, steps: Steps, returns: np.ndarray, scale: float, generator: np.random.Generator
 ) -> dict[str, float | None]:
     """Probe steps of some episodes: near steps of other episodes, what was done there, and what came of it."""
     none: dict[str, float | None] = {"near": None, "contrast": None, "spliced": None, "split": None}
@@ -265,7 +278,7 @@ def _contrast(square: np.ndarray, apart: np.ndarray, anywhere: np.ndarray) -> fl
 
 def _spliced(
     data: Dataset,
-    steps: _Steps,
+    steps: Steps,
     probes: np.ndarray,
     index: np.ndarray,
     near: np.ndarray,
@@ -308,98 +321,3 @@ def _split(actions: np.ndarray, near: np.ndarray) -> float | None:
     total = np.cumsum(line, 1)[:, left - 1]  # the sum of all is zero
     between = total**2 * (1 / left + 1 / (count - left)) / np.maximum((line**2).sum(1), 1e-12)[:, None]
     return float((between.max(1) > SPLIT).mean())
-
-
-# --- what can be predicted ---------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sample:
-    """Steps that fits are made on: their indices, episodes, which are held out, what was seen and done there."""
-
-    index: np.ndarray
-    episode: np.ndarray
-    held: np.ndarray
-    observed: np.ndarray
-    actions: np.ndarray
-
-    @classmethod
-    def of(cls, data: Dataset, steps: _Steps, generator: np.random.Generator) -> "_Sample | None":
-        """Draw steps that have one before them (where episodes are longer), and hold half of the episodes out; None
-        where there are too few.
-        """
-        usable = np.arange(data.steps) if data.lengths.max() == 1 else np.flatnonzero(steps.time > 0)
-        index = np.sort(generator.permutation(usable)[:FITTED])
-        episodes = np.unique(steps.episode[index])
-        if len(episodes) < 4 or len(index) < 40:
-            return None
-        held = np.isin(steps.episode[index], generator.permutation(episodes)[: len(episodes) // 2])
-        observed = seen_at(data, data.position[data.rows[index]])
-        return cls(index, steps.episode[index], held, observed, encoded(data, data.actions[index]))
-
-
-def _fits(
-    data: Dataset, steps: _Steps, propensities: np.ndarray | None, generator: np.random.Generator
-) -> dict[str, Any]:
-    """Fit the behaviour and what follows, and see on held-out episodes what the step before and the action add."""
-    action, exploration = data.spec.action, None
-    if action.kind == "discrete" and propensities is not None and action.size > 1:
-        exploration = float(np.clip(-np.log(propensities).mean() / np.log(action.size), 0, 1))
-    sample = _Sample.of(data, steps, generator)
-    if sample is None:
-        return {"exploration": exploration, "memory": None, "effect": None}
-    return {**_behaviour(data, sample, exploration), "effect": _effect(data, steps, sample)}
-
-
-def _behaviour(data: Dataset, sample: _Sample, exploration: float | None) -> dict[str, Any]:
-    """Predict the action: the chance that is left in it, where no propensities say, and what the step before adds."""
-    action, single = data.spec.action, bool(data.lengths.max() == 1)
-    choices = action.size if action.kind == "discrete" else 0
-    unknown = exploration is None and (action.kind == "continuous" or action.size > 1)
-    if action.kind == "multidiscrete" or choices > CHOICES or (single and not unknown):
-        return {"exploration": exploration, "memory": None}
-    before = None
-    if not single:
-        earlier = seen_at(data, data.position[data.rows[sample.index - 1]])
-        before = np.concatenate([earlier, encoded(data, data.actions[sample.index - 1])], 1)
-    target = data.actions[sample.index] if choices else sample.actions
-    behaviour = compare(sample.observed, before, target, sample.held, sample.episode, choices)
-    if not choices:
-        exploration = _deviation(data, behaviour.deviation)
-    elif unknown:
-        exploration = float(np.clip(behaviour.base / np.log(choices), 0, 1))
-    return {"exploration": exploration, "memory": None if single else behaviour}
-
-
-def _effect(data: Dataset, steps: _Steps, sample: _Sample) -> Comparison | None:
-    """Predict the rewards that follow: what the action adds; None where nothing differs.
-
-    Linear in choices; continuous actions may also be best in the middle, and both may depend on the observation.
-    """
-    following = steps.following[sample.index]
-    if not following.std() > 0:
-        return None
-    observed, actions = sample.observed, sample.actions
-    parts = [actions] if data.spec.action.kind == "discrete" else [actions, actions**2]
-    if observed.shape[1] * actions.shape[1] <= PRODUCTS:
-        parts.append((observed[:, :, None] * actions[:, None]).reshape(len(actions), -1))
-    target = following[:, None] / following.std()
-    return compare(observed, np.concatenate(parts, 1), target, sample.held, sample.episode)
-
-
-def _deviation(data: Dataset, deviation: np.ndarray) -> float:
-    """Return deviations of actions given the observation (in units of the log's) relative to uniform actions."""
-    spec, stored = data.spec.action, data.store_actions.reshape(len(data.store_actions), -1)
-    low = stored.min(0) if spec.low is None else np.asarray(spec.low).reshape(-1)
-    high = stored.max(0) if spec.high is None else np.asarray(spec.high).reshape(-1)
-    uniform = np.maximum(high - low, 1e-9) / np.sqrt(12)
-    return float(np.clip((deviation * stored.std(0) / uniform).mean(), 0, 1))
-
-
-def _excess(steps: _Steps, propensities: np.ndarray, choices: int) -> float:
-    """Return the z value, by episode, of the mean of 1/propensity above the number of choices (a hundredth is let by).
-
-    With true propensities its expectation is the number of choices that were possible.
-    """
-    above = np.bincount(steps.episode, 1 / propensities - 1.01 * choices)
-    return float(above.sum() / np.sqrt(len(above) * (above.var() + 1e-6)))
