@@ -151,6 +151,7 @@ def _compared(comparison: Comparison | None, words: str) -> str:
 
 
 def shown_z(z: float) -> str:
+    """Return a z value in few letters."""
     return f"{z:.1f}" if abs(z) < 100 else ("over 100" if z > 0 else "under -100")
 
 
@@ -164,5 +165,6 @@ def _declared(m: Measurement) -> list[str]:
 
 
 def missing(m: Measurement) -> list[str]:
+    """Return what a certificate needs and the log does not declare."""
     facts = {"reward range": m.ranged, "horizon": m.horizon is not None}
     return [name for name, declared in facts.items() if not declared]

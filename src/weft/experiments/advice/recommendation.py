@@ -182,16 +182,16 @@ def aimed(then: str) -> Aim:
 
 def rank(
     measured: Measurement,
-    known: Mapping[str, type[Algorithm]] | None = None,
+    methods: Mapping[str, type[Algorithm]] | None = None,
     then: Aim = "offline",
     tables: Mapping[str, Table] = EVIDENCE,
 ) -> tuple[Recommendation, ...]:
-    """Order the methods (all of weft by default) that learn from such a log, best first.
+    """Order `methods` (all of weft by default) that learn from such a log, best first.
 
     then: what comes after training. tables: scores of methods on logs, by which shares are corrected.
     """
     case, entries = situation(measured), []
-    for name, kind in (algorithms() if known is None else known).items():
+    for name, kind in (algorithms() if methods is None else methods).items():
         alone = "regresses" in traits(kind) or getattr(kind, "single", False)
         fits = _learns(kind, measured.kind, measured.sees) and (measured.single or not alone)
         member = group(kind)
