@@ -4,10 +4,11 @@
     make bench CORL=PATH JAX_CORL=PATH UNIFLORAL=PATH JAX_PEERS=PYTHON
 
 Batch 256, observation 17, action 6 (or 6 choices), two hidden layers of 256, 100,000 steps of synthetic log, one core.
-All take turns; every figure is a median over the turns. d3rlpy is installed by `make bench-peers`; CORL, JAX-CORL and
+All take turns; every figure is a median over the turns, in time of the processor, so that other jobs disturb little but
+its cache (the load is written down). d3rlpy is installed by `make bench-peers`; CORL, JAX-CORL and
 Unifloral are run from a checkout each, the last two by an interpreter that has peers/requirements_jax.txt, and named by
 their commit. The floor is the time of the step's own matrix products alone. Compile times are whole processes, with
-an empty and with a warm compile cache. Nothing else should be running.
+an empty and with a warm compile cache (`--no-compile` leaves those of the last run).
 """
 
 import argparse
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +93,10 @@ class Ours:
         return (self.settings, self.states, self.columns, self.keys, train.Span.of(start, stop, 1_000_000))
 
     def run(self, steps: int) -> float:
-        """Take some steps and return the seconds."""
-        began = time.perf_counter()
+        """Take some steps and return the seconds of the processor."""
+        began = time.process_time()
         self.states, _ = jax.block_until_ready(self.program(*self._inputs(0, steps)))
-        return time.perf_counter() - began
+        return time.process_time() - began
 
 
 class Peer:
@@ -141,9 +143,9 @@ def measure(case: str, peers: dict[str, Peer], repeats: int, seconds: float) -> 
     floor(1)
 
     def products_only(steps: int) -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         floor(steps)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     takers = {"ours": ours.run, "floor": products_only} | {name: peer.run for name, peer in peers.items()}
     steps = {}
@@ -171,6 +173,22 @@ def measure(case: str, peers: dict[str, Peer], repeats: int, seconds: float) -> 
     }
 
 
+def products_apart(case: str) -> list[dict[str, Any]]:
+    """Time the products of a step by their form: how many, microseconds each (the least of five turns)."""
+    forms, times = Counter(products(str(Ours(case).program.as_text()))), []
+    for form, count in forms.items():
+        alone, turns = products_alone([form] * 4), []
+        alone(1)
+        for _ in range(5):
+            began = time.process_time()
+            alone(400)
+            turns.append((time.process_time() - began) / 1600 * 1e6)
+        left, right, over_left, over_right = form
+        row = {"left": left, "right": right, "over": [*over_left, *over_right], "count": count}
+        times.append(row | {"microseconds": round(min(turns))})
+    return sorted(times, key=lambda row: -row["count"] * row["microseconds"])
+
+
 def compile_times(case: str) -> dict[str, float]:
     """Time the first start (empty cache) and the second (warm cache) of a process, and its peak memory."""
     found = {}
@@ -196,6 +214,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
     parser.add_argument("--threads", type=int, default=1, help="of torch; JAX takes the cores it is pinned to")
     parser.add_argument("--out", default=str(HERE / "results" / "speed.json"))
+    parser.add_argument("--products", action="store_true", help="add only how long every form of product takes alone")
+    parser.add_argument("--no-compile", action="store_true", help="leave the compile times that the results hold")
     parser.add_argument("--compile-only", choices=list(CASES))
     given = parser.parse_args()
     if given.compile_only:
@@ -211,7 +231,10 @@ def main() -> None:
     asked = [name for name, python in pythons.items() if python and (checkouts[name] or name == "d3rlpy")]
     out = Path(given.out)
     results: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"cases": {}}
-    for case in given.cases:
+    for case in given.cases if given.products else ():
+        results["cases"][case]["products"] = products_apart(case)
+        out.write_text(json.dumps(results, indent=1) + "\n")
+    for case in () if given.products else given.cases:
         peers = {
             name: Peer(name, case, pythons[name], checkouts[name], given.threads)
             for name in asked
@@ -220,7 +243,12 @@ def main() -> None:
         measured = measure(case, peers, given.repeats, given.seconds)
         for peer in peers.values():
             peer.close()
-        measured |= {"compile": compile_times(case), "target": TARGETS.get(case), "floor_target": FLOORS.get(case)}
+        before = results["cases"].get(case, {}).get("compile") if given.no_compile else None
+        measured |= {
+            "compile": before or compile_times(case),
+            "target": TARGETS.get(case),
+            "floor_target": FLOORS.get(case),
+        }
         measured |= {"repeats": given.repeats, "threads": given.threads, "machine": machine()}
         results["cases"][case] = measured
         compiled, compared = measured["compile"], [f"{ratio:.2f}× {name}" for name, ratio in measured["ratios"].items()]
@@ -230,16 +258,19 @@ def main() -> None:
             f" cached {compiled['cached_seconds']:.1f} s, peak {compiled['first_peak_megabytes']} MB",
             flush=True,
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=1) + "\n")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def machine() -> dict[str, Any]:
-    """Name the processor, the cores in use, the date and the versions."""
+    """Name the processor, the cores in use, the date, the load, the clock and the versions."""
     return {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "date": datetime.date.today().isoformat(),
+        "load": round(os.getloadavg()[2], 1),
+        "of_cores": os.cpu_count(),
+        "clock": "processor",
         "jax": jax.__version__,
         "weft": weft.__version__,
     }

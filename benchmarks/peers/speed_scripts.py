@@ -2,10 +2,11 @@
 
     python speed_scripts.py unifloral iql --checkout PATH/TO/UNIFLORAL
 
-Every line on standard input ends with a number of updates, and is answered by a JSON line with the seconds they took,
-sampling included. The first answer, before any line, names the commit. The scripts run as they are, with the
-log of `stand_ins.synthetic`, batches of 256 and, where they have a setting for it, two hidden layers of 256 (CORL's
-AWAC and the actor of its CQL have three). Unifloral's TD3+BC updates the critics twice on every batch: both count.
+Every line on standard input ends with a number of updates, and is answered by a JSON line with the seconds of the
+processor that they took, sampling included. The first answer, before any line, names the commit. The scripts run as
+they are, with the log of `stand_ins.synthetic`, batches of 256 and, where they have a setting for it, two hidden layers
+of 256 (CORL's AWAC and the actor of its CQL have three). Unifloral's TD3+BC updates the critics twice on every batch:
+both count.
 
 CORL runs in the environment of d3rlpy (requirements.txt), the other two in that of requirements_jax.txt.
 """
@@ -45,9 +46,9 @@ def answer(**found: Any) -> None:
 def serve(run: Callable[[int], Any]) -> None:
     """Answer every request by running so many updates."""
     for steps in requests():
-        began = time.perf_counter()
+        began = time.process_time()
         run(steps)
-        answer(seconds=time.perf_counter() - began)
+        answer(seconds=time.process_time() - began)
 
 
 class Clock:
@@ -62,11 +63,11 @@ class Clock:
         if self.left:
             return
         if self.began:
-            answer(seconds=time.perf_counter() - self.began)
+            answer(seconds=time.process_time() - self.began)
         self.left = next(self.asked, 0)
         if not self.left:
             raise SystemExit
-        self.began = time.perf_counter()
+        self.began = time.process_time()
 
 
 def corl(checkout: Path, method: str, log: dict) -> None:
@@ -144,9 +145,9 @@ def unifloral(checkout: Path, method: str, log: dict) -> None:
     for steps in requests():
         if steps not in programs:  # a scan of another length is another program: compiled outside the time
             programs[steps] = jax.jit(partial(jax.lax.scan, step, xs=None, length=steps // each)).lower(state).compile()
-        began = time.perf_counter()
+        began = time.process_time()
         run(steps)
-        answer(seconds=time.perf_counter() - began)
+        answer(seconds=time.process_time() - began)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from specs import VECTOR
 from weft.data.spec import ActionSpec, ObservationSpec, Spec
 from weft.nn.actors import SMALL, behaviour_actor, deterministic_actor, squashed_actor
 from weft.nn.critics import believed, critics, first_layer, lowest, value
-from weft.nn.dense import LayerNorm, mlp, orthogonal
+from weft.nn.dense import LayerNorm, mlp, orthogonal, product
 from weft.nn.distributions import pick
 from weft.nn.encoder import Encoder, encoder
 
@@ -51,6 +51,25 @@ def test_an_mlp_has_gains_zero_biases_and_no_last_activation():
     np.testing.assert_allclose(jnp.linalg.norm(network.layers[1].weight, axis=0), 0.01, rtol=1e-3)
     assert (network(jnp.ones((7, 3))) < 0).any()
     assert network(jnp.ones((4, 7, 3))).shape == (4, 7, 2)
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 5, 9])
+@pytest.mark.parametrize("lead", [(7,), (3, 4), ()])
+def test_a_product_has_the_gradients_of_a_plain_one(lead, outputs):
+    values, weight, slope = (
+        jax.random.normal(jax.random.key(place), shape)
+        for place, shape in enumerate([(*lead, 5), (5, outputs), (*lead, outputs)])
+    )
+
+    def loss(multiply, values, weight):
+        return jnp.sum(jnp.tanh(multiply(values, weight)) * slope)
+
+    for found, expected in zip(
+        (jax.grad(loss, place + 1)(product, values, weight) for place in range(2)),
+        (jax.grad(loss, place + 1)(jnp.matmul, values, weight) for place in range(2)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_layer_norm_has_mean_and_deviation():

@@ -44,7 +44,28 @@ def product(values: Float[Array, "... inputs"], weight: Float[Array, "inputs out
     The gradient for `W` then contracts one axis instead of several, which a CPU does about three times as fast.
     """
     rows = values.reshape(-1, values.shape[-1]) if values.ndim > 2 else values
-    return (rows @ weight).reshape(*values.shape[:-1], weight.shape[-1])
+    narrow = rows.ndim == 2 and weight.shape[1] < weight.shape[0] and jax.default_backend() == "cpu"
+    return (_narrow(rows, weight) if narrow else rows @ weight).reshape(*values.shape[:-1], weight.shape[-1])
+
+
+@jax.custom_vjp
+def _narrow(rows: Float[Array, "row inputs"], weight: Float[Array, "inputs outputs"]) -> Float[Array, "row outputs"]:
+    """Return `x W` for fewer outputs than inputs; its gradient is made in the order that a CPU is quick at."""
+    return rows @ weight
+
+
+def _narrow_forward(rows: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    return rows @ weight, (rows, weight)
+
+
+def _narrow_backward(seen: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    rows, weight = seen
+    # for 256 rows of 256 units and 6 outputs xᵀ g takes 145 µs and gᵀ x 18; the barrier keeps the second from becoming
+    # the first
+    return slope @ weight.T, jax.lax.optimization_barrier(slope.T @ rows).T
+
+
+_narrow.defvjp(_narrow_forward, _narrow_backward)
 
 
 class MLP(eqx.Module):
