@@ -46,14 +46,15 @@ class Evidence(NamedTuple):
 
 class Plan(NamedTuple):
     """What to expect of a candidate, and how to test it, made on other units than those of the test: the best `score`
-    of a dose, that `dose`, the place of the dose where the order begins, weights of the bets' fractions, and what is
-    taken off rewards."""
+    of a dose, that `dose`, the place of the dose where the order begins, weights of the bets' fractions, what is taken
+    off rewards, and the `chance` that the first dose is certified."""
 
     score: Float[Array, ""]
     dose: Float[Array, ""]
     start: Array
     prior: Float[Array, "dose fraction"]
     centre: Centre
+    chance: Float[Array, ""]
 
 
 class Certificate(NamedTuple):
@@ -181,7 +182,9 @@ def prospect(
     scores = jnp.where(gains > 0, chances * gains, gains)
     best = scores.argmax()
     start = jnp.where(place <= best, chances, -1.0).argmax()
-    return Plan(scores[best], doses[best], start, prior, Centre(share * every, jnp.asarray(strains)[likeliest]))
+    return Plan(
+        scores[best], doses[best], start, prior, Centre(share * every, jnp.asarray(strains)[likeliest]), chances[start]
+    )
 
 
 def needed(terms: Terms, margin: float | Array, risk: float | Array) -> Float[Array, "dose"]:

@@ -1,50 +1,26 @@
-"""Candidates of a study or a search: how they are trained, and what each would certify, asked on the select fold.
-
-Those that weft did not train are asked the same and compete.
-
-Choosing by what is likely to be certified and not by the estimated value is what keeps the power: of two policies of
-about the same value the one nearer to the log needs far fewer units. The select fold also says where the order of
-doses begins and how the bets are spread. Without logged propensities or declared ranges there is no certificate to
-predict; then the lower bound of a linear value function is the score.
-"""
+"""Candidates of a study or a search: how they are made and trained. Which one is chosen: `selection`."""
 
 import dataclasses
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from typing import Any
 
 from ..agents.algorithm import Algorithm
 from ..agents.algorithm import algorithm as named
-from ..agents.external import External
 from ..agents.preset import Preset
-from ..agents.served import Served
-from ..core.compilation import Program
 from ..core.errors import UserError, nearest
 from ..data.dataset import Dataset
-from ..data.declarations import declared_discount
-from ..data.folds import Folds
-from ..deployment import dose_test
-from ..deployment.certify import missing
-from ..evaluation.candidate import Candidate, check_fitting
-from ..evaluation.case import Case, PreparedLog, effective, prepare
-from ..evaluation.estimators.linear_q import LinearQ
-from ..evaluation.interval import influence, spread
-from ..evaluation.waves import feature_count
 from ..training import run_folder as folders
 from ..training.fit import fit
 from ..training.run import Run, load_run
-from .triage import triage
+from .advice.quality import quality
 
-__all__ = ["STEPS", "Judged", "Requirement", "Row", "Training", "instance", "judge"]
+__all__ = ["IMITATION", "STEPS", "Training", "instance", "with_imitation"]
 
 STEPS = 5000
+IMITATION = "bc", "filtered_bc"
+"""What every other candidate has to beat."""
 PROBE = 50  # steps that tell the pace of a method
 
 
@@ -66,6 +42,31 @@ def instance(
     if not isinstance(algorithm, Algorithm):
         raise UserError(f"{caller} needs algorithms such as weft.IQL(), got {algorithm!r}.")
     return algorithm
+
+
+def with_imitation(
+    methods: Mapping[str, list[Algorithm]], data: Dataset, family: type[Preset] | None
+) -> tuple[dict[str, list[Algorithm]], list[str]]:
+    """Return the methods with behaviour cloning and its filtered form, where they are not among them, and what is said
+    of that. The filter is the share of the best episodes that the log supports (`weft.advise`).
+    """
+    known = {setting.name for settings in methods.values() for setting in settings}
+    fraction, notes = quality(data)["fraction"], []
+    more: dict[str, list[Algorithm]] = {}
+    for name in IMITATION:
+        if name in known:
+            continue
+        if name == "filtered_bc" and fraction is None:
+            notes.append("filtered_bc is left out: no episodes of the log are so much better that they could be a filter.")
+            continue
+        chosen = {} if name == "bc" else {"fraction": fraction}
+        try:
+            more[name] = [instance(name, "A study", chosen, family)]
+        except UserError:  # the preset has no numbers for it
+            more[name] = [instance(name, "A study", chosen)]
+    if more:
+        notes.append(f"{' and '.join(more)} compete{'s' if len(more) == 1 else ''} unasked: what others have to beat.")
+    return {**methods, **more}, notes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,226 +125,3 @@ def _round(steps: float) -> int:
     """Cut a number of steps to its first two digits."""
     unit = 10 ** max(len(str(int(steps))) - 2, 0)
     return int(steps) // unit * unit
-
-
-@dataclasses.dataclass(frozen=True)
-class Requirement:
-    """What a certificate has to show: that a policy is better than `baseline` (None: the policy that made the log) by
-    more than `margin`, at a `risk` of being wrong.
-    """
-
-    baseline: Any = None
-    margin: float = 0.0
-    risk: float = 0.05
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A candidate: a kept state of a run, or an external policy by its name, which has no setting, seed or step, and of
-    which nobody knows whether it is drawn. value, low, high: linear fitted Q on the select fold with its 95 % interval;
-    score: the lower bound of its estimated improvement above the margin at `dose`, times the chance that this is
-    certified (without that chance where it is no improvement, or where nothing can be certified);
-    effective: effective sample size of its weights on the select fold; logged: mean return of that fold.
-    """
-
-    algorithm: str
-    setting: int
-    seed: int
-    step: int
-    drawn: bool | None
-    value: float
-    low: float
-    high: float
-    score: float
-    dose: float
-    effective: float | None
-    logged: float
-    chosen: bool = False
-    triage: str = ""
-    external: bool = False
-
-
-class Judged(NamedTuple):
-    """A candidate on the select fold: its row, its policy, which acts as it was judged, and where it can be certified a
-    plan of its test.
-    """
-
-    row: Row
-    policy: Served | External
-    plan: dose_test.Plan | None
-
-
-def judge(
-    runs: Mapping[str, Run], folds: Folds, requirement: Requirement, seed: int, only: Sequence[int] | None = None,
-    external: Sequence[External] = (),
-) -> list[Judged]:  # fmt: skip
-    """Ask on the select fold of every candidate what it would certify. A baseline is judged as it acts.
-
-    only: which settings of the runs; all by default. external: further candidates, which weft did not train.
-    """
-    fold = _SelectFold.of(folds, requirement, seed)
-    trained = [fold.judge(state, drawn) for state in _states(runs, only) for drawn in fold.ways]
-    return [*trained, *(fold.judge_external(policy) for policy in external)]
-
-
-@dataclasses.dataclass(frozen=True)
-class _State:
-    """A kept state of a run that is a candidate, and the sentences of what raised an alarm in training."""
-
-    name: str
-    run: Run
-    setting: int
-    place: int
-    step: int
-    alarms: str
-
-
-def _states(runs: Mapping[str, Run], only: Sequence[int] | None) -> Iterator[_State]:
-    """Yield the state of every setting and seed that triage says to take."""
-    for name, run in runs.items():
-        for setting in range(len(run.settings)) if only is None else only:
-            health = triage(run, setting=setting)
-            step = run.lasting(setting)[-1] if health.checkpoint is None else health.checkpoint
-            alarms = "; ".join(finding.sentence for finding in health.findings if finding.verdict == "alarm")
-            for place in range(len(run.seeds)):
-                yield _State(name, run, setting, place, step, alarms)
-
-
-class _Who(NamedTuple):
-    """Which policy a candidate is: the first words of its row."""
-
-    algorithm: str
-    setting: int
-    seed: int
-    step: int
-    drawn: bool | None
-    alarms: str
-    external: bool
-
-
-class _Outlook(NamedTuple):
-    """What the prospect of a certificate depends on beside the terms: see `dose_test.prospect`."""
-
-    share: Float[Array, ""]
-    gain: Float[Array, ""]
-    units: Float[Array, ""]
-    margin: Float[Array, ""]
-    risk: Float[Array, ""]
-
-
-@dataclasses.dataclass(frozen=True)
-class _SelectFold:
-    """The select fold, prepared once to be asked about one candidate after another."""
-
-    log: PreparedLog
-    method: LinearQ
-    baseline: Case | None
-    level: float | None  # the baseline's estimated value; without a baseline the logged mean takes its place
-    requirement: Requirement
-    units: int  # of the certify fold
-    seed: int
-
-    @classmethod
-    def of(cls, folds: Folds, requirement: Requirement, seed: int) -> "_SelectFold":
-        data = folds.select
-        method = LinearQ(declared_discount(data), horizon=data.spec.horizon, features=feature_count(data.steps))
-        log, baseline, level = prepare(data), None, None
-        if requirement.baseline is not None:
-            baseline = log.case(requirement.baseline, seed=seed).padded()
-            level = float(_value(method, baseline, jax.random.key(seed))[0])
-        return cls(log, method, baseline, level, requirement, folds.manifest["units"]["certify"], seed)
-
-    @property
-    def ways(self) -> tuple[bool, ...]:
-        """How candidates are judged: by their mode (False), as they draw (True), or both.
-
-        Weights need a density, which a mode over continuous actions lacks: where they can certify, draws are judged.
-        """
-        return (False, True) if self.log.data.spec.discrete else (not self._missing(),)
-
-    def _missing(self, *candidates: Candidate) -> str:
-        """Return why nothing can be certified about the baseline (and a candidate); empty if something can."""
-        compared = () if self.baseline is None else (self.baseline.candidate,)
-        return missing(self.log.data, *candidates, *compared)
-
-    def judge(self, state: _State, drawn: bool) -> Judged:
-        """Return a candidate of a run with its row and its plan."""
-        policy, case = self._case(state, drawn)
-        who = _Who(
-            state.name, state.setting, state.run.seeds[state.place], state.step, policy.drawn, state.alarms, False
-        )
-        return self._judged(who, policy, case)
-
-    def judge_external(self, policy: External) -> Judged:
-        """Return an external candidate with its row and its plan."""
-        case = self.log.case(policy, seed=self.seed)
-        check_fitting(case.candidate, f"A study with {policy.name}")
-        return self._judged(_Who(policy.name, 0, 0, 0, None, "", True), policy, case)
-
-    def _judged(self, who: _Who, policy: Served | External, case: Case) -> Judged:
-        case = case.padded()
-        value, deviation, logged = (float(part) for part in _value(self.method, case, jax.random.key(self.seed)))
-        reach = 1.96 * deviation
-        gain = value - reach - (logged if self.level is None else self.level)
-        if not math.isfinite(gain) or value - reach > _largest_return(self.log.data):
-            gain = -math.inf  # a value that no return can have says nothing
-        score, dose, size, plan = gain - self.requirement.margin, 1.0, None, None
-        if not self._missing(case.candidate):
-            plan, size = self._prospect(case, logged, gain)
-            score, dose = float(plan.score), round(float(plan.dose), 6)
-        row = Row(
-            who.algorithm, who.setting, who.seed, who.step, who.drawn, value, value - reach, value + reach, score, dose,
-            size, logged, triage=who.alarms, external=who.external,
-        )  # fmt: skip
-        return Judged(row, policy, plan)
-
-    def _case(self, state: _State, drawn: bool) -> tuple[Served, Case]:
-        policy = state.run.policy(state.place, state.setting, state.step).drawing(drawn)
-        case = self.log.case(policy, seed=self.seed)
-        if drawn and case.candidate.log_prob is None:  # its draws have no density either
-            return self._case(state, False)
-        return policy, case
-
-    def _prospect(self, case: Case, logged: float, gain: float) -> tuple[dose_test.Plan, float]:
-        """Return a plan of the candidate's test, and the effective sample size of its weights."""
-        doses = jnp.asarray(dose_test.DOSES if self.baseline is None else (1.0,))
-        goal = self.units, self.requirement.margin, self.requirement.risk
-        outlook = _Outlook(case.range.share(jnp.float32(logged)), jnp.float32(gain), *map(jnp.float32, goal))
-        plan, size = _prospect(case, self.baseline, doses, outlook)
-        return plan, float(size)
-
-
-def _largest_return(data: Dataset) -> float:
-    """Return the largest return that an episode can have, infinite where nothing is declared."""
-    spec = data.spec
-    if spec.reward_high is None or spec.horizon is None:
-        return math.inf
-    return max(spec.reward_high[0], 0.0) * float((declared_discount(data) ** np.arange(spec.horizon)).sum())
-
-
-def _worth(
-    method: LinearQ, case: Case, key: PRNGKeyArray
-) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """Return a candidate's value with its standard error, and the mean return of the log."""
-    value, each, count = influence(method, method.terms(case, key), case.weighing)
-    weights = case.weighing.weights
-    return value, spread(each, count), (weights * case.paths(method.discount).returns).sum() / weights.sum()
-
-
-_value = Program(_worth, "The value of a candidate")
-
-
-def _predict(
-    case: Case, baseline: Case | None, doses: Float[Array, "dose"], outlook: _Outlook
-) -> tuple[dose_test.Plan, Float[Array, ""]]:
-    """Return what the certify fold can be expected to show, and the effective sample size on this one."""
-    case, baseline = case.laid_out(), None if baseline is None else baseline.laid_out()
-
-    def terms(centre: Any) -> dose_test.Terms:
-        return dose_test.terms(case, baseline, doses, centre)
-
-    strains = dose_test.STRAINS if baseline is None and case.range.floor is not None else (0.0,)
-    return dose_test.prospect(terms, doses, *outlook, strains), effective(case)
-
-
-_prospect = Program(_predict, "The prospect of a certificate")

@@ -39,7 +39,8 @@ from ..evaluation.subject import subject
 from ..training.fit import check_options
 from ..training.plan import whole
 from ..training.run import Run
-from .candidates import STEPS, Requirement, Row, Training, instance, judge
+from .candidates import STEPS, Training, instance, with_imitation
+from .selection import Requirement, Row, judge
 
 __all__ = ["Row", "Study", "study"]
 
@@ -108,6 +109,7 @@ def study(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     preset: str | None = None,
     minutes: float | None = None,
+    imitation: bool = True,
     baseline: Any = None,
     margin: float = 0.0,
     risk: float = 0.05,
@@ -125,7 +127,8 @@ def study(
     which compete with the others and can be chosen; the folder then refers to the chosen one and holds no copy. The
     same call goes on where it was stopped. steps, seeds and `options` are those of
     `weft.fit`. minutes: a budget of time for each method, all its settings and seeds together; one whose updates are
-    dear then gets fewer of them, and a note says how many. baseline, margin, risk, ledger: those of `weft.certify`.
+    dear then gets fewer of them, and a note says how many. imitation: behaviour cloning and its filtered form compete
+    even where they are not named, because whatever is chosen has to beat them. baseline, margin, risk, ledger: those of `weft.certify`.
     seed: deals the folds and orders chance. by_time: a column; folds then follow one another in time, as they must
     where the log drifts or its propensities adapt.
 
@@ -150,8 +153,12 @@ def study(
     check_kept(data)  # what the certificate would refuse is refused before hours of training
     folds = seal(data, seed=seed, by_time=by_time)
     baseline, others = None if baseline is None else subject(baseline), _others(candidates, folds)
-    everything = _methods(algorithms, settings or {}, family)
+    everything, unasked = _methods(algorithms, settings or {}, family), []
+    _fitting(everything, data)  # of those that were named, one at least must fit
+    if imitation:
+        everything, unasked = with_imitation(everything, folds.train, family)
     methods, notes = _fitting(everything, data)
+    notes += unasked
     trainings = dict.fromkeys(methods, training)
     if minutes is not None:
         trainings = _budget(training, minutes, methods, folds.train, folder)

@@ -34,8 +34,9 @@ from ..evaluation.subject import subject
 from ..training.fit import check_options
 from ..training.plan import whole
 from ..training.run import Run, load_run
-from .candidates import STEPS, Requirement, Row, Training, instance, judge
+from .candidates import STEPS, Training, instance
 from .search_space import Space, ask, checked, own
+from .selection import Requirement, Row, judge
 
 __all__ = ["Trial", "Tuned", "best_setting", "tune"]
 

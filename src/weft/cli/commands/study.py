@@ -35,9 +35,9 @@ __all__ = ["Study"]
 class Study(Command):
     """Train candidates on one part of a log, select one on another, and certify it on the rest, which is unseen.
 
-    Folds are 40 % to train, 20 % to select and 40 % to certify, by whole units. The study selects the policy that is
-    expected to certify the largest improvement, not the one with the highest estimate. Run the same command again to
-    resume a study that was stopped.
+    Folds are 40 % to train, 20 % to select and 40 % to certify, by whole units. The study selects the policy with the
+    largest improvement that is likely to be certified; where nothing can be certified, imitation, unless two scores
+    speak for another. Run the same command again to resume a study that was stopped.
     """
 
     example: ClassVar[str] = "weft study sample:notifications --algorithms bc iql --steps 2000 --out studies/first"
@@ -45,7 +45,9 @@ class Study(Command):
     data: Data
     """A file, a folder, or a URI such as sample:notifications."""
     algorithms: tuple[str, ...] = ("bc", "iql", "cql")
-    """Methods to train; `weft algorithms` lists them."""
+    """Methods to train; `weft algorithms` lists them. Behaviour cloning and its filtered form are added to them."""
+    only: Flag = False
+    """Train only the methods that are named, without behaviour cloning and its filtered form to compare with."""
     candidates: Sources = ()
     """External policies, which compete with the trained ones, as for `weft certify`."""
     preset: Family = None
@@ -107,7 +109,7 @@ class Study(Command):
                 data, algorithms, out, candidates=self.candidates, steps=self.steps, seeds=seeds(self.seeds),
                 baseline=self.baseline, margin=self.margin, risk=self.risk, preset=self.preset, minutes=self.minutes,
                 seed=self.seed, by_time=self.by_time, ledger=self.ledger, progress=not self.quiet,
-                batch_size=self.batch_size,
+                imitation=not self.only, batch_size=self.batch_size,
             )  # fmt: skip
         except KeyboardInterrupt:
             raise stopped(out, self.out) from None

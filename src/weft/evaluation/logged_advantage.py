@@ -1,0 +1,81 @@
+r"""How well those logged steps turned out that a policy would have taken, too: a score without Bellman's equation.
+
+    A_i = G_i - v(s_i),      score = sum_i k_i A_i / sum_i k_i
+
+`G_i` is the logged return from step i on, `v` a linear value function of what was seen, fitted to these returns, and
+`k_i` how much the policy agrees with what was done: its probability over that of the logging policy (Peng et al. 2019
+weigh the same advantages), at most `CLIP`; its probability alone where none was logged; a Gaussian in the distance of
+both actions where they are continuous. In expectation this is the mean advantage of one step of the policy over the
+logging one (the performance difference lemma, Kakade and Langford 2002, with the logged states). It knows nothing of
+what a policy gains by stitching several steps, and nothing of values that were fitted where the log has no data, so it
+errs otherwise than fitted Q does. It ranks policies; it is no estimate of their values.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..core.compilation import Program
+from ..core.linear_algebra import positive_inverse
+from .case import Case
+from .waves import Features
+
+__all__ = ["Advantage", "logged_advantage"]
+
+CLIP = 10.0  # of the ratio of two probabilities
+WIDTH = 0.25  # of the Gaussian, as a share of half the range of an action's dimension
+
+
+class Advantage(NamedTuple):
+    """The score, its standard error by units, and the effective number of steps that agree with the policy."""
+
+    mean: Float[Array, ""]
+    error: Float[Array, ""]
+    effective: Float[Array, ""]
+
+
+def _advantage(basis: Features, case: Case, discount: Any, ridge: Any) -> Advantage:
+    columns, weighing = case.columns, case.weighing
+    counted = weighing.weights[columns.episode]
+    seen = jax.tree.map(lambda part: part[columns.position], columns.observation)
+    state = basis.state(seen) if basis.spec.discrete else basis.state(seen, jnp.zeros_like(columns.action))
+    gone = returns_to_go(case, discount)
+    gram = (state * counted[:, None]).T @ state
+    added = ridge * (jnp.trace(gram) / len(gram) + 1e-12)
+    fit = positive_inverse(gram + added * jnp.eye(len(gram))) @ (state.T @ (counted * gone))
+    weight = counted * _likeness(case)
+    total = jnp.maximum(weight.sum(), 1e-30)
+    mean = (weight * (gone - state @ fit)).sum() / total
+    each = jnp.zeros(case.episodes).at[weighing.unit[columns.episode]].add(weight * (gone - state @ fit - mean))
+    return Advantage(mean, jnp.sqrt(jnp.square(each).sum()) / total, total**2 / jnp.maximum((weight**2).sum(), 1e-30))
+
+
+def returns_to_go(case: Case, discount: Any) -> Float[Array, "row"]:
+    """Return the discounted sum of the logged rewards from every step to the end of its episode."""
+    columns = case.columns
+
+    def back(later: Array, row: Array) -> tuple[Array, Array]:
+        follows = columns.episode[jnp.minimum(row + 1, len(columns.terminal) - 1)] == columns.episode[row]
+        follows = follows & (row + 1 < len(columns.terminal))
+        now = columns.reward[row, 0] + jnp.where(follows, discount ** columns.duration[row] * later, 0.0)
+        return now, now
+
+    return jax.lax.scan(back, jnp.zeros(()), jnp.arange(len(columns.terminal)), reverse=True)[1]
+
+
+def _likeness(case: Case) -> Float[Array, "row"]:
+    """Return how much the policy agrees with what was done at every step."""
+    candidate, columns = case.candidate, case.columns
+    if candidate.probability is not None:
+        chance = candidate.probability[columns.position, columns.action]
+        if columns.log_propensity is None:
+            return chance
+        return jnp.minimum(chance * jnp.exp(-columns.log_propensity), CLIP)
+    assert candidate.action is not None
+    apart = candidate.action[columns.position] - columns.action[:, None].reshape(len(columns.action), 1, -1)
+    return jnp.exp(-0.5 * jnp.square(apart / WIDTH).mean(-1)).mean(-1)
+
+
+logged_advantage = Program(_advantage, "The advantage of what was logged")
