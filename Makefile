@@ -11,6 +11,7 @@ TESTS_tune := tests/experiments/test_tune.py tests/experiments/test_search_space
 TESTS_images := tests/envs/worlds/test_digits.py
 TESTS_onnx := tests/agents/externals/test_onnx_file.py tests/agents/externals/test_protobuf.py
 TESTS_games := tests/labs/test_games.py tests/labs/test_selfplay.py
+TESTS_trees := tests/agents/algorithms/test_regression.py tests/agents/parts/test_boosting.py tests/nn/test_forest.py
 TESTS_figures := tests/reports/test_benchmark.py
 export WEFT_CACHE ?= $(CURDIR)/.cache/compiled
 

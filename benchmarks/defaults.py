@@ -1,4 +1,4 @@
-"""Every method that learns from a log, with its default settings, on eight problems: five seeds, the last state.
+"""Every method that learns from a log, with its default settings, on ten problems: five seeds, the last state.
 
     python benchmarks/defaults.py                          # all that is not done yet, but for breakout
     python benchmarks/defaults.py maze icu --methods iql cql
@@ -10,7 +10,8 @@ share of 50 greedy walks that reach the goal. `cartpole`, `pendulum`: the mean r
 CartPole is what double DQN did in its first 10,000 steps. `breakout`: MinAtar's, mean return of 50 greedy episodes; the
 log is what double DQN did in its first 50,000 steps (needs what minatar.py names). `catch`: of 100 games
 in pictures of 10 × 10. `notifications`: the share of the possible gain over the logging policy, and `icu`
-(ICU-Sepsis, a model of shared/data): that over the clinicians, both exact.
+(ICU-Sepsis, a model of shared/data): that over the clinicians, both exact. `decisions`: notifications whose campaigns
+are one decision each, 5,000 of them; `careful`: 10,000 of a product that seldom sends where it seems unwise.
 """
 
 import argparse
@@ -82,10 +83,25 @@ def catch() -> Problem:
 
 
 def messages() -> Problem:
-    world = notifications.Notifications()
-    logged, best = notifications.value(None, world), notifications.value(notifications.reference(world), world)
+    return notified(weft.load("sample:notifications"), notifications.Notifications())
+
+
+def decisions() -> Problem:
+    return notified(weft.load("sample:notifications", steps=1, episodes=5000), notifications.Notifications(steps=1))
+
+
+def careful() -> Problem:
+    from notifications import Careful  # the benchmark beside this one
+
+    world = notifications.Notifications(steps=1)
+    return notified(weft.collect(Careful(), world, 10_000, 1), world, Careful())
+
+
+def notified(data: Dataset, world: notifications.Notifications, product: Any = None) -> Problem:
+    """Return the problem of a log of notifications; product: what filled it, by default the world's behaviour."""
+    logged, best = notifications.value(product, world), notifications.value(notifications.reference(world), world)
     return Problem(
-        weft.load("sample:notifications"),
+        data,
         4000,
         lambda policy: (notifications.value(lambda seen: greedy(policy, seen, 2), world) - logged) / (best - logged),
     )
@@ -170,7 +186,7 @@ class Model:
 
 PROBLEMS = {
     "maze": maze, "crossroads": crossroads, "notifications": messages, "cartpole": cartpole, "catch": catch,
-    "pendulum": pendulum, "icu": icu, "breakout": breakout,
+    "pendulum": pendulum, "icu": icu, "breakout": breakout, "decisions": decisions, "careful": careful,
 }  # fmt: skip
 
 

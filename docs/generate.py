@@ -196,6 +196,8 @@ def measured_of(name: str) -> list[list[str]]:
     kinds = {"hopper": "Hopper replay log", "maze": "stitching maze", "online": "learning by acting", "speed": "speed"}
     found = [[told, figure(f"{kind}:{name}")] for kind, told in kinds.items() if (RESULTS / f"{kind}.json").exists()]
     found += [["speed, discrete actions", figure(f"speed:discrete_{name}")]]
+    single = ("decisions", "careful")  # of notifications, one decision each: shares of the possible gain
+    found += [[f"{problem}, share of the possible gain", figure(f"defaults:{problem}/{name}")] for problem in single]
     own = RESULTS / f"{name}.json"
     if name == "ram" and own.exists():
         found.append(["glimpses", figure("ram:ram")])
@@ -359,6 +361,8 @@ PROBLEMS = {  # what they are, what the choice of today's defaults looked at
     "maze": "share of walks to the goal (reward scale, CRR, IDQL)",
     "crossroads": "the same (temperatures of CQL, IDQL, one-step RL)",
     "notifications": "share of the possible gain, exact (CQL's weight, CRR)",
+    "decisions": "the same share, 5,000 campaigns of one decision (nothing)",
+    "careful": "the same, 10,000 decisions of a product that seldom sends where it seems unwise (nothing)",
     "cartpole": "mean return, log of double DQN (CQL's weight)",
     "catch": "mean score, pictures of 10 × 10 (nothing)",
     "pendulum": "mean return (nothing; CQL's temperature was seen to help)",
@@ -385,7 +389,7 @@ def _defaults(found: dict[str, Any]) -> str:
     return (
         "## Every method at its defaults (`benchmarks/defaults.py`)\n\nNetworks of 64 × 64 units, nothing else set; the last "
         "state, greedy; mean ± standard deviation over 5 seeds (other numbers in brackets: too few to rank). 5,000 updates "
-        "(crossroads, cartpole 10,000; notifications, catch 4,000). In brackets what the choice of defaults looked at. "
+        "(crossroads, cartpole 10,000; notifications, decisions, careful, catch 4,000). In brackets what the choice of defaults looked at. "
         f"{told}.\n\n" + _table(["method", *problems], rows)
     )
 

@@ -9,8 +9,8 @@ import pytest
 PUBLIC = {
     "weft": (
         "AWAC AWR ActorCritic Algorithm BC BCQ BEAR BRAC CQL CRR DQN Dataset Decision DiscreteBCQ FilteredBC "
-        "IDQL IQL KLControl Ledger OneStep Outcomes Policy RAM REPS ReBRAC Reinforce Rounds Run SAC Spec TD3BC "
-        "UserError __version__ advise answer benchmark certify collect concatenate diagnose estimate "
+        "IDQL IQL KLControl Ledger OneStep Outcomes Policy RAM REPS ReBRAC Regression Reinforce Rounds Run SAC Spec "
+        "TD3BC UserError __version__ advise answer benchmark certify collect concatenate diagnose estimate "
         "estimate_fitted_q estimate_propensities finetune fit grid inspect load load_policy load_run preset "
         "rollout scores seal stage study tabular triage tune"
     ),

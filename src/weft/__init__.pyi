@@ -19,6 +19,7 @@ from .agents.algorithms.kl_control import KLControl as KLControl
 from .agents.algorithms.one_step import OneStep as OneStep
 from .agents.algorithms.ram import RAM as RAM
 from .agents.algorithms.rebrac import ReBRAC as ReBRAC
+from .agents.algorithms.regression import Regression as Regression
 from .agents.algorithms.reinforce import Reinforce as Reinforce
 from .agents.algorithms.reps import REPS as REPS
 from .agents.algorithms.sac import SAC as SAC

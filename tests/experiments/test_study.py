@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import sys
 from typing import Any
 
 import jax
@@ -111,6 +112,33 @@ def test_a_study_that_an_older_version_made_is_answered_again(found, tmp_path):
     again = weft.study(DATA, (small.bc(), small.iql(), "td3_bc"), folder / "x", ledger=older, **SHORT)
     assert again.decision.record() == study.decision.record()
     assert len(Ledger(older).entries()) == 1
+
+
+def decisions(count: int = 1000) -> weft.Dataset:
+    """Return a log of single decisions, of which one of two is better where a number is positive."""
+    random = np.random.default_rng(0)
+    seen, actions = random.normal(size=(count, 1)).astype(np.float32), random.integers(0, 2, count)
+    rewards = (random.uniform(size=count) < np.where(actions == (seen[:, 0] > 0), 0.7, 0.3)).astype(np.float32)
+    return weft.Dataset.from_arrays(
+        seen, actions, rewards, np.ones(count, bool), propensities=np.full(count, 0.5), action_count=2,
+        reward_range=(0.0, 1.0), horizon=1, discount=1.0,
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_a_study_of_single_decisions_trains_trees_where_they_are_installed(tmp_path, monkeypatch):
+    pytest.importorskip("lightgbm")
+    asked = small.bc(), weft.Regression(trees=20, least_rows=10)
+    study = weft.study(decisions(), asked, tmp_path / "x", ledger=tmp_path / "ledger", **SHORT)
+    assert study.table[0].algorithm == "regression"
+    policy = weft.load_policy(tmp_path / "x/policy.safetensors")
+    np.testing.assert_array_equal(policy(np.array([[-1.0], [1.0]], np.float32)), [0, 1])
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    without = weft.study(decisions(), asked, tmp_path / "y", ledger=tmp_path / "other", **SHORT)
+    assert {row.algorithm for row in without.table} == {"bc"}
+    assert [note for note in without.notes if note.startswith("regression")] == [
+        "regression is left out: Boosted trees need LightGBM; run: pip install 'weft[trees]'."
+    ]
 
 
 @pytest.fixture

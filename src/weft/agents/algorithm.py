@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import pytree
@@ -80,7 +81,8 @@ class Algorithm(eqx.Module):
 
     Class attributes: `title` (the full name), `paper` (arXiv number or reference), `family`, `actions` (the kinds of
     actions it learns from), `sees` (the kinds of observation components it learns from; None is any), `learns_from` (a
-    `log`, a `replay` buffer that its own acting fills, or only what it did since the last update, `fresh`), `rounds`
+    `log`, a `replay` buffer that its own acting fills, or only what it did since the last update, `fresh`), `single`
+    (whether it learns from single decisions only, logs whose episodes have one step), `rounds`
     (how it takes turns with acting by default), `openings` (the static fields that say how long a phase is in which
     the policy does not learn yet: a number of updates, or below 1 a share of the run, see `Tick.opens`), `traits` (what
     it does, in the words of `weft.experiments.advice.recommendation`; none where it does what its family does). Every
@@ -93,6 +95,7 @@ class Algorithm(eqx.Module):
     actions: ClassVar[frozenset[str]] = frozenset({"continuous", "discrete"})
     sees: ClassVar[frozenset[str] | None] = None
     learns_from: ClassVar[frozenset[str]] = frozenset({"log"})
+    single: ClassVar[bool] = False
     rounds: ClassVar[Rounds] = Rounds()
     openings: ClassVar[tuple[str, ...]] = ()
     traits: ClassVar[frozenset[str]] = frozenset()
@@ -123,7 +126,7 @@ class Algorithm(eqx.Module):
 
     @abc.abstractmethod
     def init(self, key: PRNGKeyArray, spec: Spec, prior: PyTree = None) -> State:
-        """Return the first state for logs of this form. `prior` is what `prepare` returned, or None."""
+        """Return the first state for logs of this form. `prior` is what `prefit` or `prepare` returned, or None."""
 
     @abc.abstractmethod
     def update(self, state: State, batch: PyTree, tick: Tick) -> tuple[State, Metrics]:
@@ -140,6 +143,15 @@ class Algorithm(eqx.Module):
         """
         del tick
         return self.policy(state)
+
+    def prefit(self, key: PRNGKeyArray, columns: Columns, spec: Spec) -> PyTree:
+        """Optional stage on the host, outside compiled programs: what another library fits of the whole log.
+
+        It takes the place of `prepare`; `columns.unit` is there where the log declares units. What it returns has the
+        structure and shapes that `init` makes of None.
+        """
+        del key, columns, spec
+        return None
 
     def prepare(self, key: PRNGKeyArray, columns: Columns) -> PyTree:
         """Optional stage before `init`: fit what the method needs of the whole log (returns, a dynamics model)."""
@@ -177,6 +189,17 @@ class Algorithm(eqx.Module):
             if self.sees is not None and part.kind not in self.sees:
                 kinds, shown = " or ".join(sorted(self.sees)), f"'{part.name}' is" if part.name else "the log's are"
                 raise UserError(f"{self.title} learns from {kinds} observations, {shown} of the kind {part.kind}.")
+
+        if self.single and spec.longest > 1:
+            raise UserError(
+                f"{self.title} learns from single decisions, and the log has episodes of up to {spec.longest:,} steps."
+            )
+        if self.single and spec.action.size < 2:
+            raise UserError(f"{self.title} chooses among actions, and the log knows one only.")
+
+    def check_rows(self, actions: np.ndarray, rewards: np.ndarray) -> None:
+        """Raise UserError where the rows of a log cannot teach the method, whatever its form; few methods ask."""
+        del actions, rewards
 
     def check_openings(self, steps: int) -> None:
         """Raise UserError where more than half of a run of so many steps would go by before the policy learns."""

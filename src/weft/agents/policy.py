@@ -7,6 +7,7 @@ only ever sees the user's units. Exploration is a policy too.
 import abc
 from collections.abc import Callable
 from functools import reduce
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,7 +15,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
 
 from ..core.errors import UserError
-from ..nn.critics import DiscreteCritic
 from ..nn.distributions import Categorical, Distribution
 
 __all__ = [
@@ -100,16 +100,19 @@ class GreedyPolicy(Policy):
 
 
 class EpsilonGreedy(Policy):
-    """The best choice by a critic; with probability ε any choice, the best included."""
+    """The best choice by a critic; with probability ε any choice, the best included, but for those that the critic
+    holds to be worth minus infinity.
+    """
 
-    critic: DiscreteCritic
+    critic: Any
     epsilon: Float[Array, ""]
 
     def distribution(self, memory: Memory, observation: PyTree) -> Categorical:
         del memory
         values = self.critic.all(observation)
         best = jax.nn.one_hot(values.argmax(-1), values.shape[-1])
-        return Categorical(jnp.log((1.0 - self.epsilon) * best + self.epsilon / values.shape[-1]))
+        open_ = values > -jnp.inf
+        return Categorical(jnp.log((1.0 - self.epsilon) * best + self.epsilon * open_ / open_.sum(-1, keepdims=True)))
 
 
 class UniformAtFirst(Policy):

@@ -38,7 +38,8 @@ class Columns(eqx.Module):
 
     `rows[:count]` are the steps that may be sampled; the table is padded, so that a changed count compiles nothing.
     Rewards keep one column per objective; a transform makes one number of them. `outcome` is the discounted return
-    from a step to the end of its episode, where a method asked for it in `focus` (−inf where it is not known). `lanes`
+    from a step to the end of its episode, where a method asked for it in `focus` (−inf where it is not known). `unit`
+    numbers the units of the log where somebody asked for them and the log declares any. `lanes`
     says that the log is a ring buffer, into whose lanes `written` steps each were written so far; `stack` says how many
     successive images make an observation.
     """
@@ -58,6 +59,7 @@ class Columns(eqx.Module):
     rows: Int[Array, "choice"]
     count: Int[Array, ""]
     outcome: Float[Array, "row"] | None = None
+    unit: Int[Array, "row"] | None = None
     written: Int[Array, ""] | None = None
     lanes: Lanes | None = static(default=None)
     stack: int = static(default=1)

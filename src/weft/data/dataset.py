@@ -296,8 +296,11 @@ class Dataset:
 
     # --- device ------------------------------------------------------------------------------------------------
 
-    def device(self) -> Columns:
-        """Copy the log to the device as `Columns` (unscaled); tokens are padded to the longest row."""
+    def device(self, units: bool = False) -> Columns:
+        """Copy the log to the device as `Columns` (unscaled); tokens are padded to the longest row.
+
+        units: number the declared units, too, which few methods ask for.
+        """
         lengths = np.diff(self.starts)
         rows = self.rows
         room = roomy(len(self.store_rewards))
@@ -323,6 +326,10 @@ class Dataset:
             "rows": table,
             "count": np.int32(len(rows)),
         }
+        if units and self.spec.unit:
+            every = dataclasses.replace(self, chosen=np.arange(len(lengths))).units(self.spec.unit)
+            number = np.unique(every.astype(str) if every.dtype == object else every, return_inverse=True)[1]
+            fields["unit"] = np.repeat(number, lengths).astype(np.int32)
         return Columns(**jax.tree.map(jnp.asarray, fields))
 
     # --- building ----------------------------------------------------------------------------------------------

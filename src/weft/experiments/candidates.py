@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..agents import preset as families
 from ..agents.algorithm import Algorithm
 from ..agents.algorithm import algorithm as named
 from ..agents.preset import Preset
@@ -16,12 +17,27 @@ from ..training.fit import fit
 from ..training.run import Run, load_run
 from .advice.quality import quality
 
-__all__ = ["IMITATION", "STEPS", "Training", "instance", "with_imitation"]
+__all__ = ["IMITATION", "STEPS", "Training", "default_methods", "instance", "with_imitation"]
 
 STEPS = 5000
 IMITATION = "bc", "filtered_bc"
 """What every other candidate has to beat."""
 PROBE = 50  # steps that tell the pace of a method
+USUAL = ("bc", "iql", "cql")
+SINGLE = "regression"  # where every episode is one decision
+
+
+def default_methods(data: Dataset, preset: str | None = None) -> tuple[str, ...]:
+    """Return the methods of a study that names none: `bc`, `iql`, `cql`, and `regression` of single decisions.
+
+    preset: a family of tasks, which may have no numbers for a method that is left out then.
+    """
+    try:
+        instance(SINGLE, "A study").check(data.spec)
+    except UserError:
+        return USUAL
+    suits = preset is None or SINGLE in families.preset(preset).settings
+    return (*USUAL, SINGLE) if suits else USUAL
 
 
 def instance(

@@ -39,7 +39,7 @@ from ..evaluation.subject import subject
 from ..training.fit import check_options
 from ..training.plan import whole
 from ..training.run import Run
-from .candidates import STEPS, Training, instance, with_imitation
+from .candidates import STEPS, Training, default_methods, instance, with_imitation
 from .selection import Requirement, Row, judge
 
 __all__ = ["Row", "Study", "study"]
@@ -100,7 +100,7 @@ def source(row: Row) -> str:
 
 def study(
     data: Dataset,
-    algorithms: Sequence[str | Algorithm] = ("bc", "iql", "cql"),
+    algorithms: Sequence[str | Algorithm] | None = None,
     out: str | Path | None = None,
     *,
     candidates: Sequence[Any] = (),
@@ -121,8 +121,10 @@ def study(
 ) -> Study:
     """Train candidates on two fifths of a log, choose one on a fifth, and certify it on the rest.
 
-    algorithms: names or instances (`weft.grid` makes several); settings: hyperparameters by name; preset: a family of
-    tasks (`weft.preset`), whose numbers and units the methods that are named begin with. out: a folder for
+    algorithms: names or instances (`weft.grid` makes several), by default `bc`, `iql`, `cql`, and `regression` where
+    every episode is one decision; what the log cannot teach is left out, and a note says why. settings:
+    hyperparameters by name; preset: a family of tasks (`weft.preset`), whose numbers and units the methods that are
+    named begin with. out: a folder for
     runs, policy and `study.json`; candidates: policies that weft did not train (any source of `weft.external_policy`),
     which compete with the others and can be chosen; the folder then refers to the chosen one and holds no copy. The
     same call goes on where it was stopped. steps, seeds and `options` are those of
@@ -153,11 +155,11 @@ def study(
     check_kept(data)  # what the certificate would refuse is refused before hours of training
     folds = seal(data, seed=seed, by_time=by_time)
     baseline, others = None if baseline is None else subject(baseline), _others(candidates, folds)
-    everything, unasked = _methods(algorithms, settings or {}, family), []
-    _fitting(everything, data)  # of those that were named, one at least must fit
+    everything, unasked = _methods(data, algorithms, settings or {}, family), []
+    _fitting(everything, folds.train)  # of those that were named, one at least must fit
     if imitation:
         everything, unasked = with_imitation(everything, folds.train, family)
-    methods, notes = _fitting(everything, data)
+    methods, notes = _fitting(everything, folds.train)
     notes += unasked
     trainings = dict.fromkeys(methods, training)
     if minutes is not None:
@@ -239,6 +241,7 @@ def _fitting(methods: Mapping[str, list[Algorithm]], data: Dataset) -> tuple[dic
         try:
             for setting in settings:
                 setting.check(data.spec)
+                setting.check_rows(data.actions, data.rewards)
         except UserError as problem:
             notes.append(f"{name} is left out: {problem}")
             continue
@@ -303,9 +306,11 @@ def _ways(table: Sequence[Row], data: Dataset) -> Iterator[str]:
 
 
 def _methods(
-    algorithms: Any, settings: Mapping[str, Mapping[str, Any]], family: type[families.Preset] | None
+    data: Dataset, algorithms: Any, settings: Mapping[str, Mapping[str, Any]], family: type[families.Preset] | None
 ) -> dict[str, list[Algorithm]]:
-    """Return the settings of every method, by its name."""
+    """Return the settings of every method, by its name; those that suit the log where none is named (None)."""
+    if algorithms is None:
+        algorithms = default_methods(data, None if family is None else family.name())
     if isinstance(algorithms, str) or not isinstance(algorithms, Iterable):
         raise UserError(f"A study chooses among several algorithms: give a list, [{algorithms!r}].")
     if not algorithms:

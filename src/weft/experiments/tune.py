@@ -154,6 +154,7 @@ def tune(
     trials, together = _count(trials, "trials"), _count(together, "trials at once")
     check_kept(data)
     folds = seal(data, seed=seed, by_time=by_time)
+    method.check_rows(folds.train.actions, folds.train.rewards)
     baseline = None if baseline is None else subject(baseline)
     search = _Search(method, searched, folds, training, Requirement(baseline, risk=risk), seed)
     journal = _Journal(None if out is None else Path(out), search.request())

@@ -109,6 +109,8 @@ def fit_log(settings: Sequence[Algorithm], data: Dataset, options: Options, unit
             )
     words = dataclasses.asdict(units)
     transform = fit_transform(data, **words, stack=options.stack)
+    for setting in plan.settings:
+        setting.check_rows(data.actions, data.rewards)
     record = record_of(plan, data.spec, source_of(data), words)
     record["largest_returns"] = [largest_return(setting, data, transform) for setting in plan.settings]
     record["smallest_gaps"] = [smallest_gap(setting, data) for setting in plan.settings]
@@ -118,7 +120,12 @@ def fit_log(settings: Sequence[Algorithm], data: Dataset, options: Options, unit
     run.trained_on = Trace(fingerprints(data))
 
     def prepare() -> Make:
-        logged = Lesson(transformed(run.transform, data.device()), run.transform.inner, plan.steps, run.planned)
+        logged = Lesson(
+            transformed(run.transform, data.device(units=plan.settings[0].single)),
+            run.transform.inner,
+            plan.steps,
+            run.planned,
+        )
         mapping = run.record["computed"]["mapping"]
         if mapping == APART["mapping"]:
             return lambda group, settings, seeds: Pooled(settings, seeds, logged)

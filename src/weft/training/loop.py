@@ -36,15 +36,31 @@ def over_runs(function: Callable[..., Any], how: str) -> Callable[..., Any]:
     return lambda *trees: jax.lax.map(lambda parts: function(*parts), trees)
 
 
-@partial(jax.jit, static_argnames=("spec", "how"))
 def begin(settings: Algorithm, keys: Key[Array, "run"], columns: Columns, spec: Spec, how: str) -> PyTree:
     """Return the first states of all runs; settings and keys carry the run axis."""
+    if type(settings).prefit is Algorithm.prefit:
+        return _first_states(settings, keys, columns, spec, how)
+    runs = [(pytree.run_axis(settings, place), key) for place, key in enumerate(keys)]
+    priors = [setting.prefit(_begin_keys(key)[0], columns, spec) for setting, key in runs]
+    return _first_states(settings, keys, columns, spec, how, pytree.stack(priors))
 
-    def first(setting: Algorithm, key: PRNGKeyArray) -> PyTree:
-        prepare_key, init_key = jax.random.split(jax.random.fold_in(key, 0))
-        return setting.init(init_key, spec, setting.prepare(prepare_key, columns))
 
-    return over_runs(first, how)(settings, keys)
+@partial(jax.jit, static_argnames=("spec", "how"))
+def _first_states(
+    settings: Algorithm, keys: Key[Array, "run"], columns: Columns, spec: Spec, how: str, priors: PyTree = None
+) -> PyTree:
+    """Return the first states from what was fitted on the host, else from what the methods prepare."""
+
+    def first(setting: Algorithm, key: PRNGKeyArray, prior: PyTree) -> PyTree:
+        prepare_key, init_key = _begin_keys(key)
+        return setting.init(init_key, spec, setting.prepare(prepare_key, columns) if prior is None else prior)
+
+    return over_runs(first, how)(settings, keys, priors)
+
+
+def _begin_keys(key: PRNGKeyArray) -> Key[Array, "2"]:
+    """Return the keys of what comes before the first state, and of the state itself."""
+    return jax.random.split(jax.random.fold_in(key, 0))
 
 
 class Span(eqx.Module):

@@ -31,4 +31,5 @@ class Decisions(Preset):
         "iql": SMALL,
         "kl_control": SMALL,
         "one_step": {"inverse_temperature": 1.0, **SMALL},
+        "regression": {},
     }

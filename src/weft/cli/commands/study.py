@@ -44,8 +44,8 @@ class Study(Command):
 
     data: Data
     """A file, a folder, or a URI such as sample:notifications."""
-    algorithms: tuple[str, ...] = ("bc", "iql", "cql")
-    """Methods to train; `weft algorithms` lists them. Behaviour cloning and its filtered form are added to them."""
+    algorithms: tuple[str, ...] = ()
+    """Methods to train (`weft algorithms` lists them); by default bc, iql, cql, and regression of single decisions."""
     only: Flag = False
     """Train only the methods that are named, without behaviour cloning and its filtered form to compare with."""
     candidates: Sources = ()
@@ -90,6 +90,7 @@ class Study(Command):
 
         from ...core.compilation import keep_compiled_programs
         from ...deployment.ledger import Ledger
+        from ...experiments.candidates import default_methods
         from ...reports.study import StudyReport
         from ..method_options import listed_methods
 
@@ -98,7 +99,8 @@ class Study(Command):
         if self.discount is not None:
             data = data.declare(discount=self.discount)
         out = self.out or free_folder(Path("studies"), "study")
-        algorithms = listed_methods("A study", self.algorithms, self.set, self.preset)
+        names = self.algorithms or default_methods(data, self.preset)
+        algorithms = listed_methods("A study", names, self.set, self.preset)
         if self.tuned is not None:
             from ...experiments.tune import best_setting
 

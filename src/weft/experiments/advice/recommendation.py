@@ -159,13 +159,16 @@ def constrained(spec: Spec) -> list[str]:
     return [
         name
         for name, kind in algorithms().items()
-        if _learns(kind, spec.action.kind, sees) and traits(kind) & HELD and "unmeasured" not in traits(kind)
+        if _learns(kind, spec.action.kind, sees, spec.longest)
+        and traits(kind) & HELD
+        and "unmeasured" not in traits(kind)
     ]
 
 
-def _learns(kind: type[Algorithm], actions: str, sees: frozenset[str]) -> bool:
-    """Say whether a method learns from a log of such actions and observations."""
-    return "log" in kind.learns_from and actions in kind.actions and (kind.sees is None or sees <= kind.sees)
+def _learns(kind: type[Algorithm], actions: str, sees: frozenset[str], longest: int) -> bool:
+    """Say whether a method learns from a log of such actions, observations and lengths of episodes."""
+    forms = actions in kind.actions and (kind.sees is None or sees <= kind.sees)
+    return "log" in kind.learns_from and forms and not (kind.single and longest > 1)
 
 
 # --- the order -------------------------------------------------------------------------------------------------------
@@ -192,8 +195,7 @@ def rank(
     """
     case, entries = situation(measured), []
     for name, kind in (algorithms() if methods is None else methods).items():
-        alone = "regresses" in traits(kind) or getattr(kind, "single", False)
-        fits = _learns(kind, measured.kind, measured.sees) and (measured.single or not alone)
+        fits = _learns(kind, measured.kind, measured.sees, measured.longest)
         member = group(kind)
         if fits and "reckless" not in traits(kind) and (member is None or member in case.shares):
             entries.append(_entry(name, kind, measured, case, then, tables))
