@@ -237,6 +237,7 @@ COMPUTING = {
     "estimate": "ROOM SIDE",
     "_ledger_files": "WAIT",
     "ledger": "TINY",
+    "logged_advantage": "CLIP RIDGE WIDTH",
     "markov_tests": "ROOM WAVES",
     "moments": "CACHED FEW ROOM",
     "overlap": "EQUAL MIXING",

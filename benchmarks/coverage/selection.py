@@ -73,7 +73,8 @@ def prospect(case: Case, gain: Array, logged: Array, units: Any) -> Array:
         return gate.terms(case, None, DOSES, centre)
 
     case, strains = case.laid_out(), (0.0,) if case.range.floor is None else gate.STRAINS
-    return gate.prospect(terms, DOSES, case.range.share(logged), gain, units, 0.0, RISK, strains).score
+    chance = gate.prospect(terms, DOSES, case.range.share(logged), gain, units, 0.0, RISK, strains).chance
+    return jnp.where(gain > 0, gain * jnp.sqrt(chance), gain)
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -102,7 +103,7 @@ def tabular(trial: Trial, key: Array, repeats: int) -> dict[str, Array]:
             gain, error = rate(case, linear, base, method_key)
             low = gain - 1.96 * error
             expected = prospect(case, low, base, cell.episodes - edges[2])
-            return {"linear fitted Q": gain, "its lower bound": low, "weft.experiments.study": expected}
+            return {"linear fitted Q": gain, "its lower bound": low, "weft.study": expected}
 
         return {"real": real} | jax.lax.map(scores, table)
 
@@ -121,10 +122,10 @@ def _scores(
         "linear fitted Q": gain,
         "its lower bound": low,
         "neural fitted Q": neural.value(case, key) - base,
-        "weft.experiments.study": low,
+        "weft.study": low,
     }
     if certifiable:
-        found["weft.experiments.study"] = prospect(case, low, base, units)
+        found["weft.study"] = prospect(case, low, base, units)
     return found
 
 
@@ -138,7 +139,7 @@ def score(policy: Any, data: weft.Dataset, greedy: bool, units: int) -> dict[str
     absent = missing(data, case.candidate)
     found = {name: float(part) for name, part in _scores(case, methods, base, jnp.float32(units), not absent).items()}
     if absent and data.store_log_propensities is not None:
-        found["weft.experiments.study"] -= 1e6
+        found["weft.study"] -= 1e6
     outside = unsupported(case.candidate, case.columns, data.rows, jax.random.key(0))
     found["lower bound, unsupported last"] = found["its lower bound"] - (1e6 if (outside or 0.0) > 0.2 else 0.0)
     return {rule: value if np.isfinite(value) else -1e30 for rule, value in found.items()}  # no value is the worst
@@ -162,7 +163,7 @@ def figures(real: np.ndarray, scores: np.ndarray, base: float) -> dict[str, floa
 def mixed(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the scores with one more rule: the mean rank of fitted Q and of weft's rule."""
     plain = scores.get("neural fitted Q", scores["linear fitted Q"])
-    ranks = [np.argsort(np.argsort(part, kind="stable")) for part in (plain, scores["weft.experiments.study"])]
+    ranks = [np.argsort(np.argsort(part, kind="stable")) for part in (plain, scores["weft.study"])]
     return scores | {"mean rank of fitted Q and weft.study": np.mean(ranks, 0)}
 
 

@@ -23,7 +23,7 @@ from weft.reports.study import StudyReport
 
 HERE = world()
 DATA = HERE.log(1000)
-SHORT: dict[str, Any] = {"steps": 20, "seeds": 1, "batch_size": 16}
+SHORT: dict[str, Any] = {"steps": 20, "seeds": 1, "batch_size": 16, "imitation": False}
 
 
 @pytest.fixture(scope="module")

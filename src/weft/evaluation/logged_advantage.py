@@ -17,52 +17,54 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..core.compilation import Program
 from ..core.linear_algebra import positive_inverse
+from ..data.columns import Columns
 from .case import Case
 from .waves import Features
 
-__all__ = ["Advantage", "logged_advantage"]
+__all__ = ["Advantage", "logged_advantage", "returns_to_go"]
 
 CLIP = 10.0  # of the ratio of two probabilities
+RIDGE = 1e-3
 WIDTH = 0.25  # of the Gaussian, as a share of half the range of an action's dimension
 
 
 class Advantage(NamedTuple):
-    """The score, its standard error by units, and the effective number of steps that agree with the policy."""
+    """The score, and the influence of every unit on it, which sum to 0."""
 
     mean: Float[Array, ""]
-    error: Float[Array, ""]
-    effective: Float[Array, ""]
+    each: Float[Array, "unit"]
 
 
-def _advantage(basis: Features, case: Case, discount: Any, ridge: Any) -> Advantage:
+def logged_advantage(basis: Features, case: Case, discount: Any, ridge: Any = RIDGE) -> Advantage:
+    """Return the mean advantage of the logged steps, weighed by how much the policy of a case agrees with them."""
     columns, weighing = case.columns, case.weighing
     counted = weighing.weights[columns.episode]
     seen = jax.tree.map(lambda part: part[columns.position], columns.observation)
-    state = basis.state(seen) if basis.spec.discrete else basis.state(seen, jnp.zeros_like(columns.action))
-    gone = returns_to_go(case, discount)
+    if basis.spec.discrete:
+        state = basis.state(seen)
+    else:
+        state = basis.state(seen, jnp.zeros_like(columns.action.reshape(len(columns.action), -1)))
+    gone = returns_to_go(columns, discount)
     gram = (state * counted[:, None]).T @ state
     added = ridge * (jnp.trace(gram) / len(gram) + 1e-12)
     fit = positive_inverse(gram + added * jnp.eye(len(gram))) @ (state.T @ (counted * gone))
-    weight = counted * _likeness(case)
+    advantage, weight = gone - state @ fit, counted * _likeness(case)
     total = jnp.maximum(weight.sum(), 1e-30)
-    mean = (weight * (gone - state @ fit)).sum() / total
-    each = jnp.zeros(case.episodes).at[weighing.unit[columns.episode]].add(weight * (gone - state @ fit - mean))
-    return Advantage(mean, jnp.sqrt(jnp.square(each).sum()) / total, total**2 / jnp.maximum((weight**2).sum(), 1e-30))
+    mean = (weight * advantage).sum() / total
+    each = jnp.zeros(case.episodes).at[weighing.unit[columns.episode]].add(weight * (advantage - mean))
+    return Advantage(mean, each / total)
 
 
-def returns_to_go(case: Case, discount: Any) -> Float[Array, "row"]:
+def returns_to_go(columns: Columns, discount: Any) -> Float[Array, "row"]:
     """Return the discounted sum of the logged rewards from every step to the end of its episode."""
-    columns = case.columns
+    last = jnp.append(columns.episode[1:] != columns.episode[:-1], True)
+    factor = jnp.where(last, 0.0, discount**columns.duration)
 
-    def back(later: Array, row: Array) -> tuple[Array, Array]:
-        follows = columns.episode[jnp.minimum(row + 1, len(columns.terminal) - 1)] == columns.episode[row]
-        follows = follows & (row + 1 < len(columns.terminal))
-        now = columns.reward[row, 0] + jnp.where(follows, discount ** columns.duration[row] * later, 0.0)
-        return now, now
+    def compose(later: tuple[Array, Array], now: tuple[Array, Array]) -> tuple[Array, Array]:
+        return now[0] * later[0], now[1] + now[0] * later[1]
 
-    return jax.lax.scan(back, jnp.zeros(()), jnp.arange(len(columns.terminal)), reverse=True)[1]
+    return jax.lax.associative_scan(compose, (factor, columns.reward[:, 0]), reverse=True)[1]
 
 
 def _likeness(case: Case) -> Float[Array, "row"]:
@@ -76,6 +78,3 @@ def _likeness(case: Case) -> Float[Array, "row"]:
     assert candidate.action is not None
     apart = candidate.action[columns.position] - columns.action[:, None].reshape(len(columns.action), 1, -1)
     return jnp.exp(-0.5 * jnp.square(apart / WIDTH).mean(-1)).mean(-1)
-
-
-logged_advantage = Program(_advantage, "The advantage of what was logged")

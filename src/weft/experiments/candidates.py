@@ -66,14 +66,14 @@ def with_imitation(
     """Return the methods with behaviour cloning and its filtered form, where they are not among them, and what is said
     of that. The filter is the share of the best episodes that the log supports (`weft.advise`).
     """
-    known = {setting.name for settings in methods.values() for setting in settings}
+    names = {setting.name for settings in methods.values() for setting in settings}
     fraction, notes = quality(data)["fraction"], []
     more: dict[str, list[Algorithm]] = {}
     for name in IMITATION:
-        if name in known:
+        if name in names:
             continue
         if name == "filtered_bc" and fraction is None:
-            notes.append("filtered_bc is left out: no episodes of the log are so much better that they could be a filter.")
+            notes.append("filtered_bc is left out: no episodes are so much better that only they could be copied.")
             continue
         chosen = {} if name == "bc" else {"fraction": fraction}
         try:

@@ -5,6 +5,12 @@ the chance that a dose of it is certified. Of two policies of about the same val
 fewer units, so choosing by value alone costs power; by the chance as it is, half as much is gained on weak logs
 (`benchmarks/coverage/selection.py`). The select fold also says where the order of doses begins and how the bets are
 spread.
+
+Where none is possible, two scores are asked that share no values: the lower bound of linear fitted Q, and the
+advantage of the logged steps that a candidate agrees with (`weft.evaluation.logged_advantage`). Values that no return
+can have and actions unlike any logged one come last; where most values are impossible, the advantage ranks alone. The
+first by the mean of both ranks is chosen where one score says beyond chance that it is better than imitation and the
+other does not say the contrary; else imitation is.
 """
 
 import dataclasses
@@ -14,6 +20,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..agents.external import External
@@ -28,11 +35,18 @@ from ..evaluation.candidate import Candidate, check_fitting
 from ..evaluation.case import Case, PreparedLog, effective, prepare
 from ..evaluation.estimators.linear_q import LinearQ
 from ..evaluation.interval import influence, spread
-from ..evaluation.waves import feature_count
+from ..evaluation.logged_advantage import Advantage, logged_advantage
+from ..evaluation.overlap import unsupported
+from ..evaluation.thresholds import UNSUPPORTED
+from ..evaluation.waves import feature_count, features
 from ..training.run import Run
+from .candidates import IMITATION
 from .triage import triage
 
-__all__ = ["Judged", "Requirement", "Row", "judge"]
+__all__ = ["Judged", "Requirement", "Row", "judge", "ranked"]
+
+SURE = 1.645  # standard errors that chance exceeds in one direction with 5 %
+NOTHING = "No candidate has a value that returns can have and actions like the logged ones."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +64,12 @@ class Requirement:
 class Row:
     """A candidate: a kept state of a run, or an external policy by its name, which has no setting, seed or step, and of
     which nobody knows whether it is drawn. value, low, high: linear fitted Q on the select fold with its 95 % interval;
-    score: the lower bound of its estimated improvement above the margin at `dose`, times the chance that this is
-    certified (without that chance where it is no improvement, or where nothing can be certified);
-    effective: effective sample size of its weights on the select fold; logged: mean return of that fold.
+    score: the lower bound of its estimated improvement above the margin, times the root of the chance that a dose of it
+    is certified, `dose` being the one with the most to expect (without that chance where it is no improvement, or
+    where nothing can be certified); effective: effective sample size of its weights on the select fold; logged: mean
+    return of that fold. advantage, unsupported: the mean advantage of the logged steps that the policy agrees with, and
+    the share of its actions unlike any logged one, where nothing can be certified. possible: whether the value is one
+    that the rewards of the log can add up to, with an error that is not larger than all that they can.
     """
 
     algorithm: str
@@ -70,16 +87,34 @@ class Row:
     chosen: bool = False
     triage: str = ""
     external: bool = False
+    advantage: float | None = None
+    unsupported: float | None = None
+    possible: bool = True
+
+    @property
+    def sound(self) -> bool:
+        """Whether its value is one that returns can have, and most of its actions are like logged ones."""
+        return math.isfinite(self.score) and (self.unsupported or 0.0) <= UNSUPPORTED
 
 
 class Judged(NamedTuple):
-    """A candidate on the select fold: its row, its policy, which acts as it was judged, and where it can be certified a
-    plan of its test.
+    """A candidate on the select fold: its row, its policy, which acts as it was judged, where it can be certified a
+    plan of its test, and what every unit adds to its value and to its advantage `(score, unit)`.
     """
 
     row: Row
     policy: Served | External
     plan: dose_test.Plan | None
+    each: Float[np.ndarray, "score unit"]
+
+    def better(self, other: "Judged") -> tuple[float, float]:
+        """Return by how many standard errors the value and the advantage are above those of another candidate."""
+        both = self.row.possible and other.row.possible
+        low = self.row.low - other.row.low if both else 0.0
+        apart = np.array([low, (self.row.advantage or 0) - (other.row.advantage or 0)])
+        error = np.sqrt(np.square(self.each - other.each).sum(1))
+        value, advantage = apart / np.maximum(error, 1e-30)
+        return float(value), float(advantage)
 
 
 def judge(
@@ -93,6 +128,46 @@ def judge(
     fold = _SelectFold.of(folds, requirement, seed)
     trained = [fold.judge(state, drawn) for state in _states(runs, only) for drawn in fold.ways]
     return [*trained, *(fold.judge_external(policy) for policy in external)]
+
+
+def ranked(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str, ...]]:
+    """Return candidates with the one to choose first, and in sentences why it is.
+
+    One that could be certified comes before one that could not, whatever an estimate says of it.
+    """
+    best = sorted(every, key=lambda one: -one.row.score)
+    certain = [one for one in best if one.row.effective is not None]
+    sound = [one for one in best if one.row.effective is None and one.row.sound]
+    rest = [one for one in best if one.row.effective is None and not one.row.sound]
+    if certain or not sound:
+        return [*certain, *sound, *rest], () if certain else (NOTHING,)
+    order, why = _before_imitation(sound)
+    return [*order, *rest], why
+
+
+def _before_imitation(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str, ...]]:
+    """Return candidates by the mean of their ranks, but imitation first unless another is better beyond chance."""
+    scores = [lambda one: -(one.row.advantage or 0.0)]
+    if 2 * sum(one.row.possible for one in every) > len(every):  # else values diverge on this log, and say nothing
+        scores.append(lambda one: -one.row.low if one.row.possible else math.inf)
+    places = [sorted(every, key=score) for score in scores]
+    first, *others = sorted(every, key=lambda one: sum(_place(one, place) for place in places))
+    imitation = next((one for one in (first, *others) if one.row.algorithm in IMITATION), None)
+    if imitation is None:
+        return [first, *others], ()
+    if imitation is first:
+        return [first, *others], ("No candidate comes before imitation by both scores together.",)
+    apart = first.better(imitation)
+    if max(apart) > SURE and min(apart) > -SURE:
+        how = " and ".join(f"{z:.1f}" for z in apart)
+        return [first, *others], (f"The choice is better than imitation by {how} standard errors of the two scores.",)
+    why = f"{first.row.algorithm} comes first, but is not better than imitation beyond chance."
+    return [imitation, first, *(one for one in others if one is not imitation)], (why,)
+
+
+def _place(one: Judged, order: Sequence[Judged]) -> int:
+    """Return the place of a candidate in an order."""
+    return next(number for number, other in enumerate(order) if other is one)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +234,7 @@ class _SelectFold:
         log, baseline, level = prepare(data), None, None
         if requirement.baseline is not None:
             baseline = log.case(requirement.baseline, seed=seed).padded()
-            level = float(_value(method, baseline, jax.random.key(seed))[0])
+            level = float(_value(method, baseline, jax.random.key(seed)).value)
         return cls(log, method, baseline, level, requirement, folds.manifest["units"]["certify"], seed)
 
     @property
@@ -191,7 +266,8 @@ class _SelectFold:
 
     def _judged(self, who: _Who, policy: Served | External, case: Case) -> Judged:
         case = case.padded()
-        value, deviation, logged = (float(part) for part in _value(self.method, case, jax.random.key(self.seed)))
+        worth = _value(self.method, case, jax.random.key(self.seed))
+        value, deviation, logged = (float(part) for part in (worth.value, worth.deviation, worth.logged))
         reach = 1.96 * deviation
         gain = value - reach - (logged if self.level is None else self.level)
         if not math.isfinite(gain) or value - reach > _largest_return(self.log.data):
@@ -199,12 +275,16 @@ class _SelectFold:
         score, dose, size, plan = gain - self.requirement.margin, 1.0, None, None
         if not self._missing(case.candidate):
             plan, size = self._prospect(case, logged, gain)
-            score, dose = float(plan.score), round(float(plan.dose), 6)
+            score, dose = score * math.sqrt(float(plan.chance)) if score > 0 else score, round(float(plan.dose), 6)
         row = Row(
             who.algorithm, who.setting, who.seed, who.step, who.drawn, value, value - reach, value + reach, score, dose,
-            size, logged, triage=who.alarms, external=who.external,
+            size, logged, triage=who.alarms, external=who.external, possible=_possible(value, reach, self.log.data),
         )  # fmt: skip
-        return Judged(row, policy, plan)
+        each = np.stack([worth.each, worth.advantage.each])
+        if plan is None:
+            share = unsupported(case.candidate, case.columns, self.log.data.rows, jax.random.key(self.seed))
+            row = dataclasses.replace(row, advantage=float(worth.advantage.mean), unsupported=share)
+        return Judged(row, policy, plan, each)
 
     def _case(self, state: _State, drawn: bool) -> tuple[Served, Case]:
         policy = state.run.policy(state.place, state.setting, state.step).drawing(drawn)
@@ -222,6 +302,17 @@ class _SelectFold:
         return plan, float(size)
 
 
+def _possible(value: float, reach: float, data: Dataset) -> bool:
+    """Say whether the rewards of a log can add up to a value, and whether its error is less than all that they can."""
+    discount, horizon = declared_discount(data), data.spec.horizon
+    if horizon is None and discount < 1:
+        steps = 1 / (1 - discount)
+    else:
+        steps = float((discount ** np.arange(horizon or data.lengths.max())).sum())
+    low, high = (float(end(data.rewards, initial=0.0)) * steps for end in (np.min, np.max))
+    return low - reach <= value <= high + reach and reach <= high - low
+
+
 def _largest_return(data: Dataset) -> float:
     """Return the largest return that an episode can have, infinite where nothing is declared."""
     spec = data.spec
@@ -230,13 +321,24 @@ def _largest_return(data: Dataset) -> float:
     return max(spec.reward_high[0], 0.0) * float((declared_discount(data) ** np.arange(spec.horizon)).sum())
 
 
-def _worth(
-    method: LinearQ, case: Case, key: PRNGKeyArray
-) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """Return a candidate's value with its standard error, and the mean return of the log."""
+class _Worth(NamedTuple):
+    """A candidate's value by linear fitted Q with its standard error and the influence of every unit, the mean return
+    of the log, and the advantage of the logged steps that the candidate agrees with."""
+
+    value: Float[Array, ""]
+    deviation: Float[Array, ""]
+    each: Float[Array, "unit"]
+    logged: Float[Array, ""]
+    advantage: Advantage
+
+
+def _worth(method: LinearQ, case: Case, key: PRNGKeyArray) -> _Worth:
     value, each, count = influence(method, method.terms(case, key), case.weighing)
     weights = case.weighing.weights
-    return value, spread(each, count), (weights * case.paths(method.discount).returns).sum() / weights.sum()
+    logged = (weights * case.paths(method.discount).returns).sum() / weights.sum()
+    basis = features(case.candidate.spec, key, method.features)
+    advantage = logged_advantage(basis, case, method.discount)
+    return _Worth(value, spread(each, count), each, logged, advantage)
 
 
 _value = Program(_worth, "The value of a candidate")

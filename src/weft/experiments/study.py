@@ -40,7 +40,7 @@ from ..training.fit import check_options
 from ..training.plan import whole
 from ..training.run import Run
 from .candidates import STEPS, Training, default_methods, instance, with_imitation
-from .selection import Requirement, Row, judge
+from .selection import Requirement, Row, judge, ranked
 
 __all__ = ["Row", "Study", "study"]
 
@@ -64,12 +64,14 @@ class Study:
 
     def cells(self) -> list[tuple[str, ...]]:
         """Return the table in words, its head first."""
-        rows: list[tuple[str, ...]] = [("", "candidate", "value", "95 % interval", "score", "dose", "effective")]
+        scores = any(row.advantage is not None for row in self.table)
+        more = ("advantage", "unlike") if scores else ()
+        rows: list[tuple[str, ...]] = [("", "candidate", "value", "95 % interval", "score", "dose", "effective", *more)]
         for row in self.table:
             size = "–" if row.effective is None else f"{row.effective:.0f}"
             rows.append((
                 "→" if row.chosen else "", title(row), f"{row.value:.4g}", f"[{row.low:.4g}, {row.high:.4g}]",
-                f"{row.score:.3g}", f"{row.dose:g}", size,
+                f"{row.score:.3g}", f"{row.dose:g}", size, *(_told(row) if scores else ()),
             ))  # fmt: skip
         return rows
 
@@ -81,6 +83,12 @@ class Study:
     def _repr_html_(self) -> str:
         decision = html_table(self.decision.lines(), "Decision")
         return "\n".join((decision, html_table(self.cells(), "Candidates", head=True), html_notes(self.notes)))
+
+
+def _told(row: Row) -> tuple[str, str]:
+    """Return the advantage of a row, and the share of its actions that are unlike any logged one, in words."""
+    share = "–" if row.unsupported is None else f"{row.unsupported:.0%}"
+    return ("–" if row.advantage is None else f"{row.advantage:.3g}"), share
 
 
 def title(row: Row) -> str:
@@ -122,15 +130,14 @@ def study(
     """Train candidates on two fifths of a log, choose one on a fifth, and certify it on the rest.
 
     algorithms: names or instances (`weft.grid` makes several), by default `bc`, `iql`, `cql`, and `regression` where
-    every episode is one decision; what the log cannot teach is left out, and a note says why. settings:
+    every episode is one decision; what the log cannot teach is left out, and a note says why. imitation: `bc` and
+    `filtered_bc` compete even where they are not named, because whatever is chosen has to beat them. settings:
     hyperparameters by name; preset: a family of tasks (`weft.preset`), whose numbers and units the methods that are
-    named begin with. out: a folder for
-    runs, policy and `study.json`; candidates: policies that weft did not train (any source of `weft.external_policy`),
-    which compete with the others and can be chosen; the folder then refers to the chosen one and holds no copy. The
-    same call goes on where it was stopped. steps, seeds and `options` are those of
-    `weft.fit`. minutes: a budget of time for each method, all its settings and seeds together; one whose updates are
-    dear then gets fewer of them, and a note says how many. imitation: behaviour cloning and its filtered form compete
-    even where they are not named, because whatever is chosen has to beat them. baseline, margin, risk, ledger: those of `weft.certify`.
+    named begin with. out: a folder for runs, policy and `study.json`; the same call goes on where it was stopped.
+    candidates: policies that weft did not train (any source of `weft.external_policy`), which compete with the others
+    and can be chosen; the folder then refers to the chosen one and holds no copy. steps, seeds and `options` are those
+    of `weft.fit`. minutes: a budget of time for each method, all its settings and seeds together; one whose updates are
+    dear then gets fewer of them, and a note says how many. baseline, margin, risk, ledger: those of `weft.certify`.
     seed: deals the folds and orders chance. by_time: a column; folds then follow one another in time, as they must
     where the log drifts or its propensities adapt.
 
@@ -155,12 +162,10 @@ def study(
     check_kept(data)  # what the certificate would refuse is refused before hours of training
     folds = seal(data, seed=seed, by_time=by_time)
     baseline, others = None if baseline is None else subject(baseline), _others(candidates, folds)
-    everything, unasked = _methods(data, algorithms, settings or {}, family), []
-    _fitting(everything, folds.train)  # of those that were named, one at least must fit
-    if imitation:
-        everything, unasked = with_imitation(everything, folds.train, family)
+    everything = _methods(data, algorithms, settings or {}, family)
     methods, notes = _fitting(everything, folds.train)
-    notes += unasked
+    if imitation:
+        everything, methods, notes = _with_imitation(everything, folds.train, family)
     trainings = dict.fromkeys(methods, training)
     if minutes is not None:
         trainings = _budget(training, minutes, methods, folds.train, folder)
@@ -175,18 +180,32 @@ def study(
     folds, news = _unseen(folds, baseline, risk, asking, _answered(folder))
     runs = {name: trainings[name].fit(methods[name], folds.train, _place(folder, name)) for name in methods}
     every = judge(runs, folds, Requirement(baseline, margin, risk), seed, external=others)
-    # one that could be certified comes before one that could not, whatever an estimate says of it
-    best, *rest = sorted(every, key=lambda judged: (judged.row.effective is None, -judged.row.score))
+    (best, *rest), why = ranked(every)
     policy, asking.subject = chosen_by(folds.select, best.policy), _subject(best.row, folder)
     decision = certify(
         policy, folds.certify, baseline, margin, risk, seed=seed, ledger=asking, diagnostics=True, plan=best.plan
     )
     table = (dataclasses.replace(best.row, chosen=True), *(judged.row for judged in rest))
-    notes += [*news, *_ways(table, folds.select), *(note for one in others for note in experience(one, folds.select))]
+    notes += [*why, *_old_rule(best.row), *news, *_ways(table, folds.select), *_experiences(others, folds.select)]
     answer = Study(decision, policy, table, runs, folds, tuple(notes), folder)
     if folder is not None:
         _write(answer, folder)
     return answer
+
+
+def _with_imitation(
+    methods: dict[str, list[Algorithm]], train: Dataset, family: type[families.Preset] | None
+) -> tuple[dict[str, list[Algorithm]], dict[str, list[Algorithm]], list[str]]:
+    """Return the methods and imitation, those of them that fit the log, and what is said of the others."""
+    everything, more = with_imitation(methods, train, family)
+    fitting, notes = _fitting(everything, train)
+    return everything, fitting, [*notes, *more]
+
+
+def _experiences(others: Sequence[External], data: Dataset) -> Iterator[str]:
+    """Yield what is known of what external candidates were trained on."""
+    for one in others:
+        yield from experience(one, data)
 
 
 def _subject(row: Row, folder: Path | None) -> str:
@@ -284,6 +303,15 @@ def _answered(folder: Path | None) -> str:
         return str(storage.read_record(folder / RECORD)["decision"]["question"])
     except (KeyError, TypeError):
         return ""
+
+
+def _old_rule(chosen: Row) -> Iterator[str]:
+    """Yield that the old rule should be kept, where the select fold speaks for no other."""
+    if not chosen.score > 0:
+        yield (
+            "On the select fold no candidate is better than the old rule beyond chance: keep it, unless the decision "
+            "above says otherwise."
+        )
 
 
 def _ways(table: Sequence[Row], data: Dataset) -> Iterator[str]:

@@ -82,7 +82,17 @@ def certified(seed: int) -> Trust:
     data = load("sample:notifications", seed=seed, episodes=USERS, sharpness=WEAK)
     with tempfile.TemporaryDirectory(prefix="weft-demo-") as folder:  # a lasting ledger refuses to run it again
         ledger = Ledger(folder)
-        result = study(data, METHODS, steps=STEPS, seeds=1, seed=seed, ledger=ledger, batch_size=BATCH, log_every=STEPS)
+        result = study(
+            data,
+            METHODS,
+            steps=STEPS,
+            seeds=1,
+            seed=seed,
+            ledger=ledger,
+            batch_size=BATCH,
+            log_every=STEPS,
+            imitation=False,
+        )
         entries = tuple(ledger.of(result.folds.certify))
     policy = policy_of(result)
     deploys = result.decision.action in ("DEPLOY", "STAGED")

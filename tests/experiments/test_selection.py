@@ -1,0 +1,67 @@
+"""Which candidate comes first: certificates before estimates, two scores, and imitation where evidence is thin."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from weft.experiments.selection import NOTHING, Judged, Row, ranked
+
+UNITS = 50
+
+
+def candidate(name, low, advantage, noise=1.0, **more):
+    """Return a judged candidate whose influences have a standard error of about `noise`, each its own."""
+    own = np.random.default_rng(len(name)).normal(size=(2, UNITS)) * noise / UNITS**0.5
+    row = Row(name, 0, 0, 1, False, low + 0.1, low, low + 0.2, low, 1.0, None, 0.0)
+    row = dataclasses.replace(row, **{"advantage": advantage, "unsupported": 0.05, **more})
+    return Judged(row, None, None, own - own.mean(1, keepdims=True))
+
+
+def names(order):
+    return [one.row.algorithm for one in order]
+
+
+def test_the_first_by_both_scores_is_chosen_where_it_beats_imitation_beyond_chance():
+    every = [candidate("bc", 1.0, 0.1), candidate("filtered_bc", 2.0, 0.2), candidate("iql", 9.0, 0.9)]
+    order, (why,) = ranked(every)
+    assert names(order) == ["iql", "filtered_bc", "bc"]
+    assert "better than imitation by" in why
+
+
+def test_imitation_is_chosen_where_evidence_is_thin():
+    every = [candidate("bc", 1.0, 0.1), candidate("filtered_bc", 2.0, 0.2), candidate("iql", 2.5, 0.3)]
+    order, (why,) = ranked(every)
+    assert names(order) == ["filtered_bc", "iql", "bc"]
+    assert why == "iql comes first, but is not better than imitation beyond chance."
+
+
+def test_a_value_alone_does_not_beat_imitation_where_the_other_score_says_the_contrary():
+    every = [candidate("filtered_bc", 2.0, 9.0), candidate("iql", 50.0, -9.0), candidate("cql", 1.0, -10.0)]
+    assert names(ranked(every)[0])[0] == "filtered_bc"
+
+
+@pytest.mark.parametrize("spoilt", [{"unsupported": 0.5}, {"score": -np.inf}])
+def test_what_cannot_be_believed_comes_last(spoilt):
+    every = [candidate("cql", 90.0, 9.0, **spoilt), candidate("bc", 1.0, 0.1), candidate("iql", 9.0, 0.9)]
+    assert names(ranked(every)[0]) == ["iql", "bc", "cql"]
+
+
+def test_where_nothing_can_be_believed_it_is_said():
+    order, why = ranked([candidate("bc", 1.0, 0.1, unsupported=0.9), candidate("iql", 2.0, 0.1, unsupported=0.9)])
+    assert names(order) == ["iql", "bc"]
+    assert why == (NOTHING,)
+
+
+def test_what_could_be_certified_comes_first_by_its_score():
+    certain = [candidate("bc", 1.0, None, effective=9.0), candidate("awr", 3.0, None, effective=9.0)]
+    order, why = ranked([candidate("iql", 9.0, 0.9), *certain])
+    assert names(order) == ["awr", "bc", "iql"]
+    assert why == ()
+
+
+def test_where_values_diverge_the_advantage_ranks_alone():
+    every = [candidate("bc", 90.0, 0.1, possible=False), candidate("iql", -5e9, 9.0, possible=False)]
+    order, (why,) = ranked(every)
+    assert names(order) == ["iql", "bc"]
+    assert "by 0.0 and" in why
