@@ -22,7 +22,8 @@ from weft.agents.algorithm import algorithm
 from weft.core.compilation import keep_compiled_programs
 from weft.core.errors import UserError
 from weft.data.folds import seal
-from weft.experiments.candidates import IMITATION, Training, with_imitation
+from weft.experiments.advice.plan import BASELINES
+from weft.experiments.candidates import Training, with_imitation
 from weft.experiments.selection import Judged, Requirement, judge, ranked
 
 HERE = Path(__file__).resolve().parent
@@ -53,7 +54,7 @@ def judged(problem: defaults.Problem, seed: int, steps: int) -> list[Judged]:
     folds = seal(data, seed=seed)
     names = CHOICES if data.spec.discrete else CONTINUOUS
     methods: dict[str, Any] = {}
-    for name in (name for name in names if name not in IMITATION):
+    for name in (name for name in names if name not in BASELINES):
         method = defaults.small(algorithm(name))
         try:
             method.check(folds.train.spec)

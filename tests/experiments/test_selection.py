@@ -33,7 +33,13 @@ def test_imitation_is_chosen_where_evidence_is_thin():
     every = [candidate("bc", 1.0, 0.1), candidate("filtered_bc", 2.0, 0.2), candidate("iql", 2.5, 0.3)]
     order, (why,) = ranked(every)
     assert names(order) == ["filtered_bc", "iql", "bc"]
-    assert why == "iql comes first, but is not better than imitation beyond chance."
+    assert why == "Before imitation, but not better beyond chance: iql."
+
+
+def test_the_first_that_is_better_beyond_chance_is_chosen_though_another_comes_before_it():
+    loud = candidate("dqn", 9.5, 0.95, noise=90.0)
+    order, _ = ranked([candidate("filtered_bc", 2.0, 0.2), loud, candidate("iql", 9.0, 0.9)])
+    assert names(order) == ["iql", "dqn", "filtered_bc"]
 
 
 def test_a_value_alone_does_not_beat_imitation_where_the_other_score_says_the_contrary():
@@ -48,13 +54,13 @@ def test_what_cannot_be_believed_comes_last(spoilt):
 
 
 def test_where_nothing_can_be_believed_it_is_said():
-    order, why = ranked([candidate("bc", 1.0, 0.1, unsupported=0.9), candidate("iql", 2.0, 0.1, unsupported=0.9)])
-    assert names(order) == ["iql", "bc"]
+    order, why = ranked([candidate("bc", 1.0, 0.1, unsupported=0.5), candidate("iql", 2.0, 0.1, unsupported=0.9)])
+    assert names(order) == ["bc", "iql"]
     assert why == (NOTHING,)
 
 
 def test_what_could_be_certified_comes_first_by_its_score():
-    certain = [candidate("bc", 1.0, None, effective=9.0), candidate("awr", 3.0, None, effective=9.0)]
+    certain = [candidate("bc", 1.0, None, chance=0.5), candidate("awr", 3.0, None, chance=0.5)]
     order, why = ranked([candidate("iql", 9.0, 0.9), *certain])
     assert names(order) == ["awr", "bc", "iql"]
     assert why == ()

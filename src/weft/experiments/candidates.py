@@ -15,13 +15,12 @@ from ..data.dataset import Dataset
 from ..training import run_folder as folders
 from ..training.fit import fit
 from ..training.run import Run, load_run
+from .advice.plan import BASELINES
 from .advice.quality import quality
 
-__all__ = ["IMITATION", "STEPS", "Training", "default_methods", "instance", "with_imitation"]
+__all__ = ["STEPS", "Training", "default_methods", "instance", "with_imitation"]
 
 STEPS = 5000
-IMITATION = "bc", "filtered_bc"
-"""What every other candidate has to beat."""
 PROBE = 50  # steps that tell the pace of a method
 USUAL = ("bc", "iql", "cql")
 SINGLE = "regression"  # where every episode is one decision
@@ -69,7 +68,7 @@ def with_imitation(
     names = {setting.name for settings in methods.values() for setting in settings}
     fraction, notes = quality(data)["fraction"], []
     more: dict[str, list[Algorithm]] = {}
-    for name in IMITATION:
+    for name in reversed(BASELINES):
         if name in names:
             continue
         if name == "filtered_bc" and fraction is None:

@@ -1,16 +1,16 @@
 """Which candidate of a study or a search is the best: each is asked on the select fold, also those not trained here.
 
-Where a certificate is possible, a candidate's score is the lower bound of its estimated improvement times the root of
-the chance that a dose of it is certified. Of two policies of about the same value the one nearer to the log needs far
-fewer units, so choosing by value alone costs power; by the chance as it is, half as much is gained on weak logs
-(`benchmarks/coverage/selection.py`). The select fold also says where the order of doses begins and how the bets are
-spread.
+Where a certificate can be expected, a candidate's score is the lower bound of its estimated improvement times the
+root of the chance that a dose of it is certified. Of two policies of about the same value the one nearer to the log
+needs far fewer units, so choosing by value alone costs power; by the chance as it is, half as much is gained on weak
+logs (`benchmarks/coverage/selection.py`). The select fold also says where the order of doses begins and how the bets
+are spread.
 
-Where none is possible, two scores are asked that share no values: the lower bound of linear fitted Q, and the
-advantage of the logged steps that a candidate agrees with (`weft.evaluation.logged_advantage`). Values that no return
-can have and actions unlike any logged one come last; where most values are impossible, the advantage ranks alone. The
-first by the mean of both ranks is chosen where one score says beyond chance that it is better than imitation and the
-other does not say the contrary; else imitation is.
+Where none can, two scores are asked that share no values: the lower bound of linear fitted Q, and the advantage of
+the logged steps that a candidate agrees with (`weft.evaluation.logged_advantage`). Values that no return can have and
+actions unlike any logged one come last; where most values are impossible, the advantage ranks alone. The first by the
+mean of both ranks is chosen where one score says beyond chance that it is better than imitation and the other does
+not say the contrary; else imitation is.
 """
 
 import dataclasses
@@ -40,13 +40,14 @@ from ..evaluation.overlap import unsupported
 from ..evaluation.thresholds import UNSUPPORTED
 from ..evaluation.waves import feature_count, features
 from ..training.run import Run
-from .candidates import IMITATION
+from .advice.plan import BASELINES
 from .triage import triage
 
-__all__ = ["Judged", "Requirement", "Row", "judge", "ranked"]
+__all__ = ["HOPE", "Judged", "Requirement", "Row", "judge", "ranked"]
 
+HOPE = 0.05  # chance of a certificate below which nobody counts on one
 SURE = 1.645  # standard errors that chance exceeds in one direction with 5 %
-NOTHING = "No candidate has a value that returns can have and actions like the logged ones."
+NOTHING = "No candidate has a value that returns can have and actions like the logged ones; the most alike comes first."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +68,9 @@ class Row:
     score: the lower bound of its estimated improvement above the margin, times the root of the chance that a dose of it
     is certified, `dose` being the one with the most to expect (without that chance where it is no improvement, or
     where nothing can be certified); effective: effective sample size of its weights on the select fold; logged: mean
-    return of that fold. advantage, unsupported: the mean advantage of the logged steps that the policy agrees with, and
-    the share of its actions unlike any logged one, where nothing can be certified. possible: whether the value is one
+    return of that fold; chance: that a dose of it is certified, None where nothing can be. advantage, unsupported: the
+    mean advantage of the logged steps that the policy agrees with, and the share of its actions unlike any logged one,
+    None where there is no distance. possible: whether the value is one
     that the rewards of the log can add up to, with an error that is not larger than all that they can.
     """
 
@@ -90,6 +92,7 @@ class Row:
     advantage: float | None = None
     unsupported: float | None = None
     possible: bool = True
+    chance: float | None = None
 
     @property
     def sound(self) -> bool:
@@ -133,14 +136,20 @@ def judge(
 def ranked(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str, ...]]:
     """Return candidates with the one to choose first, and in sentences why it is.
 
-    One that could be certified comes before one that could not, whatever an estimate says of it.
+    Where some candidate has a chance of a certificate, those that could be certified come before those that could not,
+    whatever an estimate says of them.
     """
     best = sorted(every, key=lambda one: -one.row.score)
-    certain = [one for one in best if one.row.effective is not None]
-    sound = [one for one in best if one.row.effective is None and one.row.sound]
-    rest = [one for one in best if one.row.effective is None and not one.row.sound]
-    if certain or not sound:
-        return [*certain, *sound, *rest], () if certain else (NOTHING,)
+    if any((one.row.chance or 0.0) >= HOPE for one in best):
+        certain = [one for one in best if one.row.chance is not None]
+        best = [one for one in best if one.row.chance is None]
+    else:
+        certain = []
+    sound, rest = ([one for one in best if one.row.sound is good] for good in (True, False))
+    if certain:
+        return [*certain, *sound, *rest], ()
+    if not sound:
+        return sorted(rest, key=lambda one: one.row.unsupported or 0.0), (NOTHING,)
     order, why = _before_imitation(sound)
     return [*order, *rest], why
 
@@ -151,18 +160,27 @@ def _before_imitation(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str,
     if 2 * sum(one.row.possible for one in every) > len(every):  # else values diverge on this log, and say nothing
         scores.append(lambda one: -one.row.low if one.row.possible else math.inf)
     places = [sorted(every, key=score) for score in scores]
-    first, *others = sorted(every, key=lambda one: sum(_place(one, place) for place in places))
-    imitation = next((one for one in (first, *others) if one.row.algorithm in IMITATION), None)
+    order = sorted(every, key=lambda one: sum(_place(one, place) for place in places))
+    imitation = next((one for one in order if one.row.algorithm in BASELINES), None)
     if imitation is None:
-        return [first, *others], ()
-    if imitation is first:
-        return [first, *others], ("No candidate comes before imitation by both scores together.",)
-    apart = first.better(imitation)
-    if max(apart) > SURE and min(apart) > -SURE:
-        how = " and ".join(f"{z:.1f}" for z in apart)
-        return [first, *others], (f"The choice is better than imitation by {how} standard errors of the two scores.",)
-    why = f"{first.row.algorithm} comes first, but is not better than imitation beyond chance."
-    return [imitation, first, *(one for one in others if one is not imitation)], (why,)
+        return order, ()
+    ahead = order[: _place(imitation, order)]
+    if not ahead:
+        return order, ("No candidate comes before imitation by both scores together.",)
+    for one in ahead:
+        apart = one.better(imitation)
+        if max(apart) > SURE and min(apart) > -SURE:
+            how = " and ".join(f"{z:.1f}" for z in apart)
+            return _first(one, order), (
+                f"The choice is better than imitation by {how} standard errors of the two scores.",
+            )
+    names = ", ".join(sorted({one.row.algorithm for one in ahead}))
+    return _first(imitation, order), (f"Before imitation, but not better beyond chance: {names}.",)
+
+
+def _first(one: Judged, order: Sequence[Judged]) -> list[Judged]:
+    """Return an order with one candidate at its head."""
+    return [one, *(other for other in order if other is not one)]
 
 
 def _place(one: Judged, order: Sequence[Judged]) -> int:
@@ -272,18 +290,18 @@ class _SelectFold:
         gain = value - reach - (logged if self.level is None else self.level)
         if not math.isfinite(gain) or value - reach > _largest_return(self.log.data):
             gain = -math.inf  # a value that no return can have says nothing
-        score, dose, size, plan = gain - self.requirement.margin, 1.0, None, None
+        score, dose, size, plan, chance = gain - self.requirement.margin, 1.0, None, None, None
         if not self._missing(case.candidate):
             plan, size = self._prospect(case, logged, gain)
-            score, dose = score * math.sqrt(float(plan.chance)) if score > 0 else score, round(float(plan.dose), 6)
+            chance, dose = float(plan.chance), round(float(plan.dose), 6)
+            score = score * math.sqrt(chance) if score > 0 else score
         row = Row(
             who.algorithm, who.setting, who.seed, who.step, who.drawn, value, value - reach, value + reach, score, dose,
             size, logged, triage=who.alarms, external=who.external, possible=_possible(value, reach, self.log.data),
+            advantage=float(worth.advantage.mean), chance=chance,
+            unsupported=unsupported(case.candidate, case.columns, self.log.data.rows, jax.random.key(self.seed)),
         )  # fmt: skip
         each = np.stack([worth.each, worth.advantage.each])
-        if plan is None:
-            share = unsupported(case.candidate, case.columns, self.log.data.rows, jax.random.key(self.seed))
-            row = dataclasses.replace(row, advantage=float(worth.advantage.mean), unsupported=share)
         return Judged(row, policy, plan, each)
 
     def _case(self, state: _State, drawn: bool) -> tuple[Served, Case]:
