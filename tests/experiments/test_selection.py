@@ -60,7 +60,7 @@ def test_where_nothing_can_be_believed_it_is_said():
 
 
 def test_what_could_be_certified_comes_first_by_its_score():
-    certain = [candidate("bc", 1.0, None, chance=0.5), candidate("awr", 3.0, None, chance=0.5)]
+    certain = [candidate("bc", 1.0, 0.1, chance=0.5), candidate("awr", 3.0, 0.1, chance=0.5)]
     order, why = ranked([candidate("iql", 9.0, 0.9), *certain])
     assert names(order) == ["awr", "bc", "iql"]
     assert why == ()

@@ -15,7 +15,7 @@ not say the contrary; else imitation is.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -43,7 +43,7 @@ from ..training.run import Run
 from .advice.plan import BASELINES
 from .triage import triage
 
-__all__ = ["HOPE", "Judged", "Requirement", "Row", "judge", "ranked"]
+__all__ = ["Judged", "Requirement", "Row", "by_two_scores", "judge", "ranked"]
 
 HOPE = 0.05  # chance of a certificate below which nobody counts on one
 SURE = 1.645  # standard errors that chance exceeds in one direction with 5 %
@@ -140,7 +140,7 @@ def ranked(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str, ...]]:
     whatever an estimate says of them.
     """
     best = sorted(every, key=lambda one: -one.row.score)
-    if any((one.row.chance or 0.0) >= HOPE for one in best):
+    if not by_two_scores(one.row for one in best):
         certain = [one for one in best if one.row.chance is not None]
         best = [one for one in best if one.row.chance is None]
     else:
@@ -152,6 +152,11 @@ def ranked(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str, ...]]:
         return sorted(rest, key=lambda one: one.row.unsupported or 0.0), (NOTHING,)
     order, why = _before_imitation(sound)
     return [*order, *rest], why
+
+
+def by_two_scores(rows: Iterable[Row]) -> bool:
+    """Say whether two scores order candidates, because a certificate can be expected of none."""
+    return all((row.chance or 0.0) < HOPE and row.advantage is not None for row in rows)
 
 
 def _before_imitation(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str, ...]]:

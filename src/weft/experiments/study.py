@@ -40,7 +40,7 @@ from ..training.fit import check_options
 from ..training.plan import whole
 from ..training.run import Run
 from .candidates import STEPS, Training, default_methods, instance, with_imitation
-from .selection import HOPE, Requirement, Row, judge, ranked
+from .selection import Requirement, Row, by_two_scores, judge, ranked
 
 __all__ = ["Row", "Study", "study"]
 
@@ -64,7 +64,7 @@ class Study:
 
     def cells(self) -> list[tuple[str, ...]]:
         """Return the table in words, its head first."""
-        scores = not any((row.chance or 0.0) >= HOPE for row in self.table)
+        scores = by_two_scores(self.table)
         more = ("advantage", "unlike") if scores else ()
         rows: list[tuple[str, ...]] = [("", "candidate", "value", "95 % interval", "score", "dose", "effective", *more)]
         for row in self.table:

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..deployment.decision import Decision
 from ..evaluation.diagnostics import Diagnostics, Weights
-from ..experiments.study import Row, title
+from ..experiments.selection import Row, by_two_scores
+from ..experiments.study import title
 from .chart import COLOURS, QUIET, Chart, band, colour, line, plain
 from .report import Table
 
@@ -135,17 +136,25 @@ def _first_dose(decision: Decision) -> str:
 
 def candidate_table(rows: Sequence[Row]) -> Table:
     """Return all candidates, best first, with what triage said."""
-    shades = _shades(rows)
+    shades, scores = _shades(rows), by_two_scores(rows)
     body = [
         [
             title(row) + (" (chosen)" if row.chosen else ""), f"{row.step:,}", amount(row.value),
             f"{amount(row.low)} to {amount(row.high)}", change(row.score), f"{row.dose:g}",
-            "—" if row.effective is None else f"{row.effective:,.0f}", "alarm" if row.triage else "clear",
+            "—" if row.effective is None else f"{row.effective:,.0f}", *(_scores(row) if scores else ()),
+            "alarm" if row.triage else "clear",
         ]
         for row in rows
     ]  # fmt: skip
-    head = ["Candidate", "Step", "Value", "95 % interval", "Score", "Dose", "Effective units", "Training"]
+    more = ("Advantage", "Unlike the log") if scores else ()
+    head = ["Candidate", "Step", "Value", "95 % interval", "Score", "Dose", "Effective units", *more, "Training"]
     return Table(head, body, [shades[row.algorithm] for row in rows])
+
+
+def _scores(row: Row) -> tuple[str, str]:
+    """Return the advantage of a candidate, and the share of its actions that are unlike any logged one."""
+    share = "—" if row.unsupported is None else f"{row.unsupported:.0%}"
+    return ("—" if row.advantage is None else change(row.advantage)), share
 
 
 def dose_table(decision: Decision) -> Table:
