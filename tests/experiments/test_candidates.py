@@ -60,7 +60,7 @@ def test_imitation_competes_unasked_with_the_share_of_episodes_that_is_good():
     methods, notes = with_imitation({"iql": [IQL()]}, scored(), None)
     assert list(methods) == ["iql", "bc", "filtered_bc"]
     assert methods["filtered_bc"][0].fraction == pytest.approx(0.1)
-    assert notes == ["bc and filtered_bc compete unasked: what others have to beat."]
+    assert notes == ["bc and filtered_bc came unasked: what others have to beat."]
 
 
 def test_what_was_named_is_left_as_it_is_and_equal_returns_are_no_filter():

@@ -26,7 +26,7 @@ def test_the_first_by_both_scores_is_chosen_where_it_beats_imitation_beyond_chan
     every = [candidate("bc", 1.0, 0.1), candidate("filtered_bc", 2.0, 0.2), candidate("iql", 9.0, 0.9)]
     order, (why,) = ranked(every)
     assert names(order) == ["iql", "filtered_bc", "bc"]
-    assert "better than imitation by" in why
+    assert "better than imitation: by" in why
 
 
 def test_imitation_is_chosen_where_evidence_is_thin():
@@ -70,4 +70,15 @@ def test_where_values_diverge_the_advantage_ranks_alone():
     every = [candidate("bc", 90.0, 0.1, possible=False), candidate("iql", -5e9, 9.0, possible=False)]
     order, (why,) = ranked(every)
     assert names(order) == ["iql", "bc"]
-    assert "by 0.0 and" in why
+    assert "values diverge" in why
+
+
+def test_a_less_noisy_candidate_of_the_same_value_is_not_better():
+    quiet, loud = candidate("iql", 9.0, 0.3, value=10.0), candidate("bc", 6.0, 0.2, noise=3.0, value=10.0)
+    assert quiet.better(loud, valued=True)[0] == 0.0
+    assert names(ranked([quiet, loud])[0]) == ["bc", "iql"]
+
+
+def test_an_external_policy_of_that_name_is_no_imitation():
+    _, (why,) = ranked([candidate("bc", 1.0, 0.1, external=True), candidate("iql", 9.0, 0.9)])
+    assert why == "No imitation that can be believed is there to compare with."

@@ -197,9 +197,9 @@ class Algorithm(eqx.Module):
         if self.single and spec.action.size < 2:
             raise UserError(f"{self.title} chooses among actions, and the log knows one only.")
 
-    def check_rows(self, actions: np.ndarray, rewards: np.ndarray) -> None:
-        """Raise UserError where the rows of a log cannot teach the method, whatever its form; few methods ask."""
-        del actions, rewards
+    def check_rows(self, actions: np.ndarray, rewards: np.ndarray, units: int) -> None:
+        """Raise UserError where rows, or the number of independent units, cannot teach the method; few methods ask."""
+        del actions, rewards, units
 
     def check_openings(self, steps: int) -> None:
         """Raise UserError where more than half of a run of so many steps would go by before the policy learns."""

@@ -257,6 +257,11 @@ class Dataset:
             raise UserError(f"{self.origin}: {problem}")
         return labels
 
+    @property
+    def unit_count(self) -> int:
+        """Number of independent units: values of the declared unit, episodes where none is declared."""
+        return len(np.unique(self.units(self.spec.unit).astype(str))) if self.spec.unit else self.episodes
+
     def rewarded(self, by: Mapping[str, float] | Sequence[float] | Callable[..., np.ndarray]) -> "Dataset":
         """Make one reward out of the named components: weights by name, weights in order, or a function.
 

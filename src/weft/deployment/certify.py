@@ -175,7 +175,7 @@ def _beginning(book: Ledger, name: str) -> Iterator[str]:
 def _blank(policy: Any, data: Dataset, alone: bool, margin: float, risk: float, greedy: bool | None) -> Decision:
     """Return what every answer says, whatever it is; `alone`: without a baseline."""
     return Decision(
-        "ABSTAIN", margin=margin, risk=risk, units=_units(data), logged_return=mean_return(data),
+        "ABSTAIN", margin=margin, risk=risk, units=data.unit_count, logged_return=mean_return(data),
         baseline="the logging policy" if alone else "the given baseline",
         drawn=not acts_greedily(policy, greedy) if isinstance(policy, Policy) else None,
         horizon=data.spec.horizon, discount=return_discount(data),
@@ -231,10 +231,6 @@ def missing(data: Dataset, *candidates: Candidate | None) -> str:
     if unevenly_discounted(data):
         return "steps last differently long, so the sum of discounts is not known beforehand"
     return coarse(data)
-
-
-def _units(data: Dataset) -> int:
-    return len(np.unique(data.units(data.spec.unit).astype(str))) if data.spec.unit else data.episodes
 
 
 def _hopeless(question: Question, seed: int) -> str:

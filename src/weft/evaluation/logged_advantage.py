@@ -3,14 +3,16 @@ r"""How well those logged steps turned out that a policy would have taken, too: 
     A_i = G_i - v(s_i),      score = sum_i k_i A_i / sum_i k_i
 
 `G_i` is the logged return from step i on, `v` a linear value function of what was seen, fitted to these returns, and
-`k_i` how much the policy agrees with what was done: its probability over that of the logging policy (Peng et al. 2019
-weigh the same advantages), at most `CLIP`; its probability alone where none was logged; a Gaussian in the distance of
-both actions where they are continuous. In expectation this is the mean advantage of one step of the policy over the
-logging one (the performance difference lemma, Kakade and Langford 2002, with the logged states). It knows nothing of
-what a policy gains by stitching several steps, and nothing of values that were fitted where the log has no data, so it
-errs otherwise than fitted Q does. It ranks policies; it is no estimate of their values.
+`k_i` how much the policy agrees with what was done: its probability over that of the logging policy, at most `CLIP`;
+its probability alone where none was logged; a Gaussian in the distance of both actions where they are continuous.
+With the ratio, and where nothing is cut off, this is in expectation the mean advantage of one step of the policy over
+the logging one in the logged states (the performance difference lemma, Kakade and Langford 2002); otherwise states
+where the policy and the log agree count more. It knows nothing of what a policy gains by stitching several steps, of
+what follows a cut, and of values that were fitted where the log has no data, so it errs otherwise than fitted Q does.
+It ranks policies; it is no estimate of their values.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +22,7 @@ from jaxtyping import Array, Float
 from ..core.linear_algebra import positive_inverse
 from ..data.columns import Columns
 from .case import Case
+from .moments import mapped, summed
 from .waves import Features
 
 __all__ = ["Advantage", "logged_advantage", "returns_to_go"]
@@ -37,23 +40,35 @@ class Advantage(NamedTuple):
 
 
 def logged_advantage(basis: Features, case: Case, discount: Any, ridge: Any = RIDGE) -> Advantage:
-    """Return the mean advantage of the logged steps, weighed by how much the policy of a case agrees with them."""
+    """Return the mean advantage of the logged steps, weighed by how much the policy of a case agrees with them.
+
+    Features are made piece by piece, so that memory grows no faster than the log.
+    """
     columns, weighing = case.columns, case.weighing
-    counted = weighing.weights[columns.episode]
-    seen = jax.tree.map(lambda part: part[columns.position], columns.observation)
-    if basis.spec.discrete:
-        state = basis.state(seen)
-    else:
-        state = basis.state(seen, jnp.zeros_like(columns.action.reshape(len(columns.action), -1)))
-    gone = returns_to_go(columns, discount)
-    gram = (state * counted[:, None]).T @ state
-    added = ridge * (jnp.trace(gram) / len(gram) + 1e-12)
-    fit = positive_inverse(gram + added * jnp.eye(len(gram))) @ (state.T @ (counted * gone))
-    advantage, weight = gone - state @ fit, counted * _likeness(case)
+    counted, gone = weighing.weights[columns.episode], returns_to_go(columns, discount)
+    width = jax.eval_shape(partial(_state, basis, columns), jnp.zeros(1, jnp.int32)).shape[1]
+
+    def sums(rows: Array, weights: Array) -> tuple[Array, Array]:
+        state = _state(basis, columns, rows)
+        return (state * weights[:, None]).T @ state, state.T @ (weights * gone[rows])
+
+    gram, right = summed(sums, counted, width)
+    added = ridge * (jnp.trace(gram) / width + 1e-12)
+    fit = positive_inverse(gram + added * jnp.eye(width)) @ right
+    usual = mapped(lambda rows: _state(basis, columns, rows) @ fit, len(counted), width)
+    advantage, weight = gone - usual, counted * _likeness(case)
     total = jnp.maximum(weight.sum(), 1e-30)
     mean = (weight * advantage).sum() / total
     each = jnp.zeros(case.episodes).at[weighing.unit[columns.episode]].add(weight * (advantage - mean))
     return Advantage(mean, each / total)
+
+
+def _state(basis: Features, columns: Columns, rows: Array) -> Float[Array, "row feature"]:
+    """Return features of what was seen at some rows, without the action."""
+    seen = jax.tree.map(lambda part: part[columns.position[rows]], columns.observation)
+    if basis.spec.discrete:
+        return basis.state(seen)
+    return basis.state(seen, jnp.zeros_like(columns.action[rows].reshape(len(rows), -1)))
 
 
 def returns_to_go(columns: Columns, discount: Any) -> Float[Array, "row"]:

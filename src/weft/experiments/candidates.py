@@ -80,7 +80,7 @@ def with_imitation(
         except UserError:  # the preset has no numbers for it
             more[name] = [instance(name, "A study", chosen)]
     if more:
-        notes.append(f"{' and '.join(more)} compete{'s' if len(more) == 1 else ''} unasked: what others have to beat.")
+        notes.append(f"{' and '.join(more)} came unasked: what others have to beat.")
     return {**methods, **more}, notes
 
 

@@ -197,7 +197,7 @@ def refusal(method: Algorithm, data: Dataset) -> str:
     """Say why a method cannot learn from a log; nothing where it can."""
     try:
         method.check(data.spec)
-        method.check_rows(data.actions, data.rewards)
+        method.check_rows(data.actions, data.rewards, data.unit_count)
     except UserError as problem:
         return str(problem)
     return "" if "log" in method.learns_from else f"{method.title} learns from what it just did itself, not from a log."

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.stats import norm
 
 from ..agents.external import External
 from ..agents.served import Served
@@ -46,7 +47,7 @@ from .triage import triage
 __all__ = ["Judged", "Requirement", "Row", "by_two_scores", "judge", "ranked"]
 
 HOPE = 0.05  # chance of a certificate below which nobody counts on one
-SURE = 1.645  # standard errors that chance exceeds in one direction with 5 %
+RISK = 0.05  # that chance alone prefers another to imitation
 NOTHING = "No candidate has a value that returns can have and actions like the logged ones; the most alike comes first."
 
 
@@ -110,14 +111,16 @@ class Judged(NamedTuple):
     plan: dose_test.Plan | None
     each: Float[np.ndarray, "score unit"]
 
-    def better(self, other: "Judged") -> tuple[float, float]:
-        """Return by how many standard errors the value and the advantage are above those of another candidate."""
-        both = self.row.possible and other.row.possible
-        low = self.row.low - other.row.low if both else 0.0
-        apart = np.array([low, (self.row.advantage or 0) - (other.row.advantage or 0)])
+    def better(self, other: "Judged", valued: bool) -> tuple[float, float]:
+        """Return by how many standard errors the value and the advantage are above those of another candidate.
+
+        valued: whether values say anything; 0 stands for them where they do not.
+        """
+        value = self.row.value - other.row.value if valued and self.row.possible and other.row.possible else 0.0
+        apart = np.array([value, (self.row.advantage or 0.0) - (other.row.advantage or 0.0)])
         error = np.sqrt(np.square(self.each - other.each).sum(1))
-        value, advantage = apart / np.maximum(error, 1e-30)
-        return float(value), float(advantage)
+        by_value, by_advantage = apart / np.maximum(error, 1e-30)
+        return float(by_value), float(by_advantage)
 
 
 def judge(
@@ -136,22 +139,17 @@ def judge(
 def ranked(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str, ...]]:
     """Return candidates with the one to choose first, and in sentences why it is.
 
-    Where some candidate has a chance of a certificate, those that could be certified come before those that could not,
-    whatever an estimate says of them.
+    Those of which a certificate can be expected come first, by their score; the others are ordered by two scores.
     """
     best = sorted(every, key=lambda one: -one.row.score)
-    if not by_two_scores(one.row for one in best):
-        certain = [one for one in best if one.row.chance is not None]
-        best = [one for one in best if one.row.chance is None]
-    else:
-        certain = []
-    sound, rest = ([one for one in best if one.row.sound is good] for good in (True, False))
-    if certain:
-        return [*certain, *sound, *rest], ()
+    certain = [one for one in best if (one.row.chance or 0.0) >= HOPE and one.row.sound]
+    others = [one for one in best if all(one is not other for other in certain)]
+    sound, rest = ([one for one in others if one.row.sound is good] for good in (True, False))
+    rest.sort(key=lambda one: one.row.unsupported or 0.0)
     if not sound:
-        return sorted(rest, key=lambda one: one.row.unsupported or 0.0), (NOTHING,)
+        return [*certain, *rest], () if certain else (NOTHING,)
     order, why = _before_imitation(sound)
-    return [*order, *rest], why
+    return [*certain, *order, *rest], () if certain else why
 
 
 def by_two_scores(rows: Iterable[Row]) -> bool:
@@ -160,25 +158,29 @@ def by_two_scores(rows: Iterable[Row]) -> bool:
 
 
 def _before_imitation(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str, ...]]:
-    """Return candidates by the mean of their ranks, but imitation first unless another is better beyond chance."""
+    """Return candidates by the mean of their ranks, but imitation first unless another is better beyond chance.
+
+    The risk of 5 % is shared by all comparisons with imitation and by the two scores (Bonferroni).
+    """
+    valued = 2 * sum(one.row.possible for one in every) > len(every)  # else values diverge on this log
     scores = [lambda one: -(one.row.advantage or 0.0)]
-    if 2 * sum(one.row.possible for one in every) > len(every):  # else values diverge on this log, and say nothing
+    if valued:
         scores.append(lambda one: -one.row.low if one.row.possible else math.inf)
     places = [sorted(every, key=score) for score in scores]
     order = sorted(every, key=lambda one: sum(_place(one, place) for place in places))
-    imitation = next((one for one in order if one.row.algorithm in BASELINES), None)
+    imitation = next((one for one in order if one.row.algorithm in BASELINES and not one.row.external), None)
     if imitation is None:
-        return order, ()
+        return order, ("No imitation that can be believed is there to compare with.",)
     ahead = order[: _place(imitation, order)]
     if not ahead:
         return order, ("No candidate comes before imitation by both scores together.",)
+    sure = float(norm.isf(RISK / (len(scores) * len(ahead))))
     for one in ahead:
-        apart = one.better(imitation)
-        if max(apart) > SURE and min(apart) > -SURE:
-            how = " and ".join(f"{z:.1f}" for z in apart)
-            return _first(one, order), (
-                f"The choice is better than imitation by {how} standard errors of the two scores.",
-            )
+        apart = one.better(imitation, valued)
+        if max(apart) > sure and min(apart) > -sure:
+            by_value = f" and {apart[0]:.1f} in its value" if valued else ", while values diverge on this log"
+            how = f"{apart[1]:.1f} standard errors in its advantage{by_value}"
+            return _first(one, order), (f"The choice is better than imitation: by {how}.",)
     names = ", ".join(sorted({one.row.algorithm for one in ahead}))
     return _first(imitation, order), (f"Before imitation, but not better beyond chance: {names}.",)
 
@@ -329,7 +331,7 @@ def _possible(value: float, reach: float, data: Dataset) -> bool:
     """Say whether the rewards of a log can add up to a value, and whether its error is less than all that they can."""
     discount, horizon = declared_discount(data), data.spec.horizon
     if horizon is None and discount < 1:
-        steps = 1 / (1 - discount)
+        steps = 1 / (1 - discount ** float(data.durations.min(initial=1.0)))
     else:
         steps = float((discount ** np.arange(horizon or data.lengths.max())).sum())
     low, high = (float(end(data.rewards, initial=0.0)) * steps for end in (np.min, np.max))

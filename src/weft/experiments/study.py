@@ -1,11 +1,11 @@
 """From a log to a decision: folds, candidates, triage, selection, certificate. One call, resumable, one folder.
 
     train fold     every algorithm and setting, with every seed (`weft.fit`); triage of every run (`weft.triage`)
-    select fold    every policy, external ones too: what would it certify on the certify fold?  (`candidates.judge`)
+    select fold    every policy, external ones too: what would it certify on the certify fold?  (`selection.judge`)
     certify fold   the best one is tested, once (`weft.certify`)
 
-Which of them is best is asked in `candidates`. Without logged propensities or declared ranges there is no certificate
-to predict; then the lower bound of a linear value function chooses, and at most a staged test follows.
+Which of them is best is asked in `selection`. Where no certificate can be expected two scores choose, and at most a
+staged test follows.
 """
 
 import dataclasses
@@ -186,7 +186,7 @@ def study(
         policy, folds.certify, baseline, margin, risk, seed=seed, ledger=asking, diagnostics=True, plan=best.plan
     )
     table = (dataclasses.replace(best.row, chosen=True), *(judged.row for judged in rest))
-    notes += [*why, *_old_rule(best.row), *news, *_ways(table, folds.select), *_experiences(others, folds.select)]
+    notes += [*why, *_old_rule(table), *news, *_ways(table, folds.select), *_experiences(others, folds.select)]
     answer = Study(decision, policy, table, runs, folds, tuple(notes), folder)
     if folder is not None:
         _write(answer, folder)
@@ -260,7 +260,7 @@ def _fitting(methods: Mapping[str, list[Algorithm]], data: Dataset) -> tuple[dic
         try:
             for setting in settings:
                 setting.check(data.spec)
-                setting.check_rows(data.actions, data.rewards)
+                setting.check_rows(data.actions, data.rewards, data.unit_count)
         except UserError as problem:
             notes.append(f"{name} is left out: {problem}")
             continue
@@ -305,12 +305,13 @@ def _answered(folder: Path | None) -> str:
         return ""
 
 
-def _old_rule(chosen: Row) -> Iterator[str]:
-    """Yield that the old rule should be kept, where the select fold speaks for no other."""
-    if not chosen.score > 0:
+def _old_rule(table: Sequence[Row]) -> Iterator[str]:
+    """Yield that the old rule should be kept, where the select fold does not speak for the chosen policy."""
+    if not table[0].score > 0:
+        who = "the chosen policy is not" if any(row.score > 0 for row in table) else "no candidate is"
         yield (
-            "On the select fold no candidate is better than the old rule beyond chance: keep it, unless the decision "
-            "above says otherwise."
+            f"By values on the select fold {who} better than the old rule beyond chance: keep the old rule, unless the "
+            "decision above says otherwise."
         )
 
 
@@ -341,13 +342,14 @@ def _methods(
         algorithms = default_methods(data, None if family is None else family.name())
     if isinstance(algorithms, str) or not isinstance(algorithms, Iterable):
         raise UserError(f"A study chooses among several algorithms: give a list, [{algorithms!r}].")
+    algorithms = tuple(algorithms)
     if not algorithms:
         raise UserError("A study needs at least one algorithm.")
     methods: dict[str, list[Algorithm]] = {}
     for one in algorithms:
         method = instance(one, "A study", settings.get(one, {}) if isinstance(one, str) else None, family)
-        methods.setdefault(one if isinstance(one, str) else method.name, []).append(method)
-    unknown = [name for name in settings if name not in methods]
+        methods.setdefault(method.name, []).append(method)
+    unknown = [name for name in settings if name not in methods and name not in algorithms]
     if unknown:
         raise UserError(f"Settings are given for '{unknown[0]}', which is not among the study's algorithms.")
     return methods

@@ -1,7 +1,7 @@
 """Search the hyperparameters of a method: trials in batches, each batch one compiled program, judged as a study judges.
 
     train fold     every trial of a batch with every seed (`weft.fit`)
-    select fold    what would its policies certify?  (`candidates.judge`); the mean over the seeds is the trial's score
+    select fold    what would its policies certify?  (`selection.judge`); the mean over the seeds is the trial's score
     certify fold   stays sealed: `weft.certify(tuned.policy, tuned.folds.certify)`, once, afterwards
 
 The best of many trials looks better on the select fold than it is, the more so the more trials there are; only the
@@ -40,7 +40,7 @@ from .selection import Requirement, Row, judge
 
 __all__ = ["Trial", "Tuned", "best_setting", "tune"]
 
-RECORD, POLICY, LOCK, VERSION = "tune.json", "policy.safetensors", ".lock", 1
+RECORD, POLICY, LOCK, VERSION = "tune.json", "policy.safetensors", ".lock", 2
 Batch = list[dict[str, Any]]
 """Trials that are trained together, as the journal has them: their settings, and what `_score` says once judged."""
 
@@ -154,7 +154,7 @@ def tune(
     trials, together = _count(trials, "trials"), _count(together, "trials at once")
     check_kept(data)
     folds = seal(data, seed=seed, by_time=by_time)
-    method.check_rows(folds.train.actions, folds.train.rewards)
+    method.check_rows(folds.train.actions, folds.train.rewards, folds.train.unit_count)
     baseline = None if baseline is None else subject(baseline)
     search = _Search(method, searched, folds, training, Requirement(baseline, risk=risk), seed)
     journal = _Journal(None if out is None else Path(out), search.request())

@@ -110,7 +110,7 @@ def fit_log(settings: Sequence[Algorithm], data: Dataset, options: Options, unit
     words = dataclasses.asdict(units)
     transform = fit_transform(data, **words, stack=options.stack)
     for setting in plan.settings:
-        setting.check_rows(data.actions, data.rewards)
+        setting.check_rows(data.actions, data.rewards, data.unit_count)
     record = record_of(plan, data.spec, source_of(data), words)
     record["largest_returns"] = [largest_return(setting, data, transform) for setting in plan.settings]
     record["smallest_gaps"] = [smallest_gap(setting, data) for setting in plan.settings]

@@ -107,11 +107,6 @@ class Modelled(CQL):
     family: ClassVar[str] = "model based"
 
 
-class Trees(IQL):
-    family: ClassVar[str] = "regression"
-    traits: ClassVar[frozenset[str]] = frozenset({"values"})
-
-
 def test_a_method_that_learns_a_model_comes_first_where_a_model_can_be_trained():
     known = {**algorithms(), "modelled": Modelled}
     assert rank(PLAIN, known, "model")[0].algorithm == "modelled"
@@ -120,10 +115,9 @@ def test_a_method_that_learns_a_model_comes_first_where_a_model_can_be_trained()
 
 
 def test_regression_is_first_for_single_decisions_and_nowhere_else():
-    known = {**algorithms(), "trees": Trees}
     single = dataclasses.replace(PLAIN, kind="discrete", choices=3, length=1.0, longest=1, spliced=None, skill=None)
-    assert rank(single, known)[0].algorithm == "trees"
-    assert "trees" not in {each.algorithm for each in rank(dataclasses.replace(single, longest=2), known)}
+    assert rank(single)[0].algorithm == "regression"
+    assert "regression" not in {each.algorithm for each in rank(dataclasses.replace(single, longest=2))}
 
 
 def test_another_aim_is_refused():

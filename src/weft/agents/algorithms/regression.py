@@ -86,18 +86,19 @@ class Regression(Algorithm):
             have = getattr(self, name)
             require(have >= least, f"A regression's {name} must be at least {least}, got {have}.")
 
-    def check_rows(self, actions, rewards):
-        """Raise UserError for rows that cannot teach it: too few, one action, one reward; and without LightGBM."""
+    def check_rows(self, actions, rewards, units):
+        """Raise UserError for rows that cannot teach it: too few rows or units, one action, one reward; no LightGBM."""
         library()
         fewest, title = self.folds * self.least_rows, self.title
         require(len(actions) >= fewest, f"{title} needs at least {fewest} decisions, the log has {len(actions)}.")
+        require(units >= self.folds, f"{title} deals units to {self.folds} folds, and the log has {units} of them.")
         require(np.ptp(actions) > 0, f"{title} compares actions, and the log holds one action only.")
         require(np.ptp(rewards) > 0, f"{title} has nothing to learn: all rewards of the log are equal.")
 
     def prefit(self, key, columns, spec):
         """Fit all members of every action."""
         log = Decisions.of(key, columns, spec, self.folds, float(self.largest_weight))
-        self.check_rows(log.action, log.reward)
+        self.check_rows(log.action, log.reward, self.folds)  # of units `Decisions` has asked
         each = [self._ensemble(log, action) for action in range(spec.action.size)]
         return forest_of(log, spec, each, (self.trees, 2 * self.folds, 2 * self.leaves - 1))
 

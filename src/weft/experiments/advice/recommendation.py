@@ -197,6 +197,7 @@ def rank(
     for name, kind in (algorithms() if methods is None else methods).items():
         fits = _learns(kind, measured.kind, measured.sees, measured.longest)
         member = group(kind)
+        fits = fits and (member != "filtered" or measured.fraction is not None)  # nothing to filter by
         if fits and "reckless" not in traits(kind) and (member is None or member in case.shares):
             entries.append(_entry(name, kind, measured, case, then, tables))
     return tuple(sorted(entries, key=lambda entry: (-entry.share, entry.algorithm)))

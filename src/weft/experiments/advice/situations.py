@@ -60,7 +60,9 @@ class Words:
         self.covered_shown = "an unknown share" if measured.covered is None else f"{measured.covered:.0%}"
         self.spliced_shown = f"{measured.spliced or 0:.0%}"
         self.units_named = f"values of '{measured.unit}'" if measured.unit else "episodes"
-        self.difference = 0.0 if measured.skill is None else measured.skill.gain
+        self.acting = "; whether they act differently could not be told"
+        if measured.skill is not None:
+            self.acting = f" and act differently ({measured.skill.gain:.2f} nats a step)"
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.measured, name)
@@ -157,8 +159,8 @@ SITUATIONS: tuple[Situation, ...] = (
     Situation(
         "whole",
         lambda m: m.fraction is not None and (m.covered or 0) >= COVERED and _skilled(m),
-        "{m.good_episodes:,} whole episodes are good, begin where all begin ({m.covered:.0%} of the starts) and act "
-        "differently ({m.difference:.2f} nats a step): copying only those is simple and strong.",
+        "{m.good_episodes:,} whole episodes are good, begin where all begin ({m.covered:.0%} of the starts)"
+        "{m.acting}: copying only those is simple and strong.",
         {"filtered": 0.85, "weighing": 0.75, "outcomes": 0.65, "pessimistic": 0.55, "model": 0.55, "tethered": 0.45,
          "copy": 0.2},
         {"copy": "copies everything, of which {m.bad:.0%} of the episodes are not good"},
