@@ -109,7 +109,8 @@ def test_the_help_of_a_method_shows_its_hyperparameters_with_defaults(name, caps
     assert algorithms()[name].title in out
     method = algorithms()[name]()
     assert f"--learning-rate [FLOAT [FLOAT ...]] (default: {method.learning_rate})" in out
-    assert f"(default: {','.join(map(str, method.hidden))})" in out.replace(", ", ",")  # a line may end within it
+    if (hidden := getattr(method, "hidden", None)) is not None:
+        assert f"(default: {','.join(map(str, hidden))})" in out.replace(", ", ",")  # a line may end within it
 
 
 def test_nested_modules_are_options(elsewhere):
