@@ -10,7 +10,6 @@ mean of such a curve over a normal number has a closed form. Logs are asked as `
 looked at (they are listed apart from those that a seed drew); a new world in each log.
 """
 
-import argparse
 import dataclasses
 import json
 import time
@@ -23,11 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 from rewards import payment
 from scipy.stats import norm
-from second import judge, results_so_far, verdicts
+from second import arguments, judge, results_so_far, verdicts
 
 from weft.data.dataset import Dataset
 from weft.evaluation.case import case_of
 from weft.evaluation.interval_rule import issue
+from weft.evaluation.waves import feature_count
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "coverage_continuous.json"
 LEVEL = 0.95
@@ -136,7 +136,10 @@ def draw_log(cell: Cell, world: World, random: np.random.Generator, judged: bool
 
 def dataset(cell: Cell, log: Log) -> Dataset:
     """Return a log as one that a user would load; only the last observation of an episode is not that of a step."""
-    flat = lambda part: part.reshape(-1, *part.shape[2:])  # noqa: E731
+
+    def flat(part: np.ndarray) -> np.ndarray:
+        return part.reshape(-1, *part.shape[2:])
+
     cut = np.zeros(log.action.shape, bool)
     cut[:, -1] = True
     data = Dataset.from_arrays(
@@ -179,7 +182,7 @@ def reach(cell: Cell, world: World, log: Log) -> float:
 
 def replicate(cell: Cell, seed: int, repeats: int) -> dict[str, np.ndarray]:
     """Return, per replication, what was issued less the truth, and the yardstick."""
-    count = int(np.clip(cell.episodes * cell.horizon // 10, 8, 128))  # as `weft.answer` has it
+    count = feature_count(cell.episodes * cell.horizon)  # as `weft.answer` has it
     asked: Callable[..., Any] = jax.jit(lambda case, key: issue(case, key, LEVEL, count))
     rows = []
     for place in range(repeats):
@@ -195,13 +198,7 @@ def replicate(cell: Cell, seed: int, repeats: int) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Run the cells, print and write them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--cells", nargs="*", default=[], help="parts of names; by default all")
-    parser.add_argument("--repeats", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--resume", action="store_true", help="keep the cells that the results already hold")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    how = parser.parse_args()
+    how = arguments(__doc__, 400, RESULTS).parse_args()
     before = results_so_far(how.out, how.resume)
     rows, began = before["cells"], time.process_time() - before["cpu_seconds"]
     for cell in CELLS:

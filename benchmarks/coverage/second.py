@@ -89,6 +89,17 @@ def affordable(cell: Cell) -> bool:
     return work(cell) <= 500_000
 
 
+def arguments(about: str | None, repeats: int, out: Path | None) -> argparse.ArgumentParser:
+    """Return the options that every suite of cells has; about: its docstring."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--cells", nargs="*", default=[], help="parts of names; by default all")
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--resume", action="store_true", help="keep the cells that the results already hold")
+    parser.add_argument("--out", type=Path, default=out)
+    return parser
+
+
 def results_so_far(out: Path, resume: bool) -> dict[str, Any]:
     """Return what a suite has written, where it is to go on, else the beginning."""
     return json.loads(out.read_text(encoding="utf-8")) if resume and out.exists() else {"cells": [], "cpu_seconds": 0}
@@ -168,16 +179,11 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     """Run the cells, print and write them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__, 2000, None)
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--drawn", metavar="COMMIT", help="the commit whose hash draws the cells")
     group.add_argument("--developed", action="store_true")
-    parser.add_argument("--cells", nargs="*", default=[], help="parts of names; by default all")
-    parser.add_argument("--repeats", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--list", action="store_true", help="name the cells and stop")
-    parser.add_argument("--resume", action="store_true", help="keep the cells that the results already hold")
-    parser.add_argument("--out", type=Path)
     how = parser.parse_args()
     cells = developed() if how.developed else drawn(how.drawn)
     cells = [cell for cell in cells if not how.cells or any(word in cell.name for word in how.cells)]

@@ -9,7 +9,6 @@ drifted: than its parts on average). Beside it the whole policy alone, as with d
 the best policy as far away is deployed. Cells are drawn by the hash of the last commit of code.
 """
 
-import argparse
 import dataclasses
 import json
 import time
@@ -23,7 +22,7 @@ import numpy as np
 from families import Cell, World, case, draw_log, draw_world, truth
 from jax import Array
 from scipy.stats import beta
-from second import affordable, drawn_cell, picker, results_so_far, told, work
+from second import affordable, arguments, drawn_cell, picker, results_so_far, told, work
 
 from weft.deployment.dose_test import DOSES, certificate
 from weft.evaluation.bounded_terms import Range
@@ -184,14 +183,9 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     """Run the cells, print and write them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__, 2000, RESULTS)
     parser.add_argument("--drawn", metavar="COMMIT", required=True, help="the commit whose hash draws the cells")
-    parser.add_argument("--cells", nargs="*", default=[], help="parts of names; by default all")
-    parser.add_argument("--repeats", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--list", action="store_true", help="name the cells and stop")
-    parser.add_argument("--resume", action="store_true", help="keep the cells that the results already hold")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     how = parser.parse_args()
     cells = [null for null in drawn(how.drawn) if not how.cells or any(word in null.name for word in how.cells)]
     cells.sort(key=lambda null: work(null.cell))

@@ -39,6 +39,7 @@ from weft.evaluation.estimators.fitted_q import FittedQ
 from weft.evaluation.estimators.linear_q import LinearQ
 from weft.evaluation.interval import influence, spread
 from weft.evaluation.overlap import unsupported
+from weft.evaluation.waves import feature_count
 
 DOSES = jnp.asarray(gate.DOSES)
 FOLLOWED = 4  # largest k
@@ -133,7 +134,7 @@ def score(policy: Any, data: weft.Dataset, greedy: bool, units: int) -> dict[str
     """Return every rule's score of a policy on a fold; `weft.study` puts what has no certificate behind what has."""
     case = case_of(policy, data, None, greedy, 8, 0)
     shared: dict[str, Any] = {"discount": declared_discount(data), "horizon": data.spec.horizon}
-    shared["features"] = int(np.clip(data.steps // 10, 8, 128))
+    shared["features"] = feature_count(data.steps)
     methods = LinearQ(**shared), FittedQ(declared_discount(data), steps=FITTING)
     base = jnp.float32(discounted(data, declared_discount(data)).mean())
     absent = missing(data, case.candidate)

@@ -11,7 +11,6 @@ makes all other choices once in a million, and `weft.answer` is asked, with prop
 must abstain in 95 % of their logs.
 """
 
-import argparse
 import dataclasses
 import json
 import tempfile
@@ -24,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from families import Cell, World, draw_log, draw_world, truth
-from second import results_so_far
+from second import arguments, results_so_far
 from second_gate import QUICK, limit
 
 import weft
@@ -167,13 +166,7 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     """Run the cells, print and write them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--cells", nargs="*", default=[], help="parts of names; by default all")
-    parser.add_argument("--repeats", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--resume", action="store_true", help="keep the cells that the results already hold")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    how = parser.parse_args()
+    how = arguments(__doc__, 400, RESULTS).parse_args()
     before = results_so_far(how.out, how.resume)
     rows, began = before["cells"], time.process_time() - before["cpu_seconds"]
 

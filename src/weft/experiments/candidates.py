@@ -62,8 +62,8 @@ def instance(
 def with_imitation(
     methods: Mapping[str, list[Algorithm]], data: Dataset, family: type[Preset] | None
 ) -> tuple[dict[str, list[Algorithm]], list[str]]:
-    """Return the methods with behaviour cloning and its filtered form, where they are not among them, and what is said
-    of that. The filter is the share of the best episodes that the log supports (`weft.advise`).
+    """Return the methods with behaviour cloning and its filtered form, where they are not among them and fit the log,
+    and what is said of that. The filter is the share of the best episodes that the log supports (`weft.advise`).
     """
     names = {setting.name for settings in methods.values() for setting in settings}
     fraction, notes = quality(data)["fraction"], []
@@ -75,10 +75,14 @@ def with_imitation(
             notes.append("filtered_bc is left out: no episodes are so much better that only they could be copied.")
             continue
         chosen = {} if name == "bc" else {"fraction": fraction}
+        numbers = family if family is not None and name in family.settings else None
+        method = instance(name, "A study", chosen, numbers)
         try:
-            more[name] = [instance(name, "A study", chosen, family)]
-        except UserError:  # the preset has no numbers for it
-            more[name] = [instance(name, "A study", chosen)]
+            method.check(data.spec)
+        except UserError as problem:
+            notes.append(f"{name} is left out: {problem}")
+            continue
+        more[name] = [method]
     if more:
         notes.append(f"{' and '.join(more)} came unasked: what others have to beat.")
     return {**methods, **more}, notes

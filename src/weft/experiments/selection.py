@@ -14,6 +14,7 @@ not say the contrary; else imitation is.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -71,8 +72,8 @@ class Row:
     where nothing can be certified); effective: effective sample size of its weights on the select fold; logged: mean
     return of that fold; chance: that a dose of it is certified, None where nothing can be. advantage, unsupported: the
     mean advantage of the logged steps that the policy agrees with, and the share of its actions unlike any logged one,
-    None where there is no distance. possible: whether the value is one
-    that the rewards of the log can add up to, with an error that is not larger than all that they can.
+    None where there is no distance. possible: whether the value is one that the rewards of the log can add up to, with
+    an error that is not larger than all that they can.
     """
 
     algorithm: str
@@ -99,6 +100,16 @@ class Row:
     def sound(self) -> bool:
         """Whether its value is one that returns can have, and most of its actions are like logged ones."""
         return math.isfinite(self.score) and (self.unsupported or 0.0) <= UNSUPPORTED
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether a certificate of it can be expected."""
+        return self.sound and (self.chance or 0.0) >= HOPE
+
+    @property
+    def imitates(self) -> bool:
+        """Whether it is imitation, which others have to beat."""
+        return self.algorithm in BASELINES and not self.external
 
 
 class Judged(NamedTuple):
@@ -142,10 +153,9 @@ def ranked(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str, ...]]:
     Those of which a certificate can be expected come first, by their score; the others are ordered by two scores.
     """
     best = sorted(every, key=lambda one: -one.row.score)
-    certain = [one for one in best if (one.row.chance or 0.0) >= HOPE and one.row.sound]
-    others = [one for one in best if all(one is not other for other in certain)]
-    sound, rest = ([one for one in others if one.row.sound is good] for good in (True, False))
-    rest.sort(key=lambda one: one.row.unsupported or 0.0)
+    certain = [one for one in best if one.row.hopeful]
+    sound = [one for one in best if one.row.sound and not one.row.hopeful]
+    rest = sorted((one for one in best if not one.row.sound), key=lambda one: one.row.unsupported or 0.0)
     if not sound:
         return [*certain, *rest], () if certain else (NOTHING,)
     order, why = _before_imitation(sound)
@@ -154,7 +164,7 @@ def ranked(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str, ...]]:
 
 def by_two_scores(rows: Iterable[Row]) -> bool:
     """Say whether two scores order candidates, because a certificate can be expected of none."""
-    return all((row.chance or 0.0) < HOPE and row.advantage is not None for row in rows)
+    return all(not row.hopeful and row.advantage is not None for row in rows)
 
 
 def _before_imitation(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str, ...]]:
@@ -163,18 +173,13 @@ def _before_imitation(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str,
     The risk of 5 % is shared by all comparisons with imitation and by the two scores (Bonferroni).
     """
     valued = 2 * sum(one.row.possible for one in every) > len(every)  # else values diverge on this log
-    scores = [lambda one: -(one.row.advantage or 0.0)]
-    if valued:
-        scores.append(lambda one: -one.row.low if one.row.possible else math.inf)
-    places = [sorted(every, key=score) for score in scores]
-    order = sorted(every, key=lambda one: sum(_place(one, place) for place in places))
-    imitation = next((one for one in order if one.row.algorithm in BASELINES and not one.row.external), None)
-    if imitation is None:
+    order = _by_mean_rank(every, valued)
+    ahead = list(itertools.takewhile(lambda one: not one.row.imitates, order))
+    if len(ahead) == len(order):
         return order, ("No imitation that can be believed is there to compare with.",)
-    ahead = order[: _place(imitation, order)]
     if not ahead:
         return order, ("No candidate comes before imitation by both scores together.",)
-    sure = float(norm.isf(RISK / (len(scores) * len(ahead))))
+    imitation, sure = order[len(ahead)], float(norm.isf(RISK / ((1 + valued) * len(ahead))))
     for one in ahead:
         apart = one.better(imitation, valued)
         if max(apart) > sure and min(apart) > -sure:
@@ -185,14 +190,18 @@ def _before_imitation(every: Sequence[Judged]) -> tuple[list[Judged], tuple[str,
     return _first(imitation, order), (f"Before imitation, but not better beyond chance: {names}.",)
 
 
+def _by_mean_rank(every: Sequence[Judged], valued: bool) -> list[Judged]:
+    """Return candidates by the mean of their ranks by the two scores; by the advantage alone where not `valued`."""
+    scores = [[one.row.advantage or 0.0 for one in every]]
+    if valued:
+        scores.append([one.row.low if one.row.possible else -math.inf for one in every])
+    places = sum(np.argsort(np.argsort(-np.array(score), kind="stable")) for score in scores)
+    return [every[number] for number in np.argsort(places, kind="stable")]
+
+
 def _first(one: Judged, order: Sequence[Judged]) -> list[Judged]:
     """Return an order with one candidate at its head."""
     return [one, *(other for other in order if other is not one)]
-
-
-def _place(one: Judged, order: Sequence[Judged]) -> int:
-    """Return the place of a candidate in an order."""
-    return next(number for number, other in enumerate(order) if other is one)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,14 +336,17 @@ class _SelectFold:
         return plan, float(size)
 
 
-def _possible(value: float, reach: float, data: Dataset) -> bool:
-    """Say whether the rewards of a log can add up to a value, and whether its error is less than all that they can."""
+def _discounts(data: Dataset) -> float:
+    """Return the sum of discounts of an episode: to the horizon, else for ever, else of the longest one."""
     discount, horizon = declared_discount(data), data.spec.horizon
     if horizon is None and discount < 1:
-        steps = 1 / (1 - discount ** float(data.durations.min(initial=1.0)))
-    else:
-        steps = float((discount ** np.arange(horizon or data.lengths.max())).sum())
-    low, high = (float(end(data.rewards, initial=0.0)) * steps for end in (np.min, np.max))
+        return 1 / (1 - discount ** float(data.durations.min(initial=1.0)))
+    return float((discount ** np.arange(horizon or data.lengths.max())).sum())
+
+
+def _possible(value: float, reach: float, data: Dataset) -> bool:
+    """Say whether the rewards of a log can add up to a value, and whether its error is less than all that they can."""
+    low, high = (float(end(data.rewards, initial=0.0)) * _discounts(data) for end in (np.min, np.max))
     return low - reach <= value <= high + reach and reach <= high - low
 
 
@@ -343,7 +355,7 @@ def _largest_return(data: Dataset) -> float:
     spec = data.spec
     if spec.reward_high is None or spec.horizon is None:
         return math.inf
-    return max(spec.reward_high[0], 0.0) * float((declared_discount(data) ** np.arange(spec.horizon)).sum())
+    return max(spec.reward_high[0], 0.0) * _discounts(data)
 
 
 class _Worth(NamedTuple):

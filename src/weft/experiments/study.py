@@ -162,10 +162,11 @@ def study(
     check_kept(data)  # what the certificate would refuse is refused before hours of training
     folds = seal(data, seed=seed, by_time=by_time)
     baseline, others = None if baseline is None else subject(baseline), _others(candidates, folds)
-    everything = _methods(data, algorithms, settings or {}, family)
-    methods, notes = _fitting(everything, folds.train)
+    named = _methods(data, algorithms, settings or {}, family)
+    methods, notes = _fitting(named, folds.train)
     if imitation:
-        everything, methods, notes = _with_imitation(everything, folds.train, family)
+        methods, more = with_imitation(methods, folds.train, family)
+        notes += more
     trainings = dict.fromkeys(methods, training)
     if minutes is not None:
         trainings = _budget(training, minutes, methods, folds.train, folder)
@@ -175,7 +176,7 @@ def study(
         ]
     answers = _answers(baseline, others, folds.select, seed)
     updates = training.steps if minutes is None else [one.steps for one in trainings.values()]
-    request = _request(folds, everything, training.choices, (updates, seeds, answers, margin, risk, seed))
+    request = _request(folds, {**named, **methods}, training.choices, (updates, seeds, answers, margin, risk, seed))
     asking = Ledger(ledger.folder if isinstance(ledger, Ledger) else ledger, request)
     folds, news = _unseen(folds, baseline, risk, asking, _answered(folder))
     runs = {name: trainings[name].fit(methods[name], folds.train, _place(folder, name)) for name in methods}
@@ -191,15 +192,6 @@ def study(
     if folder is not None:
         _write(answer, folder)
     return answer
-
-
-def _with_imitation(
-    methods: dict[str, list[Algorithm]], train: Dataset, family: type[families.Preset] | None
-) -> tuple[dict[str, list[Algorithm]], dict[str, list[Algorithm]], list[str]]:
-    """Return the methods and imitation, those of them that fit the log, and what is said of the others."""
-    everything, more = with_imitation(methods, train, family)
-    fitting, notes = _fitting(everything, train)
-    return everything, fitting, [*notes, *more]
 
 
 def _experiences(others: Sequence[External], data: Dataset) -> Iterator[str]:

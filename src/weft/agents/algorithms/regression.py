@@ -98,7 +98,6 @@ class Regression(Algorithm):
     def prefit(self, key, columns, spec):
         """Fit all members of every action."""
         log = Decisions.of(key, columns, spec, self.folds, float(self.largest_weight))
-        self.check_rows(log.action, log.reward, self.folds)  # of units `Decisions` has asked
         each = [self._ensemble(log, action) for action in range(spec.action.size)]
         return forest_of(log, spec, each, (self.trees, 2 * self.folds, 2 * self.leaves - 1))
 

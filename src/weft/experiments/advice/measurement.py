@@ -128,7 +128,7 @@ def measure(data: Dataset) -> Measurement:
         choices=spec.action.size if discrete else 0,
         steps=data.steps,
         episodes=data.episodes,
-        units=len(np.unique(data.units(spec.unit))) if spec.unit else data.episodes,
+        units=data.unit_count,
         length=float(np.median(data.lengths)),
         longest=int(data.lengths.max()),
         **figures,
